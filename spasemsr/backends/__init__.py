@@ -1,0 +1,1 @@
+"""Foreign models behind the protocols of `protocols.py`; one file per protocol."""

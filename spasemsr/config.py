@@ -1,0 +1,385 @@
+"""The typed form of `params.yaml`: parsed and validated once, frozen, no torch import.
+
+Every number that can change a byte of an output lives here; workers, executor, devices and cache folder do not.
+Unknown keys and wrong types are refused before any work, by key, value and what is allowed. Defaults are paper scale;
+`params.yaml` states every value of a profile anyway, because DVC sees only what the file says.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from spasemsr.errors import UserError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+Range = tuple[float, float]
+MethodName = Literal["spasemsr"]
+MetricName = Literal["psnr", "ssim", "niqe"]
+
+
+class Spec(BaseModel):
+    """Base of every section: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def plain(self) -> dict[str, Any]:
+        """The section as JSON-ready values, with the names `params.yaml` uses."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class DegradationRanges(Spec):
+    """Ranges of the second-order Real-ESRGAN chain; `None` takes the preset's value (`data/degradation.py`)."""
+
+    resize_range: Range | None = None
+    noise_range: Range | None = None
+    poisson_scale_range: Range | None = None
+    jpeg_range: Range | None = None
+    second_blur_prob: Fraction | None = None
+    resize_range2: Range | None = None
+    noise_range2: Range | None = None
+    poisson_scale_range2: Range | None = None
+    jpeg_range2: Range | None = None
+
+
+class DegradationSpec(Spec):
+    """Real-ESRGAN degradations: a named preset and what is changed in it; `usm_target` sharpens hr before degrading."""
+
+    preset: Literal["seesr", "stablesr"] = "seesr"
+    usm_target: bool = False
+    override: DegradationRanges = DegradationRanges()
+
+
+class DataSpec(Spec):
+    """Which photographs, how they are split by image and cut into patches; sizes in pixels."""
+
+    packages: tuple[Literal["skimage", "sklearn", "matplotlib"], ...] = ()
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    patch: Annotated[int, Field(ge=80)] = 512
+    stride: Positive = 512
+    max_patches: Positive = 1000
+    val_patch: Annotated[int, Field(ge=80)] = 512
+    val_max_patches: Positive = 1
+    variants: Positive = 1
+    num_buckets: Positive = 64
+    max_pixels: Positive = 100_000_000
+    max_bytes: Positive = 200_000_000
+    max_reject_rate: Fraction = 0.5
+
+    @model_validator(mode="after")
+    def _sizes(self) -> "DataSpec":
+        for name in ("patch", "val_patch"):
+            if getattr(self, name) % 64:
+                raise ValueError(f"{name} must be a multiple of 64 (8 latent cells of 8 pixels)")
+        return self
+
+
+class FilterRestorerSpec(Spec):
+    """Embedded restorer: bicubic, then an edge-preserving filter."""
+
+    kind: Literal["filter"]
+    batch_size: Positive = 1
+
+
+class PaletteTaggerSpec(Spec):
+    """Embedded tagger: colour and texture classes of smooth regions."""
+
+    kind: Literal["palette"]
+
+
+class ComponentDetectorSpec(Spec):
+    """Embedded detector: connected components of the tagger's classes."""
+
+    kind: Literal["components"]
+    min_score: Fraction = 0.25
+
+
+class ComponentSegmenterSpec(Spec):
+    """Embedded segmenter: the component inside each box."""
+
+    kind: Literal["components"]
+
+
+class GroundSpec(Spec):
+    """Grounded-SAM: tags -> boxes -> masks, then the selection rule of the paper's setting."""
+
+    tagger: PaletteTaggerSpec
+    detector: ComponentDetectorSpec
+    segmenter: ComponentSegmenterSpec
+    max_objects: Positive = 20
+    nms_iou: Fraction = 0.5
+    min_area: Fraction = 0.002
+    batch_size: Positive = 1
+
+
+class RuleCaptionerSpec(Spec):
+    """Embedded captioner: blur, noise, blocking and contrast measured on lr, said in a fixed vocabulary."""
+
+    kind: Literal["rules"]
+    batch_size: Positive = 1
+
+
+class BlockDCTSpec(Spec):
+    """Embedded autoencoder (DCTdiff): 8x8 block DCT of YCbCr, the `keep` x `keep` lowest terms, 3 keep^2 channels."""
+
+    kind: Literal["block_dct"]
+    keep: Annotated[int, Field(ge=1, le=8)] = 4
+    batch_size: Positive = 1
+
+
+class HashedTextSpec(Spec):
+    """Embedded text encoder: a fixed Gaussian vector per word."""
+
+    kind: Literal["hashed"]
+    width: Positive = 64
+    length: Annotated[int, Field(ge=4)] = 16
+
+
+class FilterBankSpec(Spec):
+    """Embedded image features in the place of SAM: fixed multi-scale filters, one cell per latent cell."""
+
+    kind: Literal["filter_bank"]
+    channels: Positive = 16
+    batch_size: Positive = 1
+
+
+class SpaSemFeaturesSpec(Spec):
+    """What the method `spasemsr` needs besides the common columns."""
+
+    sam: FilterBankSpec
+
+
+class FeaturesSpec(Spec):
+    """Extractors by method."""
+
+    spasemsr: SpaSemFeaturesSpec
+
+
+class UNetSpec(Spec):
+    """The base denoiser, a diffusers UNet2DConditionModel with SD 2.1's topology; defaults are SD 2.1-base."""
+
+    block_out_channels: tuple[Positive, Positive, Positive, Positive] = (320, 640, 1280, 1280)
+    attention_heads: tuple[Positive, Positive, Positive, Positive] = (5, 10, 20, 20)
+    norm_num_groups: Positive = 32
+    sample_size: Positive = 64
+
+
+class ScheduleSpec(Spec):
+    """The forward diffusion of SD 2.1: variance schedule and what the network predicts."""
+
+    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    num_train_timesteps: Annotated[int, Field(ge=2)] = 1000
+    beta_start: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.00085
+    beta_end: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.012
+
+
+class ConstraintSpec(Spec):
+    """Which halves of L_SemDeg (eq. 9) are on; off removes the term and its heads, the other keeps its weight."""
+
+    img: bool = True
+    sem: bool = True
+
+
+class SpatialSpec(Spec):
+    """Off: the box displacement of eq. 5 is zero in training and inference, and equal tags are merged."""
+
+    boxes: bool = True
+
+
+class ObjectsSpec(Spec):
+    """How objects become text: at most `max` objects of `tokens` text rows each."""
+
+    max: Positive = 20
+    tokens: Annotated[int, Field(ge=2)] = 8
+
+
+class EncodersSpec(Spec):
+    """E_img and E_sem: widths of the hint stack and the number of ConvNeXt blocks of E_sem."""
+
+    hint_channels: tuple[Positive, Positive, Positive, Positive] = (16, 32, 96, 256)
+    sem_blocks: Annotated[int, Field(ge=0)] = 4
+
+
+class AttentionSpec(Spec):
+    """Which building block each added attention is: `full` (Full2D) or `cross` (Cross2D)."""
+
+    deg: Literal["full", "cross"] = "full"
+    spasem: Literal["full", "cross"] = "full"
+    spatext: Literal["full", "cross"] = "cross"
+    semimg: Literal["full", "cross"] = "full"
+
+
+class DropSpec(Spec):
+    """Probabilities of dropping each condition in training, which makes guidance possible."""
+
+    text: Fraction = 0.1
+    caption: Fraction = 0.1
+    boxes: Fraction = 0.1
+    object: Fraction = 0.1
+
+
+class ModelSpec(Spec):
+    """SpaSemSR around one base denoiser; defaults are paper scale (966,993,428 trained parameters)."""
+
+    unet: UNetSpec = UNetSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
+    encoders: EncodersSpec = EncodersSpec()
+    objects: ObjectsSpec = ObjectsSpec()
+    fusion_width: Positive = 512
+    attention: AttentionSpec = AttentionSpec()
+    constraint: ConstraintSpec = ConstraintSpec()
+    spatial: SpatialSpec = SpatialSpec()
+    drop: DropSpec = DropSpec()
+    train_base: bool = False
+
+
+class TrainSpec(Spec):
+    """The training run; `controlnet_weight` is lambda_ControlNet of eq. 12, `init` a folder of weights or null."""
+
+    init: str | None = None
+    steps: Positive = 200_000
+    global_batch: Positive = 32
+    lr: Annotated[float, Field(gt=0.0)] = 5e-5
+    warmup_steps: Annotated[int, Field(ge=0)] = 500
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-2
+    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    ema_decay: Fraction = 0.0
+    precision: Literal["fp32", "bf16"] = "bf16"
+    controlnet_weight: Annotated[float, Field(ge=0.0)] = 0.05
+    save_every: Positive = 1000
+    log_every: Positive = 10
+
+
+class SampleSpec(Spec):
+    """Inference: solver, guidance, LR-embedded start (LRE) and colour fix.
+
+    `start` is the share of the schedule at which sampling begins: 1 is the paper's LRE from the first timestep, less
+    starts from a less noisy LR latent and stays closer to it.
+    """
+
+    solver: Literal["ddpm", "dpmpp"] = "ddpm"
+    steps: Positive = 50
+    guidance: Annotated[float, Field(ge=0.0)] = 4.5
+    start: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    lre: bool = True
+    conditioning_scale: Annotated[float, Field(ge=0.0)] = 1.0
+    colorfix: Literal["adain", "wavelet", "none"] = "adain"
+    positive: str = "clean, high-resolution, 8k"
+    negative: str = "dotted, noise, blur, lowres, smooth"
+    tile: Annotated[int, Field(ge=16)] = 96
+    tile_overlap: Annotated[int, Field(ge=0)] = 16
+
+
+class EvaluateSpec(Spec):
+    """Which metrics, and how images are restored for them."""
+
+    metrics: tuple[MetricName, ...] = ("psnr", "ssim", "niqe")
+    batch_size: Positive = 1
+    sample: SampleSpec = SampleSpec()
+
+
+class Profile(Spec):
+    """One complete set of backends and sizes."""
+
+    data: DataSpec
+    restore: FilterRestorerSpec
+    ground: GroundSpec
+    caption: RuleCaptionerSpec
+    autoencoder: BlockDCTSpec
+    text_encoder: HashedTextSpec
+    features: FeaturesSpec
+    model: ModelSpec
+    train: TrainSpec
+    evaluate: EvaluateSpec
+
+
+class Params(Spec):
+    """The whole of `params.yaml`; `active` is the profile in use, and every profile is validated on every load."""
+
+    profile: Literal["embedded"]
+    photographs: str
+    lambda_: Annotated[Fraction, Field(alias="lambda")]
+    seed: int
+    scale: Literal[4]
+    methods: tuple[MethodName, ...]
+    degradation: DegradationSpec
+    embedded: Profile
+
+    @property
+    def active(self) -> Profile:
+        """The section of the chosen profile."""
+        return getattr(self, self.profile)
+
+    @model_validator(mode="after")
+    def _across_sections(self) -> "Params":
+        profile, name = self.active, self.profile
+        widths = profile.model.unet.block_out_channels
+        for width, heads in zip(widths, profile.model.unet.attention_heads, strict=True):
+            if width % heads or width % profile.model.unet.norm_num_groups:
+                raise ValueError(
+                    f"{name}.model.unet: width {width} must be a multiple of its {heads} heads "
+                    f"and of norm_num_groups {profile.model.unet.norm_num_groups}"
+                )
+        if profile.model.objects.max < profile.ground.max_objects:
+            raise ValueError(
+                f"{name}.model.objects.max is {profile.model.objects.max}, "
+                f"but {name}.ground.max_objects is {profile.ground.max_objects}: the model must take them all"
+            )
+        if profile.train.warmup_steps > profile.train.steps:
+            raise ValueError(f"{name}.train.warmup_steps exceeds {name}.train.steps, {profile.train.steps}")
+        return self
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate `params.yaml`.
+
+    Raises UserError naming every offending key, its value and what is allowed.
+    """
+    import yaml  # kept out of the import of this module: pydantic alone is enough for building specs in code
+
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"No {path} in {Path.cwd().name}/.", "Run from the project's folder.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {error}", "Correct the line named above.") from None
+    return parse_params(raw, str(path))
+
+
+def parse_params(raw: Any, origin: str) -> Params:
+    """Validate parsed YAML; `origin` is the file's name for messages. Raises UserError."""
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors()]
+        raise UserError(f"{origin}: " + "; ".join(lines), "Correct the values above; nothing was run.") from None
+
+
+def _explain(item: Any) -> str:
+    """One pydantic error as 'key = value: what is allowed'."""
+    key = ".".join(str(part) for part in item["loc"]) or "params"
+    value = item.get("input")
+    if item["type"] == "extra_forbidden":
+        allowed = _fields_at(item["loc"][:-1])
+        return f"{key} = {value!r}: no such key" + (f" (allowed: {', '.join(allowed)})" if allowed else "")
+    if item["type"] == "missing":
+        return f"{key}: missing"
+    shown = "" if isinstance(value, dict | BaseModel) else f" = {value!r}"
+    return f"{key}{shown}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
+    """The keys allowed at a place in the tree, for messages."""
+    model: Any = Params
+    for part in loc:
+        fields = {info.alias or name: info for name, info in model.model_fields.items()}
+        info = fields.get(str(part))
+        if info is None:
+            return []
+        inner = [arg for arg in (info.annotation, *get_args(info.annotation)) if isinstance(arg, type)]
+        models = [arg for arg in inner if issubclass(arg, BaseModel)]
+        if not models:
+            return []
+        model = models[0]
+    return [info.alias or name for name, info in model.model_fields.items()]

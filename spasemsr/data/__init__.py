@@ -1,0 +1,1 @@
+"""Photographs in, records out: patches, degradation, columns, shards and the joined data set."""

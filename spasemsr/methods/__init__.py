@@ -1,0 +1,1 @@
+"""Super-resolution methods: what the trainer and the evaluator know, one file per method."""

@@ -1,0 +1,1 @@
+"""The training loop, its optimizer, its resumable state and its log."""
