@@ -8,25 +8,30 @@ Unknown keys and wrong types are refused before any work, by key, value and what
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
+from spasemsr.backend_specs import (
+    AutoencoderSpec,
+    BaseSpec,
+    CaptionerSpec,
+    DetectorSpec,
+    ExtractorSpec,
+    Fraction,
+    Positive,
+    RandomBaseSpec,
+    RestorerSpec,
+    SegmenterSpec,
+    Spec,
+    TaggerSpec,
+    TextEncoderSpec,
+)
 from spasemsr.errors import UserError
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
 Range = tuple[float, float]
 MethodName = Literal["spasemsr"]
 MetricName = Literal["psnr", "ssim", "niqe"]
-
-
-class Spec(BaseModel):
-    """Base of every section: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    def plain(self) -> dict[str, Any]:
-        """The section as JSON-ready values, with the names `params.yaml` uses."""
-        return self.model_dump(mode="json", by_alias=True)
+ProfileName = Literal["embedded", "foundation"]
 
 
 class DegradationRanges(Spec):
@@ -75,79 +80,22 @@ class DataSpec(Spec):
         return self
 
 
-class FilterRestorerSpec(Spec):
-    """Embedded restorer: bicubic, then an edge-preserving filter."""
-
-    kind: Literal["filter"]
-    batch_size: Positive = 1
-
-
-class PaletteTaggerSpec(Spec):
-    """Embedded tagger: colour and texture classes of smooth regions."""
-
-    kind: Literal["palette"]
-
-
-class ComponentDetectorSpec(Spec):
-    """Embedded detector: connected components of the tagger's classes."""
-
-    kind: Literal["components"]
-    min_score: Fraction = 0.25
-
-
-class ComponentSegmenterSpec(Spec):
-    """Embedded segmenter: the component inside each box."""
-
-    kind: Literal["components"]
-
-
 class GroundSpec(Spec):
     """Grounded-SAM: tags -> boxes -> masks, then the selection rule of the paper's setting."""
 
-    tagger: PaletteTaggerSpec
-    detector: ComponentDetectorSpec
-    segmenter: ComponentSegmenterSpec
+    tagger: TaggerSpec
+    detector: DetectorSpec
+    segmenter: SegmenterSpec
     max_objects: Positive = 20
     nms_iou: Fraction = 0.5
     min_area: Fraction = 0.002
     batch_size: Positive = 1
 
 
-class RuleCaptionerSpec(Spec):
-    """Embedded captioner: blur, noise, blocking and contrast measured on lr, said in a fixed vocabulary."""
-
-    kind: Literal["rules"]
-    batch_size: Positive = 1
-
-
-class BlockDCTSpec(Spec):
-    """Embedded autoencoder (DCTdiff): 8x8 block DCT of YCbCr, the `keep` x `keep` lowest terms, 3 keep^2 channels."""
-
-    kind: Literal["block_dct"]
-    keep: Annotated[int, Field(ge=1, le=8)] = 4
-    batch_size: Positive = 1
-
-
-class HashedTextSpec(Spec):
-    """Embedded text encoder: a fixed Gaussian vector per word."""
-
-    kind: Literal["hashed"]
-    width: Positive = 64
-    length: Annotated[int, Field(ge=4)] = 16
-
-
-class FilterBankSpec(Spec):
-    """Embedded image features in the place of SAM: fixed multi-scale filters, one cell per latent cell."""
-
-    kind: Literal["filter_bank"]
-    channels: Positive = 16
-    batch_size: Positive = 1
-
-
 class SpaSemFeaturesSpec(Spec):
     """What the method `spasemsr` needs besides the common columns."""
 
-    sam: FilterBankSpec
+    sam: ExtractorSpec
 
 
 class FeaturesSpec(Spec):
@@ -166,9 +114,9 @@ class UNetSpec(Spec):
 
 
 class ScheduleSpec(Spec):
-    """The forward diffusion of SD 2.1: variance schedule and what the network predicts."""
+    """The forward diffusion of SD 2.1: variance schedule and what the network predicts (`sample` is z_0 itself)."""
 
-    prediction: Literal["epsilon", "v_prediction"] = "epsilon"
+    prediction: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
     num_train_timesteps: Annotated[int, Field(ge=2)] = 1000
     beta_start: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.00085
     beta_end: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.012
@@ -222,6 +170,7 @@ class DropSpec(Spec):
 class ModelSpec(Spec):
     """SpaSemSR around one base denoiser; defaults are paper scale (966,993,428 trained parameters)."""
 
+    base: BaseSpec = RandomBaseSpec()
     unet: UNetSpec = UNetSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     encoders: EncodersSpec = EncodersSpec()
@@ -283,11 +232,11 @@ class Profile(Spec):
     """One complete set of backends and sizes."""
 
     data: DataSpec
-    restore: FilterRestorerSpec
+    restore: RestorerSpec
     ground: GroundSpec
-    caption: RuleCaptionerSpec
-    autoencoder: BlockDCTSpec
-    text_encoder: HashedTextSpec
+    caption: CaptionerSpec
+    autoencoder: AutoencoderSpec
+    text_encoder: TextEncoderSpec
     features: FeaturesSpec
     model: ModelSpec
     train: TrainSpec
@@ -297,7 +246,7 @@ class Profile(Spec):
 class Params(Spec):
     """The whole of `params.yaml`; `active` is the profile in use, and every profile is validated on every load."""
 
-    profile: Literal["embedded"]
+    profile: ProfileName
     photographs: str
     lambda_: Annotated[Fraction, Field(alias="lambda")]
     seed: int
@@ -305,6 +254,7 @@ class Params(Spec):
     methods: tuple[MethodName, ...]
     degradation: DegradationSpec
     embedded: Profile
+    foundation: Profile
 
     @property
     def active(self) -> Profile:
@@ -329,6 +279,22 @@ class Params(Spec):
         if profile.train.warmup_steps > profile.train.steps:
             raise ValueError(f"{name}.train.warmup_steps exceeds {name}.train.steps, {profile.train.steps}")
         return self
+
+
+class ModelConfig(Spec):
+    """`config.json` beside trained weights: all it takes to build the model again, and what it was trained on."""
+
+    method: MethodName
+    seed: int
+    scale: Literal[4]
+    lambda_: Annotated[Fraction, Field(alias="lambda")]
+    controlnet_weight: float
+    model: ModelSpec
+    autoencoder: AutoencoderSpec
+    text_encoder: TextEncoderSpec
+    feature_channels: Positive
+    identities: dict[str, dict[str, Any]]
+    columns: dict[str, str]
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

@@ -1,0 +1,100 @@
+"""Where photographs come from: files that ship inside installed packages, read in place, and one folder of the user's.
+
+Nothing is copied: a photograph is named by its source and its path within it, so records hold no path of a machine.
+"""
+
+import importlib.util
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spasemsr.data.image import FOREIGN_SUFFIXES, SUFFIXES
+from spasemsr.errors import UserError
+
+# Photographs whose licence allows use (README, "Licences"); the packages' drawings, scans of text and Middlebury's
+# unlicensed pair are left out.
+PACKAGE_PHOTOGRAPHS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "skimage": (
+        "data",
+        (
+            "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png",
+            "gravel.png", "hubble_deep_field.jpg", "ihc.png", "rocket.jpg",
+        ),
+    ),
+    "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
+    "matplotlib": ("mpl-data/sample_data", ("grace_hopper.jpg",)),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, order=True)
+class Photograph:
+    """A candidate image file: `source` is "folder" or "package:<name>", `path` is relative to it, with "/"."""
+
+    source: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The photographs of one configuration; resolves a record's (source, path) back to a file."""
+
+    packages: tuple[str, ...]
+    folder: Path
+
+    def root(self, source: str) -> Path:
+        """The folder that a source's paths are relative to. Raises UserError for a package that is not installed."""
+        if source == "folder":
+            return self.folder
+        name = source.removeprefix("package:")
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.submodule_search_locations:
+            raise UserError(f"The package {name} is not installed.", "Remove it from data.packages, or run: make env")
+        return Path(spec.submodule_search_locations[0]) / PACKAGE_PHOTOGRAPHS[name][0]
+
+    def file(self, source: str, path: str) -> Path:
+        """The file of a record."""
+        return self.root(source) / path
+
+    def photographs(self) -> tuple[list[Photograph], int]:
+        """All candidates, sorted, and the number of files that are no images by their suffix (ignored)."""
+        found = [Photograph(f"package:{name}", path) for name in self.packages for path in PACKAGE_PHOTOGRAPHS[name][1]]
+        ignored = 0
+        for path in _walk(self.folder):
+            if path.suffix.lower() in SUFFIXES | FOREIGN_SUFFIXES:
+                found.append(Photograph("folder", path.relative_to(self.folder).as_posix()))
+            else:
+                ignored += 1
+        return sorted(found), ignored
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below a folder, hidden ones left out; linked folders are entered once, so a loop of links ends."""
+    if not folder.exists():
+        raise UserError(f"The folder {folder} does not exist.", "Create it, or set `photographs` in params.yaml.")
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder.", "Set `photographs` in params.yaml to a folder of images.")
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable):
+        stat = os.stat(parent)
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent) / name for name in sorted(files) if not name.startswith("."))
+
+
+def _unreadable(error: OSError) -> None:
+    raise UserError(f"Cannot read the folder {error.filename}: {error.strerror}.", "Give yourself read permission.")
+
+
+def missing_from_packages(names: Sequence[str]) -> list[str]:
+    """Photographs that a package's installed version no longer ships."""
+    sources = Sources(tuple(names), Path())
+    return [
+        f"{name}/{path}"
+        for name in names
+        for path in PACKAGE_PHOTOGRAPHS[name][1]
+        if not sources.file(f"package:{name}", path).is_file()
+    ]

@@ -1,0 +1,185 @@
+"""Looks at every candidate photograph once: usable or not and why, which split, which patches.
+
+An image's verdict is a function of its bytes and the limits, so it is cached by content; an image's split and patches
+are functions of the image alone, so adding photographs never moves the others (one exception, see `assign_splits`).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from spasemsr.config import DataSpec
+from spasemsr.data.image import decode, read_bytes
+from spasemsr.data.patches import Patch, Split, bucket_of, grid, make_key
+from spasemsr.data.sources import Photograph
+from spasemsr.errors import RejectedSample, UserError
+from spasemsr.hashing import fingerprint, sha256_bytes
+
+VERSION = 1  # of the verdict: bump it when `decode` accepts, rejects or treats a file differently
+
+
+class Store(Protocol):
+    """The part of the sample cache used here."""
+
+    def get(self, key: str) -> bytes | None:
+        """The payload, or None."""
+        ...
+
+    def put(self, key: str, payload: bytes, label: str = "") -> None:
+        """Keep a payload."""
+        ...
+
+
+@dataclass(frozen=True)
+class Usable:
+    """A photograph that decodes: its content hash, size in pixels and the treatments decoding applies."""
+
+    photograph: Photograph
+    sha256: str
+    height: int
+    width: int
+    treatments: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A candidate that cannot be used, with a countable reason and an explanation."""
+
+    photograph: Photograph
+    reason: str
+    detail: str
+
+    def plain(self) -> dict[str, str]:
+        """The line of `rejects.jsonl`."""
+        return {**asdict(self.photograph), "reason": self.reason, "detail": self.detail}
+
+
+def examine(photograph: Photograph, file: Path, spec: DataSpec, store: Store) -> Usable | Reject:
+    """Decode one candidate, or take the verdict of an earlier run on the same bytes."""
+    try:
+        data = read_bytes(file, spec.max_bytes)
+        sha256 = sha256_bytes(data)
+        key = fingerprint({"verdict": VERSION, "sha256": sha256, "max_pixels": spec.max_pixels})
+        known = store.get(key)
+        verdict = json.loads(known) if known is not None else _verdict(data, spec)
+        if known is None:
+            store.put(key, json.dumps(verdict, sort_keys=True).encode(), "ingest verdict")
+        if "reason" in verdict:
+            raise RejectedSample(verdict["reason"], verdict["detail"])
+        height, width = verdict["height"], verdict["width"]
+        if min(height, width) < spec.patch:
+            raise RejectedSample("too_small", f"{width}x{height} holds no patch of {spec.patch}x{spec.patch} pixels")
+    except RejectedSample as reject:
+        return Reject(photograph, reject.reason, reject.detail)
+    return Usable(photograph, sha256, height, width, tuple(verdict["treatments"]))
+
+
+def _verdict(data: bytes, spec: DataSpec) -> dict[str, object]:
+    try:
+        decoded = decode(data, spec.max_pixels)
+    except RejectedSample as reject:
+        return {"reason": reject.reason, "detail": reject.detail}
+    height, width = decoded.pixels.shape[:2]
+    return {"height": height, "width": width, "treatments": list(decoded.treatments)}
+
+
+def drop_duplicates(usable: Sequence[Usable]) -> tuple[list[Usable], list[Reject]]:
+    """Equal files under several paths are one image, the first by source and path; the others become rejects."""
+    first: dict[str, Usable] = {}
+    rejects: list[Reject] = []
+    for image in sorted(usable, key=lambda image: image.photograph):
+        kept = first.setdefault(image.sha256, image)
+        if kept is not image:
+            same = f"the same bytes as {kept.photograph.source} {kept.photograph.path}"
+            rejects.append(Reject(image.photograph, "duplicate", same))
+    return list(first.values()), rejects
+
+
+def refuse_bad_input(candidates: int, rejects: Sequence[Reject], spec: DataSpec) -> None:
+    """Stop when there is nothing to work on, or when so much is unusable that the input itself must be wrong.
+
+    Raises UserError listing the first ten rejects. Duplicates do not count.
+    """
+    if candidates == 0:
+        raise UserError(
+            "No photographs: the folder holds no JPEG, PNG, WebP or TIFF file, and data.packages is empty.",
+            "Put photographs into the folder `photographs` of params.yaml, or name packages: [skimage].",
+        )
+    bad = [reject for reject in rejects if reject.reason != "duplicate"]
+    if bad and (len(bad) == candidates or len(bad) / candidates > spec.max_reject_rate):
+        shown = "".join(f"\n  {r.photograph.source} {r.photograph.path}: {r.reason}, {r.detail}" for r in bad[:10])
+        more = f"\n  and {len(bad) - 10} more" if len(bad) > 10 else ""
+        raise UserError(
+            f"{len(bad)} of {candidates} photographs cannot be used (max_reject_rate is {spec.max_reject_rate}):"
+            f"{shown}{more}",
+            "Replace or remove them, or raise data.max_reject_rate if some of them are good.",
+        )
+
+
+def assign_splits(images: Sequence[Usable], spec: DataSpec) -> dict[str, Split]:
+    """sha256 -> split, by the image's own hash, among those large enough for a validation patch.
+
+    Only where that would leave a split empty (a handful of images) does one image move: the one with the lowest hash
+    into val, or the one with the highest into train. Raises UserError when there cannot be two splits.
+    """
+    if len(images) < 2:
+        raise UserError(
+            f"Only {len(images)} usable photograph: training and validation need one each, and never the same.",
+            "Add photographs to the folder `photographs` of params.yaml.",
+        )
+    can_validate = sorted(image.sha256 for image in images if min(image.height, image.width) >= spec.val_patch)
+    if not can_validate:
+        raise UserError(
+            f"No photograph is as large as a validation patch ({spec.val_patch}x{spec.val_patch} pixels).",
+            "Add a larger photograph, or lower data.val_patch (NIQE needs 192).",
+        )
+    chosen = {sha for sha in can_validate if int(sha[48:56], 16) / 2**32 < spec.val_fraction}
+    if not chosen:
+        chosen = {can_validate[0]}
+    if len(chosen) == len(images):
+        chosen.remove(max(chosen))
+    return {image.sha256: "val" if image.sha256 in chosen else "train" for image in images}
+
+
+def cut(image: Usable, split: Split, spec: DataSpec) -> list[Patch]:
+    """The patches of one image: training ones spread by hash, validation ones from the centre outwards."""
+    size, limit = (spec.patch, spec.max_patches) if split == "train" else (spec.val_patch, spec.val_max_patches)
+    stride = spec.stride if split == "train" else size
+    corners = grid(image.height, image.width, size, stride)
+    if split == "train":
+        corners.sort(key=lambda corner: fingerprint([image.sha256, *corner]))
+    else:
+        centre = ((image.height - size) / 2, (image.width - size) / 2)
+        corners.sort(key=lambda corner: (abs(corner[0] - centre[0]) + abs(corner[1] - centre[1]), corner))
+    return [
+        Patch(
+            key=make_key(image.sha256, y, x),
+            split=split,
+            bucket=bucket_of(image.sha256, spec.num_buckets),
+            source=image.photograph.source,
+            path=image.photograph.path,
+            sha256=image.sha256,
+            y=y,
+            x=x,
+            size=size,
+        )
+        for y, x in corners[:limit]
+    ]
+
+
+def summarize(images: Sequence[Usable], patches: Sequence[Patch], rejects: Sequence[Reject], ignored: int) -> dict:
+    """The counts of `reports/ingest.json`."""
+
+    def counts(values: Iterable[str]) -> dict[str, int]:
+        return dict(sorted(Counter(values).items()))
+
+    return {
+        "images": counts({patch.sha256: patch.split for patch in patches}.values()),
+        "patches": counts(patch.split for patch in patches),
+        "treatments": counts(name for image in images for name in image.treatments),
+        "rejects": counts(reject.reason for reject in rejects),
+        "ignored_files": ignored,
+    }
