@@ -1,0 +1,61 @@
+"""What every worker is given before it computes: one thread, deterministic algorithms, its own GPU.
+
+A result's bits must not depend on the number of cores, so libraries that are not imported yet are told through the
+environment and those that are, directly.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS refuses deterministic algorithms
+}
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One intra-op thread and deterministic algorithms inside; the former settings afterwards."""
+    environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        threads, strictness = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    os.environ.update(_ENVIRONMENT)
+    pin_threads()
+    try:
+        yield
+    finally:
+        for name, value in environment.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        if torch is not None:
+            torch.set_num_threads(threads)
+            torch.set_deterministic_debug_mode(strictness)
+        elif torch := sys.modules.get("torch"):  # imported inside
+            torch.set_deterministic_debug_mode("default")
+
+
+def pin_threads() -> None:
+    """Pin OpenCV and torch, if they are imported; call again after building what may import them."""
+    if cv2 := sys.modules.get("cv2"):
+        cv2.setNumThreads(1)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+        # The same switch as use_deterministic_algorithms(True), which would import the compiler: five seconds.
+        torch.set_deterministic_debug_mode("error")
+
+
+def take_device(index: int) -> None:
+    """Give worker i the i-th visible GPU (modulo their number) as its only one; call before torch is imported."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        visible = ",".join(str(i) for i, _ in enumerate(Path("/proc/driver/nvidia/gpus").glob("*")))
+    if devices := [device for device in visible.split(",") if device.strip()]:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]

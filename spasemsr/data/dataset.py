@@ -1,0 +1,149 @@
+"""Columns joined by key -> batches for training and evaluation.
+
+The join is strict: a key that one column lacks stops it by name. Only the members a batch holds are read (never
+masks.png, for instance), by offset. In training a sample's variant is drawn from (seed, epoch, key); evaluation takes
+variant 0. B batch, H W pixels of hr, h w pixels of lr, C latent channels, f the autoencoder's factor, N objects.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from spasemsr.data.columns import LR, Column
+from spasemsr.data.order import Draw
+from spasemsr.data.patches import Split
+from spasemsr.data.shards import ColumnReader, lacking_keys
+from spasemsr.errors import UserError
+from spasemsr.randomness import derive_seed
+
+# Members that no batch holds: for people, and for later methods.
+_NOT_IN_BATCH = frozenset(("masks.png", "degradation.json"))
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What was grounded in one image: boxes (N, 4) float32 x0 y0 x1 y1 in [0, 1], best score first."""
+
+    tags: list[str]
+    boxes: npt.NDArray[np.float32]
+    scores: list[float]
+    source: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What methods are given; a column that was not joined is None, or an empty list or dict.
+
+    lr (B, 3, h, w) and hr (B, 3, H, W) in [0, 1], moments (B, 2C, H/f, W/f), features by stem ("sam": (B, C, h, w)),
+    all float32.
+    """
+
+    keys: list[str]
+    lr: Tensor
+    objects: list[Objects]
+    captions: list[str]
+    moments: Tensor | None
+    features: dict[str, Tensor]
+    hr: Tensor | None
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The batch with its tensors on a device."""
+        return replace(
+            self,
+            lr=self.lr.to(device),
+            moments=None if self.moments is None else self.moments.to(device),
+            features={name: tensor.to(device) for name, tensor in self.features.items()},
+            hr=None if self.hr is None else self.hr.to(device),
+        )
+
+
+class Dataset:
+    """Random access to the joined samples of one split; thread-safe.
+
+    One of the columns is lr. Raises UserError for a missing or damaged column, and for a key that not all of them hold.
+    """
+
+    def __init__(self, shards_root: Path, columns: Sequence[Column], split: Split) -> None:
+        self._readers = {column.name: ColumnReader(shards_root, column) for column in columns}
+        self._lr = self._readers[LR.name]
+        self.digests = {name: str(reader.info["digest"]) for name, reader in sorted(self._readers.items())}
+        self.keys = sorted({key for reader in self._readers.values() for key in reader.keys(split)})
+        if not self.keys:
+            raise UserError(f"Split {split!r} holds no samples.", "Run: dvc repro ingest")
+        for reader in self._readers.values():
+            self._check(reader, split)
+        self.keys_by_shard = self._lr.tars(split)
+        self._members = [
+            (reader, member)
+            for reader in self._readers.values()
+            for member in reader.column.members
+            if member.base not in _NOT_IN_BATCH
+        ]
+
+    def batch(self, samples: Sequence[Draw | str], seed: int = 0) -> Batch:
+        """The batch of these samples: a key stands for its variant 0, a draw for that of (seed, epoch, key)."""
+        draws = [(s, 0) if isinstance(s, str) else (s.key, self.variant(s, seed)) for s in samples]
+        return collate([self.sample(key, variant) for key, variant in draws])
+
+    def variant(self, draw: Draw, seed: int) -> int:
+        """Which degradation of a sample an epoch sees."""
+        return derive_seed(seed, "variant", draw.epoch, draw.key) % self._lr.variants(draw.key)
+
+    def sample(self, key: str, variant: int) -> dict[str, Any]:
+        """One joined sample: {"key": key, member base name: decoded value}."""
+        values = {member.base: reader.read(key, member.name(variant)) for reader, member in self._members}
+        return {"key": key, **values}
+
+    def _check(self, reader: ColumnReader, split: Split) -> None:
+        """Every key is there, with as many variants as lr has."""
+        column, lr = reader.column, self._lr
+        if lacking := [key for key in self.keys if not reader.members(key)]:
+            raise lacking_keys(column, split, lacking, len(self.keys))
+        for key in self.keys if column.members_of(0) else []:
+            if reader.variants(key) != lr.variants(key):
+                counts = f"{reader.variants(key)} variants of {key}, column 'lr' {lr.variants(key)}"
+                raise UserError(f"column {column.name!r} has {counts}.", column.remedy)
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> Batch:
+    """Samples -> one batch. Raises ValueError where arrays of one name differ in shape."""
+    first = samples[0]
+    known = {"key", "lr.png", "hr.png", "objects.json", "caption.json", "moments.npy"}
+    features = [name for name in first if name not in known]
+    return Batch(
+        keys=[sample["key"] for sample in samples],
+        lr=_stack(samples, "lr.png", _image),
+        objects=[_objects(sample["objects.json"]) for sample in samples] if "objects.json" in first else [],
+        captions=[sample["caption.json"]["text"] for sample in samples] if "caption.json" in first else [],
+        moments=_stack(samples, "moments.npy", _array) if "moments.npy" in first else None,
+        features={name.partition(".")[0]: _stack(samples, name, _array) for name in features},
+        hr=_stack(samples, "hr.png", _image) if "hr.png" in first else None,
+    )
+
+
+def _stack(samples: Sequence[dict[str, Any]], name: str, convert: Callable[[Tensor], Tensor]) -> Tensor:
+    arrays = [sample[name] for sample in samples]
+    if any(array.shape != arrays[0].shape for array in arrays):
+        shapes = ", ".join(f"{sample['key']} {sample[name].shape}" for sample in samples[:4])
+        raise ValueError(f"{name} differs in shape within a batch: {shapes}; use batches of one")
+    return convert(torch.from_numpy(np.stack(arrays)))
+
+
+def _image(pixels_BHWC: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [0, 1]."""
+    return pixels_BHWC.permute(0, 3, 1, 2).contiguous().float().div_(255)
+
+
+def _array(values: Tensor) -> Tensor:
+    return values.float()
+
+
+def _objects(value: dict[str, Any]) -> Objects:
+    boxes = np.asarray(value["boxes"], np.float32).reshape(-1, 4)
+    return Objects(value["tags"], boxes, value["scores"], value["source"])

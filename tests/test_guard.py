@@ -1,0 +1,96 @@
+"""One process per out, and no stage that outlives the dvc which started it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline import guard
+from spasemsr.errors import UserError
+
+HOLD = """
+import logging, sys, time
+from pathlib import Path
+from pipeline.guard import exclusive
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+with exclusive("ground", Path(sys.argv[1])):
+    print("held", time.monotonic(), flush=True)
+    time.sleep(float(sys.argv[2]))
+    print("left", time.monotonic(), flush=True)
+"""
+
+
+def hold(folder: Path, seconds: float) -> subprocess.Popen:
+    words = [sys.executable, "-c", HOLD, str(folder), str(seconds)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_second_copy_waits_and_says_for_whom(tmp_path):
+    first = hold(tmp_path, 1.5)
+    assert first.stdout.readline().startswith("held")
+    second = hold(tmp_path, 0)
+    said = second.communicate(timeout=30)
+    left = float(first.communicate(timeout=30)[0].split()[1])
+    assert float(said[0].split()[1]) >= left
+    assert said[1].strip() == f"ground    waits: process {first.pid} is building the same outs"
+    with guard.exclusive("caption", tmp_path), guard.exclusive("ground", tmp_path):
+        assert (tmp_path / ".ground.lock-held").read_text() == f"{os.getpid()}\n"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        ".ground.lock-held": "",
+        ".caption.lock-held": "",
+    }
+
+
+def test_a_killed_holder_leaves_no_lock(tmp_path):
+    first = hold(tmp_path, 60)
+    assert first.stdout.readline().startswith("held")
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    with guard.exclusive("ground", tmp_path):
+        pass
+
+
+def test_a_folder_that_cannot_hold_the_lock_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"\.ground\.lock-held"), guard.exclusive("ground", tmp_path / "file"):
+        pass
+
+
+STAGE = """
+import os, sys, time
+from pipeline.guard import end_with_dvc
+end_with_dvc()
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+DVC = """#!{python}
+import os, subprocess, sys
+subprocess.run(["bash", "-c", "{python} " + sys.argv[1] + "; true"], env={{**os.environ, "DVC_STAGE": "ground"}})
+"""
+
+
+@pytest.mark.parametrize("name", ["dvc", "some_program_that_calls_dvc"])
+def test_a_stage_ends_when_its_dvc_is_killed(tmp_path, name):
+    (tmp_path / "stage.py").write_text(STAGE)
+    dvc = tmp_path / name
+    dvc.write_text(DVC.format(python=sys.executable))
+    dvc.chmod(0o755)
+    parent = subprocess.Popen([str(dvc), str(tmp_path / "stage.py")], stdout=subprocess.PIPE, text=True)
+    stage = psutil.Process(int(parent.stdout.readline()))
+    time.sleep(0.6)
+    assert stage.is_running()
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    assert psutil.wait_procs([stage], timeout=5)[1] == []
+
+
+def test_nothing_is_watched_without_dvc(monkeypatch):
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    monkeypatch.setattr(guard, "_watch", lambda dvc: pytest.fail("watched"))
+    guard.end_with_dvc()
