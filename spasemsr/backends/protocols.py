@@ -5,13 +5,17 @@ offline, on batches of images; the last two are modules of the training graph. `
 turn a spec into one of these.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+
+if TYPE_CHECKING:  # torch takes seconds to import, and most stages need none of it
+    from torch import Tensor
 
 ImageU8 = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 MaskU8 = npt.NDArray[np.uint8]  # (H, W): 0 nothing, i = object i in the order of the boxes, counted from 1

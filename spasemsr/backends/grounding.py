@@ -1,0 +1,264 @@
+"""Tagger, detector and segmenter: which things are where (paper, sec. 3.2, eq. 4), and the shared selection of boxes.
+
+Embedded: an image is cut into regions of like colour, each is named by measured colour and texture ("blue sky", "green
+foliage", "black region"), and a region that stands out of its surroundings is an object. Everything is measured at
+128 px, on a smoothed copy, so that a patch and its restored copy give similar boxes.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import assert_never
+
+import cv2
+import numpy as np
+
+from spasemsr.backend_specs import ComponentDetectorSpec, ComponentSegmenterSpec, PaletteTaggerSpec
+from spasemsr.backends.protocols import Box, Detector, Identity, ImageU8, MaskU8, Segmenter, Tag, Tagger
+from spasemsr.config import GroundSpec
+
+WORK_SIDE = 128
+_MERGE_DISTANCE = 13.0  # Lab units, lightness at 0.8: shading divides a thing less than colour does
+_LUMA_WEIGHT = 0.8
+_SMALL, _SMALL_BONUS = 0.01, 0.4  # regions below this share of the image merge at 2.5 times that distance
+_SMOOTH = 4.0  # standard deviation of lightness between 4 and 12 px, below which a region is smooth
+_HUES = (20.0, 48.0, 75.0, 105.0, 165.0, 225.0, 300.0, 335.0)  # degrees in the a-b plane of Lab
+_HUE_WORDS = ("pink", "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region: its name, its number in the label map, x0 y0 x1 y1 in [0, 1], scores and area in [0, 1]."""
+
+    name: str
+    label: int
+    xyxy: tuple[float, float, float, float]
+    score: float
+    area: float
+
+
+class PaletteTagger:
+    """Names of the regions that stand out, each with the best score among its regions."""
+
+    identity = Identity("palette", 1)
+
+    def tag(self, images: Sequence[ImageU8]) -> list[list[Tag]]:
+        """(H, W, 3) u8 images -> their tags, best first."""
+        return [_tags(find_regions(image)[1]) for image in images]
+
+
+class ComponentDetector:
+    """One box per region that carries one of the tags asked for."""
+
+    identity = Identity("components", 1)
+
+    def detect(self, images: Sequence[ImageU8], tags: Sequence[list[Tag]]) -> list[list[Box]]:
+        """(H, W, 3) u8 images and their tags -> boxes, best first, not yet selected."""
+        found = []
+        for image, asked in zip(images, tags, strict=True):
+            names = {tag.text for tag in asked}
+            regions = [region for region in find_regions(image)[1] if region.name in names and region.score > 0]
+            found.append([Box(region.name, region.xyxy, region.score) for region in regions])
+        return found
+
+
+class ComponentSegmenter:
+    """For every box the region that fills it best."""
+
+    identity = Identity("components", 1)
+
+    def segment(self, images: Sequence[ImageU8], boxes: Sequence[list[Box]]) -> list[MaskU8]:
+        """(H, W, 3) u8 images and selected boxes -> (H, W) u8: 0 nothing, i = box i, counted from 1."""
+        return [_masks(image, chosen) for image, chosen in zip(images, boxes, strict=True)]
+
+
+def select(boxes: Sequence[Box], spec: GroundSpec) -> list[Box]:
+    """The rule of every profile: score, area and overlap limits, best first, at most `max_objects`.
+
+    Sorted by falling score, ties by larger area, then by place in the list. A box that overlaps a better one by more
+    than `nms_iou` goes, whatever their tags.
+    """
+    order = sorted(range(len(boxes)), key=lambda i: (-boxes[i].score, -boxes[i].area, i))
+    kept: list[Box] = []
+    for box in (boxes[i] for i in order):
+        if box.score < spec.detector.min_score or box.area < spec.min_area or len(kept) == spec.max_objects:
+            continue
+        if all(iou(box, better) <= spec.nms_iou for better in kept):
+            kept.append(box)
+    return kept
+
+
+def iou(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes; 0 where both are empty."""
+    x0, y0 = max(one.xyxy[0], other.xyxy[0]), max(one.xyxy[1], other.xyxy[1])
+    x1, y1 = min(one.xyxy[2], other.xyxy[2]), min(one.xyxy[3], other.xyxy[3])
+    overlap = max(x1 - x0, 0.0) * max(y1 - y0, 0.0)
+    union = one.area + other.area - overlap
+    return overlap / union if union > 0 else 0.0
+
+
+def find_regions(image: ImageU8) -> tuple[np.ndarray, list[Region]]:
+    """Label map at 128 px on the longer side, and the regions, best score first. A function of the image alone."""
+    return _find_regions(image.tobytes(), image.shape)
+
+
+@lru_cache(maxsize=8)  # tagger, detector and segmenter ask for the same image one after the other
+def _find_regions(data: bytes, shape: tuple[int, ...]) -> tuple[np.ndarray, list[Region]]:
+    image = np.frombuffer(data, np.uint8).reshape(shape)
+    factor = WORK_SIDE / max(shape[:2])
+    size = max(round(shape[1] * factor), 1), max(round(shape[0] * factor), 1)
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    smooth = cv2.pyrMeanShiftFiltering(small, 6, 16)
+    lab = cv2.cvtColor(smooth.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)
+    labels = _merge(lab, _oversegment(lab))
+    regions = _describe(labels, lab, cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2Lab))
+    labels.setflags(write=False)
+    return labels, sorted(regions, key=lambda region: (-region.score, -region.area, region.label))
+
+
+def _oversegment(lab: np.ndarray) -> np.ndarray:
+    """Felzenszwalb and Huttenlocher's (2004) regions, labelled from 0: more of them than there are things."""
+    from skimage.segmentation import felzenszwalb
+
+    weighted = lab * np.array([_LUMA_WEIGHT, 1, 1], np.float32) / 100
+    return felzenszwalb(weighted, scale=60, sigma=0.5, min_size=max(lab.shape[0] * lab.shape[1] // 400, 4))
+
+
+def _merge(lab: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Merge neighbours, the most alike first, until none are closer than the merge distance; labels from 0."""
+    count = int(labels.max()) + 1
+    sizes = np.bincount(labels.ravel(), minlength=count).astype(float)
+    sums = np.stack([np.bincount(labels.ravel(), lab[..., c].ravel(), count) for c in range(3)], axis=1)
+    colours = sums / sizes[:, None] * (_LUMA_WEIGHT, 1, 1)
+    touching = _borders(labels, count) > 0
+    parents = np.arange(count)
+    distance = np.full((count, count), np.inf)
+
+    def measure(i: int) -> None:
+        others = np.flatnonzero(touching[i])
+        apart = np.linalg.norm(colours[others] - colours[i], axis=1)
+        apart *= np.where(np.minimum(sizes[others], sizes[i]) < _SMALL * labels.size, _SMALL_BONUS, 1.0)
+        distance[i, :] = distance[:, i] = np.inf
+        distance[i, others] = distance[others, i] = apart
+
+    for i in range(count):
+        measure(i)
+    while count > 1:
+        i, j = divmod(int(distance.argmin()), count)
+        if distance[i, j] > _MERGE_DISTANCE:
+            break
+        colours[i] = (colours[i] * sizes[i] + colours[j] * sizes[j]) / (sizes[i] + sizes[j])
+        sizes[i] += sizes[j]
+        parents[parents == j] = i
+        touching[i] |= touching[j]
+        touching[:, i] |= touching[:, j]
+        touching[j, :] = touching[:, j] = touching[i, i] = False
+        distance[j, :] = distance[:, j] = np.inf
+        measure(i)
+    return np.unique(parents[labels], return_inverse=True)[1].reshape(labels.shape)
+
+
+def _borders(labels: np.ndarray, count: int) -> np.ndarray:
+    """(count, count): how many pixel borders two regions share."""
+    borders = np.zeros((count, count))
+    for one, other in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
+        apart = one != other
+        np.add.at(borders, (one[apart], other[apart]), 1)
+    return borders + borders.T
+
+
+def _describe(labels: np.ndarray, lab: np.ndarray, detailed: np.ndarray) -> list[Region]:
+    """Name, box and score of every region of the label map."""
+    count = int(labels.max()) + 1
+    height, width = labels.shape
+    colours = np.stack([lab[labels == i].mean(axis=0) for i in range(count)]).astype(float)
+    borders = _borders(labels, count)
+    differences = np.linalg.norm(colours[:, None] - colours[None], axis=2)
+    contrasts = (borders * differences).sum(axis=1) / np.maximum(borders.sum(axis=1), 1)
+    light = detailed[..., 0]
+    band = np.abs(cv2.GaussianBlur(light, (0, 0), 1.5) - cv2.GaussianBlur(light, (0, 0), 4.0))
+    regions = []
+    for i in range(count):
+        inside = labels == i
+        rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+        area = inside.mean()
+        core = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+        texture = float(np.sqrt(np.mean(band[core if core.any() else inside] ** 2)))
+        at_top = bool(inside[0].any()) and rows.mean() < height / 2
+        score = _score(float(contrasts[i]), float(inside.sum() / ((y1 - y0) * (x1 - x0))), float(area))
+        box = float(x0 / width), float(y0 / height), float(x1 / width), float(y1 / height)
+        regions.append(Region(_name(colours[i], texture, at_top), i, box, score, float(area)))
+    return regions
+
+
+def _score(contrast: float, compactness: float, area: float) -> float:
+    """In [0, 1]: how well a region stands out, fills its box, and is neither a speck nor the whole image."""
+    large_enough = min(math.sqrt(area / 0.1), 1.0)
+    not_everything = min(max((0.95 - area) / 0.35, 0.0), 1.0)
+    return (1 - math.exp(-contrast / 15)) * (0.4 + 0.6 * compactness) * large_enough * not_everything
+
+
+def _name(colour: np.ndarray, texture: float, at_top: bool) -> str:
+    """A colour word and a word for what such a surface is, from mean Lab, texture and place."""
+    light, chroma = colour[0], math.hypot(colour[1], colour[2])
+    hue = math.degrees(math.atan2(colour[2], colour[1])) % 360
+    word = _HUE_WORDS[bisect_right(_HUES, hue)]
+    smooth = texture < _SMOOTH
+    if light < 20:
+        return "black region"
+    if chroma < 8:
+        word = "white" if light > 78 else "gray"
+    elif word in ("red", "orange", "yellow") and chroma < 42:
+        if smooth and 45 < light < 88 and 35 < hue < 68 and chroma > 12:
+            return "skin tone"
+        word = "beige" if light > 62 else "brown"
+    if smooth:
+        sky = at_top and light > 40 and word in ("blue", "cyan", "white", "gray")
+        return f"{word} {'sky' if sky else 'surface'}"
+    return "green foliage" if word == "green" else f"{word} texture"
+
+
+def _tags(regions: Sequence[Region]) -> list[Tag]:
+    best: dict[str, float] = {}
+    for region in regions:
+        if region.score > 0:
+            best[region.name] = max(best.get(region.name, 0.0), region.score)
+    return [Tag(name, score) for name, score in sorted(best.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def _masks(image: ImageU8, boxes: Sequence[Box]) -> MaskU8:
+    labels, regions = find_regions(image)
+    mask = np.zeros(labels.shape, np.uint8)
+    for number, box in enumerate(boxes, start=1):
+        # our own detector's boxes match exactly; for any other, the region whose box agrees best
+        fits = [(iou(box, Box(region.name, region.xyxy, 0.0)), region.name == box.tag) for region in regions]
+        best = max(range(len(fits)), key=lambda i: fits[i])
+        mask[(labels == regions[best].label) & (mask == 0)] = number
+    return cv2.resize(mask, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_NEAREST)
+
+
+def build_tagger(spec: PaletteTaggerSpec, device: str = "cpu") -> Tagger:
+    """The tagger of a spec; the embedded one needs no device."""
+    match spec:
+        case PaletteTaggerSpec():
+            return PaletteTagger()
+    assert_never(spec)
+
+
+def build_detector(spec: ComponentDetectorSpec, device: str = "cpu") -> Detector:
+    """The detector of a spec; the embedded one needs no device."""
+    match spec:
+        case ComponentDetectorSpec():
+            return ComponentDetector()
+    assert_never(spec)
+
+
+def build_segmenter(spec: ComponentSegmenterSpec, device: str = "cpu") -> Segmenter:
+    """The segmenter of a spec; the embedded one needs no device."""
+    match spec:
+        case ComponentSegmenterSpec():
+            return ComponentSegmenter()
+    assert_never(spec)
