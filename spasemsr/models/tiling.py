@@ -1,0 +1,115 @@
+"""Tiles: how a latent larger than the network's window is cut, weighted and put together again, and its boxes with it.
+
+Tiles overlap; the last row and column are shifted inward, so all have one size. The prediction at a cell is the
+weighted mean over the tiles that hold it, with a Gaussian that is highest in a tile's centre. Shapes: B batch,
+C channels, h w latent cells, N objects.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spasemsr.errors import UserError
+
+SIGMA = 0.1  # of the tile's side
+MIN_VISIBLE = 0.10  # an object is dropped from a tile that shows less than this share of its box
+MIN_COVER = 0.01  # ... or whose visible part covers less than this share of the tile
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A window of the latent: rows y..y+height, columns x..x+width, in latent cells."""
+
+    y: int
+    x: int
+    height: int
+    width: int
+
+    def crop(self, tensor_BChw: Tensor, cell: int = 1) -> Tensor:
+        """The window of a tensor that has `cell` pixels per latent cell."""
+        return tensor_BChw[
+            ...,
+            self.y * cell : (self.y + self.height) * cell,
+            self.x * cell : (self.x + self.width) * cell,
+        ]
+
+
+def tile_grid(height: int, width: int, tile: int, overlap: int) -> list[Tile]:
+    """Tiles that cover a latent, in reading order; one tile when it fits. Raises UserError for overlap >= tile."""
+    if overlap >= tile:
+        raise UserError(f"sample.tile_overlap = {overlap} must be below sample.tile = {tile}.", "Correct either.")
+    rows, columns = _starts(height, tile, overlap), _starts(width, tile, overlap)
+    return [Tile(y, x, min(tile, height), min(tile, width)) for y in rows for x in columns]
+
+
+def _starts(length: int, tile: int, overlap: int) -> list[int]:
+    """First cells of the tiles along one axis; the last one ends at the border."""
+    if length <= tile:
+        return [0]
+    return [*range(0, length - tile, tile - overlap), length - tile]
+
+
+def gaussian_weights(height: int, width: int) -> Tensor:
+    """(height, width) weights, exp of minus the squared distance from the centre (n - 1)/2, symmetric on both axes."""
+    return torch.outer(_bell(height), _bell(width))
+
+
+def _bell(length: int) -> Tensor:
+    """One axis of the weights; sigma is a share of the side, so far corners keep a small positive weight."""
+    centre = (length - 1) / 2
+    distance = (torch.arange(length, dtype=torch.float64) - centre) / (SIGMA * length)
+    return torch.exp(-0.5 * distance**2).float()
+
+
+def stitch(latents_BChw: Tensor, tiles: Sequence[Tile], predict: Callable[[int, Tensor], Tensor]) -> Tensor:
+    """Predict tile by tile, `predict(index, window)`, and take the weighted mean; a single tile is passed through."""
+    if len(tiles) == 1:
+        return predict(0, latents_BChw)
+    total = torch.zeros_like(latents_BChw)
+    weight = torch.zeros_like(latents_BChw[:1, :1])
+    for index, tile in enumerate(tiles):
+        weights = gaussian_weights(tile.height, tile.width).to(latents_BChw)
+        tile.crop(total).add_(weights * predict(index, tile.crop(latents_BChw)))
+        tile.crop(weight).add_(weights)
+    return total / weight
+
+
+def boxes_in_tile(boxes_N4: np.ndarray, tile: Tile, height: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (x0 y0 x1 y1 in [0, 1] of an image of `height` x `width` latent cells) as a tile sees them.
+
+    Returns the boxes clipped to the tile in tile coordinates, (M, 4) float32, and the indices (M,) of the kept ones,
+    in their old order (by score). A tile that holds the whole image, padded or not, keeps every object; a smaller one
+    drops those it hardly shows, see the two thresholds above.
+    """
+    scale, origin, size = _frames(tile, height, width)
+    inside = (np.asarray(boxes_N4, dtype=np.float64).reshape(-1, 4) * scale - origin) / size
+    clipped = np.clip(inside, 0.0, 1.0)
+    if tile.height >= height and tile.width >= width:
+        return clipped.astype(np.float32), np.arange(len(clipped))
+    visible, whole = _area(clipped), _area(inside)
+    kept = np.flatnonzero((visible >= MIN_COVER) & (visible >= MIN_VISIBLE * whole))
+    return clipped[kept].astype(np.float32), kept
+
+
+def boxes_from_tile(boxes_N4: np.ndarray, tile: Tile, height: float, width: float) -> np.ndarray:
+    """The inverse change of coordinates: boxes of a tile -> shares of the whole image, (N, 4) float32."""
+    scale, origin, size = _frames(tile, height, width)
+    return ((np.asarray(boxes_N4, dtype=np.float64) * size + origin) / scale).astype(np.float32)
+
+
+def _frames(tile: Tile, height: float, width: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image extent, tile origin and tile extent as x y x y, in latent cells."""
+    return (
+        np.array([width, height, width, height], dtype=np.float64),
+        np.array([tile.x, tile.y, tile.x, tile.y], dtype=np.float64),
+        np.array([tile.width, tile.height, tile.width, tile.height], dtype=np.float64),
+    )
+
+
+def _area(boxes_N4: np.ndarray) -> np.ndarray:
+    """Areas, zero for boxes turned inside out by clipping."""
+    sides = np.maximum(boxes_N4[:, 2:] - boxes_N4[:, :2], 0.0)
+    return sides[:, 0] * sides[:, 1]
