@@ -1,0 +1,188 @@
+"""The `spasemsr` command: one typed function per stage and tool, no logic of its own.
+
+Heavy modules are imported inside the commands, so that `spasemsr --help` answers at once.
+"""
+
+import logging
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from spasemsr.errors import UserError
+
+app = typer.Typer(
+    help="SpaSemSR: photographs to shards to a trained model to a report. `dvc repro` runs the stages in order.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+cache_app = typer.Typer(help="The sample cache (SPASEMSR_CACHE).", no_args_is_help=True)
+app.add_typer(cache_app, name="cache", rich_help_panel="Tools")
+ExecutorName = Literal["serial", "processes", "ray"]
+Method = Annotated[str, typer.Argument(help="Which of `methods` in params.yaml.")]
+Where = Annotated[
+    ExecutorName | None,
+    typer.Option("--executor", envvar="SPASEMSR_EXECUTOR", help="Default: serial for one worker, else processes."),
+]
+Workers = Annotated[
+    int, typer.Option(envvar="SPASEMSR_WORKERS", min=1, help="Processes or Ray actors; never changes a byte.")
+]
+
+
+def _column_stage(name: str, executor: ExecutorName | None, workers: int, *arguments: str) -> None:
+    """Run the stage module of this name under the guard of its outs."""
+    from importlib import import_module
+
+    from pipeline.executors import build_executor
+    from pipeline.guard import exclusive
+    from spasemsr.config import load_params
+
+    params = load_params()
+    with exclusive(".".join([name, *arguments])):
+        import_module(f"pipeline.{name}").run(params, build_executor(executor, workers), *arguments)
+
+
+def _model_stage(name: str, *arguments: str) -> None:
+    """Run a stage that is one process by nature under the guard of its outs."""
+    from importlib import import_module
+
+    from pipeline.guard import exclusive
+    from spasemsr.config import load_params
+
+    params = load_params()
+    with exclusive(".".join([name, *arguments])):
+        import_module(f"pipeline.{name}").run(params, *arguments)
+
+
+@app.command(rich_help_panel="Stages")
+def ingest(executor: Where = None, workers: Workers = 1) -> None:
+    """Photographs -> list of patches, rejects with reasons, column hr."""
+    _column_stage("ingest", executor, workers)
+
+
+@app.command(rich_help_panel="Stages")
+def synthesize(executor: Where = None, workers: Workers = 1) -> None:
+    """Column hr -> lr: Real-ESRGAN degradations."""
+    _column_stage("synthesize", executor, workers)
+
+
+@app.command(rich_help_panel="Stages")
+def restore(executor: Where = None, workers: Workers = 1) -> None:
+    """Column lr -> restored: the degradation removal module, evaluation splits only."""
+    _column_stage("restore", executor, workers)
+
+
+@app.command(rich_help_panel="Stages")
+def ground(executor: Where = None, workers: Workers = 1) -> None:
+    """Columns hr, restored -> objects: tags, boxes, masks."""
+    _column_stage("ground", executor, workers)
+
+
+@app.command(rich_help_panel="Stages")
+def caption(executor: Where = None, workers: Workers = 1) -> None:
+    """Column lr -> caption: how each image is degraded."""
+    _column_stage("caption", executor, workers)
+
+
+@app.command(rich_help_panel="Stages")
+def latents(executor: Where = None, workers: Workers = 1) -> None:
+    """Column hr -> latents: the autoencoder's moments, training splits only."""
+    _column_stage("latents", executor, workers)
+
+
+@app.command(rich_help_panel="Stages")
+def features(method: Method, executor: Where = None, workers: Workers = 1) -> None:
+    """What one method needs beyond the common columns."""
+    _column_stage("features", executor, workers, method)
+
+
+@app.command(rich_help_panel="Stages")
+def train(method: Method) -> None:
+    """Train one method on the shards; resumes where it was stopped."""
+    _model_stage("train", method)
+
+
+@app.command(rich_help_panel="Stages")
+def evaluate(method: Method) -> None:
+    """Restore the evaluation split and score it beside bicubic and the restorer."""
+    _model_stage("evaluate", method)
+
+
+@app.command(rich_help_panel="Stages")
+def report() -> None:
+    """All scores, pictures and curves -> reports/report.html."""
+    _model_stage("report")
+
+
+@app.command(rich_help_panel="Tools")
+def status() -> None:
+    """What each column's stage has done so far, also while another process works."""
+    from pipeline import inspection
+
+    _say(inspection.status())
+
+
+@app.command(rich_help_panel="Tools")
+def check() -> None:
+    """Verify params.yaml, packages, photographs and every hash and key of the columns, without running anything."""
+    from pipeline import inspection
+
+    _say(inspection.check(Path("params.yaml")))
+
+
+@app.command(rich_help_panel="Tools")
+def show(key: Annotated[str, typer.Argument(help="A key of data/patches.jsonl, or its beginning.")]) -> None:
+    """Print everything the columns hold about one sample."""
+    from pipeline import inspection
+
+    _say(inspection.show(key))
+
+
+@cache_app.command("stat")
+def cache_stat() -> None:
+    """Entries and bytes by column."""
+    from spasemsr.cache import Cache
+
+    cache = Cache()
+    typer.echo(cache.root)
+    _say(
+        f"{label:<20}{usage.entries:>10} entries {usage.bytes / 1e6:>12.1f} MB" for label, usage in cache.stat().items()
+    )
+
+
+@cache_app.command("prune")
+def cache_prune(
+    column: Annotated[str | None, typer.Option(help="Delete this column's entries; its tars stay.")] = None,
+    max_gb: Annotated[
+        float | None, typer.Option(min=0, help="Delete the longest unused until so much is left.")
+    ] = None,
+) -> None:
+    """Delete entries; nothing but time is lost."""
+    from spasemsr.cache import Cache
+
+    deleted = Cache().prune(column, None if max_gb is None else int(max_gb * 1e9))
+    typer.echo(f"deleted {deleted.entries} entries, {deleted.bytes / 1e6:.1f} MB")
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
+def main() -> None:
+    """Run a command; a UserError becomes two lines and exit status 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for chatty in ("httpx", "PIL", "matplotlib", "ray"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"error: {error.what}\n       {error.remedy}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Looking without running: `status` of running stages, `show` one sample, `check` params, columns and packages.
+
+Everything here reads; what it finds wrong is a UserError or a line that says so.
+"""
+
+import importlib.metadata
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline import layout
+from pipeline.account import Account, read_accounts
+from pipeline.column_stage import backend_name
+from spasemsr.cache import default_root
+from spasemsr.config import Params, load_params
+from spasemsr.data.columns import COLUMNS, Column
+from spasemsr.data.image import SUFFIXES
+from spasemsr.data.patches import Patch, of_splits, read_patches
+from spasemsr.data.shards import ColumnReader
+from spasemsr.data.sources import Sources, missing_from_packages
+from spasemsr.errors import UserError
+from spasemsr.progress import duration
+
+PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "dvc", "webdataset", "basicsr", "numpy")
+
+
+def status() -> Iterator[str]:
+    """One line per column of this workspace: what its last or running stage has counted."""
+    accounts = list(read_accounts(default_root(), Path.cwd()))
+    if not accounts:
+        yield "Nothing was built in this folder yet. Run: dvc repro"
+    for account in accounts:
+        yield _status_line(account)
+
+
+def _status_line(account: Account) -> str:
+    done = account.cached + account.computed
+    parts = [f"{account.column:<18}{account.state:<12}{done}/{account.total}", f"{account.cached} cached"]
+    if account.failed:
+        errors = ", ".join(f"{kind} {count}" for kind, count in sorted(account.errors.items()))
+        parts.append(f"{account.failed} failed ({errors})")
+    if account.rate:
+        parts.append(f"{account.rate:.3g}/s")
+    if account.state == "running" and account.seconds_left is not None:
+        parts.append(f"{duration(account.seconds_left)} left")
+    parts.append(f"{backend_name(account.identity)}, {account.workers} {account.executor}")
+    return " · ".join(parts)
+
+
+def show(prefix: str) -> Iterator[str]:
+    """Everything the columns hold about the sample whose key begins so."""
+    patch = _find(prefix)
+    yield f"{patch.key}  {patch.split}  {patch.source} {patch.path}  y {patch.y} x {patch.x} size {patch.size}"
+    for column in COLUMNS.values():
+        if patch.split not in column.splits or not (layout.SHARDS / column.name).is_dir():
+            continue
+        reader = ColumnReader(layout.SHARDS, column)
+        for name, place in sorted(reader.members(patch.key).items()):
+            yield f"  {column.name}/{name}  {place.tar} @{place.offset}  {_describe(reader.read(patch.key, name))}"
+
+
+def _find(prefix: str) -> Patch:
+    found = [patch for patch in read_patches(layout.PATCHES) if patch.key.startswith(prefix)]
+    if not found:
+        raise UserError(f"No key of {layout.PATCHES} begins with {prefix!r}.", "Copy one from there or the report.")
+    if len({patch.key for patch in found}) > 1 and prefix != found[0].key:
+        first = ", ".join(patch.key for patch in found[:3])
+        raise UserError(f"{len(found)} keys begin with {prefix!r}: {first}, ...", "Give more of the key.")
+    return found[0]
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, dict):
+        return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    low, mean, high = float(value.min()), float(value.mean(dtype="float64")), float(value.max())
+    return f"{value.dtype} {tuple(value.shape)}  min {low:.4g}  mean {mean:.4g}  max {high:.4g}"
+
+
+def check(params_path: Path) -> Iterator[str]:
+    """Params, photographs, packages and whatever columns exist; raises UserError at the first thing out of order."""
+    params = load_params(params_path)
+    yield f"ok  {params_path}: profile {params.profile}"
+    yield f"ok  Python {sys.version.split()[0]}: " + ", ".join(f"{n} {importlib.metadata.version(n)}" for n in PACKAGES)
+    yield f"ok  photographs: {_photographs(params)}"
+    if not layout.PATCHES.exists():
+        yield "--  no columns yet: dvc repro"
+        return
+    patches = read_patches(layout.PATCHES)
+    yield f"ok  {layout.PATCHES}: {len(patches)} patches"
+    for column in COLUMNS.values():
+        if (layout.SHARDS / column.name).is_dir():
+            yield f"ok  column {column.name}: {_verified(column, patches)}"
+        else:
+            yield f"--  column {column.name} is not built: dvc repro {column.stage}"
+
+
+def _photographs(params: Params) -> str:
+    spec = params.active.data
+    if missing := missing_from_packages(spec.packages):
+        raise UserError(f"Installed packages lack {', '.join(missing)}.", "Run: make env")
+    found, ignored = Sources(spec.packages, Path(params.photographs)).photographs()
+    named = sum(Path(photograph.path).suffix.lower() in SUFFIXES for photograph in found)
+    return f"{named} candidates, {len(found) - named} of other formats, {ignored} other files"
+
+
+def _verified(column: Column, patches: list[Patch]) -> str:
+    """Every tar's hash and every key, compared with what column.json and patches.jsonl state."""
+    reader = ColumnReader(layout.SHARDS, column, verify=True)
+    expected = {patch.key for patch in of_splits(patches, column.splits)}
+    held = set(reader.keys())
+    if held != expected:
+        lacking, extra = len(expected - held), len(held - expected)
+        raise UserError(
+            f"Column {column.name!r} lacks {lacking} keys of {layout.PATCHES} and has {extra} others.", column.remedy
+        )
+    return f"{len(held)} keys in {len(reader.info['tars'])} tars, hashes agree"

@@ -1,0 +1,94 @@
+"""Stage report: scores, pictures, curves and what the model was told -> one page, and the trade-off as a table."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from pipeline import layout
+from spasemsr.config import Params
+from spasemsr.data.columns import CAPTION, LR, OBJECTS
+from spasemsr.data.patches import Patch, read_patches
+from spasemsr.data.shards import ColumnReader
+from spasemsr.evaluation.intervals import summarize
+from spasemsr.evaluation.metrics import build_metrics
+from spasemsr.evaluation.report import build_page
+from spasemsr.evaluation.report_data import Example, MethodRow, ReportData
+from spasemsr.evaluation.scores import ScoreTable, merge, read_per_image, write_json
+from spasemsr.weights import read_config
+
+LABELS = {"spasemsr": "SpaSemSR", "bicubic": "Bicubic", "restorer": "Restorer (DRM)"}
+
+
+def run(params: Params) -> None:
+    """Write reports/report.html, reports/tradeoff.csv and reports/summary.json from what evaluation left."""
+    readers = {column.name: ColumnReader(layout.SHARDS, column) for column in (LR, OBJECTS, CAPTION)}
+    tables = merge(
+        table for method in params.methods for table in read_per_image(layout.scores_folder(method) / "per_image.csv")
+    )
+    metrics = build_metrics(params.active.evaluate.metrics)
+    summary = summarize(tables, metrics, params.seed)
+    write_json(layout.SUMMARY, summary)
+    names = [name for table in tables for name in table.methods if name != "hr"]
+    methods = [MethodRow(name, LABELS[name], name not in params.methods) for name in dict.fromkeys(names)]
+    spec = params.active
+    data = ReportData(
+        title="×4 restoration of held-out photographs",
+        tables=tables,
+        metrics=metrics,
+        summary=summary,
+        methods=methods,
+        examples=[_example(patch, params, readers) for table in tables for patch in _patches(table)],
+        losses={method: _losses(layout.losses_csv(method)) for method in params.methods},
+        facts={
+            "profile": params.profile,
+            "degradation": params.degradation.preset,
+            "lambda": str(params.lambda_),
+            "training": f"{spec.train.steps} steps of {spec.train.global_batch}",
+            "sampling": f"{spec.evaluate.sample.solver}, {spec.evaluate.sample.steps} steps",
+            "seed": str(params.seed),
+        },
+        provenance={
+            "params": {key: value for key, value in params.plain().items() if key != "photographs"},
+            "models": {method: _origin(method) for method in params.methods},
+        },
+        ingest=json.loads(layout.INGEST_REPORT.read_text(encoding="utf-8")),
+    )
+    build_page(data, layout.PAGE, layout.TRADEOFF)
+
+
+def _patches(table: ScoreTable) -> list[Patch]:
+    return [patch for patch in read_patches(layout.PATCHES) if patch.key in set(table.keys)]
+
+
+def _example(patch: Patch, params: Params, readers: dict[str, ColumnReader]) -> Example:
+    """The pictures of one image and what the model was told about it."""
+    folders = {method: layout.images_folder(method) for method in params.methods}
+    shared = folders[params.methods[0]]
+    outputs = {method: folder / f"{patch.key}.{method}.png" for method, folder in folders.items()}
+    outputs |= {name: shared / f"{patch.key}.{name}.png" for name in ("bicubic", "restorer")}
+    objects = dict(readers[OBJECTS.name].read(patch.key, "objects.json"))
+    objects["source"] = {"restored": "restorer"}.get(objects["source"], objects["source"])
+    return Example(
+        split=patch.split,
+        key=patch.key,
+        name=f"{Path(patch.path).stem} ({patch.x}, {patch.y})",
+        lr=shared / f"{patch.key}.lr.png",
+        outputs=outputs,
+        hr=shared / f"{patch.key}.hr.png",
+        caption=readers[CAPTION.name].read(patch.key, "caption.0.json")["text"],
+        objects=objects,
+        degradation=readers[LR.name].read(patch.key, "degradation.0.json"),
+    )
+
+
+def _losses(path: Path) -> list[dict[str, Any]]:
+    """The rows of a losses.csv as numbers."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _origin(method: str) -> dict[str, Any]:
+    """What a model says of itself beyond the params: identities of frozen parts and digests of its columns."""
+    config = read_config(layout.model_folder(method))
+    return {"identities": config["identities"], "columns": config["columns"]}

@@ -1,0 +1,43 @@
+"""Stage restore: lr -> column restored, the degradation removal module's output on evaluation splits."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from pipeline import layout
+from pipeline.column_stage import InputRef, Sample, build_column, units_of
+from pipeline.executors import Executor
+from spasemsr.backends.restorer import build_restorer
+from spasemsr.cache import Cache
+from spasemsr.config import FilterRestorerSpec, Params
+from spasemsr.data.columns import LR, RESTORED
+from spasemsr.data.patches import read_patches
+
+
+def run(params: Params, executor: Executor) -> None:
+    """Clean and enlarge every evaluation image; the model never sees the result, only Grounded-SAM does."""
+    spec = params.active.restore
+    build_column(
+        RESTORED,
+        units_of(RESTORED, read_patches(layout.PATCHES)),
+        inputs=[InputRef(LR)],
+        make_worker=partial(RestoreWorker, spec, params.scale),
+        identity=build_restorer(spec).identity.plain(),
+        params={"restore": spec.plain(), "scale": params.scale},
+        batch_size=spec.batch_size,
+        executor=executor,
+        cache=Cache(),
+        shards_root=layout.SHARDS,
+    )
+
+
+class RestoreWorker:
+    """lr.png (h, w, 3) -> restored.png (h s, w s, 3)."""
+
+    def __init__(self, spec: FilterRestorerSpec, scale: int) -> None:
+        self._restorer, self._scale = build_restorer(spec), scale
+
+    def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        """Restore a batch."""
+        restored = self._restorer.restore([sample.inputs["lr.png"] for sample in samples], self._scale)
+        return [{"restored.png": image} for image in restored]
