@@ -27,7 +27,7 @@ test: env
 	@if [ -n "$$CI" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v $(firstword $(BROWSERS)) >/dev/null; then \
 	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium) >/dev/null 2>&1 || echo "No browser could be installed: page tests will skip."; \
 	fi
-	python -m pytest
+	OMP_NUM_THREADS=1 python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 env: $(READY)
 

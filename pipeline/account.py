@@ -86,6 +86,9 @@ class AccountFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text(json.dumps(asdict(self._account), sort_keys=True), encoding="utf-8")
             os.replace(temporary, self.path)
+            return
+        with contextlib.suppress(OSError):  # on a full disk half an account may lie there
+            temporary.unlink(missing_ok=True)
 
 
 def read_accounts(cache_root: Path, workspace: Path | None = None) -> Iterator[Account]:

@@ -7,9 +7,10 @@ from typing import Any
 from pipeline import layout
 from pipeline.column_stage import InputRef, Sample, build_column, units_of
 from pipeline.executors import Executor
+from spasemsr.backend_specs import CaptionerSpec
 from spasemsr.backends.captioner import build_captioner
 from spasemsr.cache import Cache
-from spasemsr.config import Params, RuleCaptionerSpec
+from spasemsr.config import Params
 from spasemsr.data.columns import CAPTION, LR
 from spasemsr.data.patches import read_patches
 
@@ -23,7 +24,7 @@ def run(params: Params, executor: Executor) -> None:
         inputs=[InputRef(LR)],
         make_worker=partial(CaptionWorker, spec),
         identity=build_captioner(spec).identity.plain(),
-        params={"caption": spec.plain()},
+        params={"caption": spec.content()},
         batch_size=spec.batch_size,
         executor=executor,
         cache=Cache(),
@@ -34,7 +35,7 @@ def run(params: Params, executor: Executor) -> None:
 class CaptionWorker:
     """lr.png -> caption.json {"text", "prompt"}."""
 
-    def __init__(self, spec: RuleCaptionerSpec) -> None:
+    def __init__(self, spec: CaptionerSpec) -> None:
         self._captioner = build_captioner(spec)
 
     def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:

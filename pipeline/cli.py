@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipeline import score_cli
 from spasemsr.errors import UserError
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="The sample cache (SPASEMSR_CACHE).", no_args_is_help=True)
 app.add_typer(cache_app, name="cache", rich_help_panel="Tools")
+score_cli.register(app)
 ExecutorName = Literal["serial", "processes", "ray"]
 Method = Annotated[str, typer.Argument(help="Which of `methods` in params.yaml.")]
 Where = Annotated[

@@ -3,12 +3,13 @@
 A unit of work is one cache entry: a patch, or one variant of it. Its name is a hash of everything that can change its
 bytes, so a sample is never computed twice and a kill loses at most the batches in flight. Work is cut into batches of
 one size, short ones padded, because a network's bits may change with the batch size but not with the neighbours.
-The folder is always written from the cache in key order: the executor, the number of workers and the order in which
-they finish cannot show in a byte. Call under `guard.exclusive`.
+The folder is always written from the cache in key order, each tar as soon as its samples are there: the executor, the
+number of workers and the order in which they finish cannot show in a byte. Call under `guard.exclusive`.
 """
 
 import logging
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.account import Account, AccountFile
-from pipeline.column_writer import ColumnWriter, pack
+from pipeline.column_writer import ColumnWriter, WritingAhead, pack, tar_of
 from pipeline.executors import Executor, Failed
 from spasemsr.cache import Cache
 from spasemsr.data.columns import ALL_SPLITS, Column, Member
@@ -150,7 +151,9 @@ def build_column(
     had = {task.name for task in tasks} - missing
     try:
         for _ in range(_ROUNDS):
-            _compute([task for task in tasks if task.name in missing], batch_size, make, executor, account, book)
+            with WritingAhead(writer, tasks, missing) as ahead:
+                lacking = [task for task in tasks if task.name in missing]
+                _compute(lacking, batch_size, make, executor, account, book, ahead)
             missing = writer.write(tasks)
             if not missing:
                 break
@@ -225,6 +228,7 @@ def _compute(
     executor: Executor,
     account: Account,
     book: AccountFile,
+    ahead: WritingAhead,
 ) -> None:
     """Run the tasks through the executor. Raises for the first that fails, after those in flight have finished."""
     if not tasks:
@@ -241,6 +245,7 @@ def _compute(
             account.errors[result.kind] = account.errors.get(result.kind, 0) + count
         else:
             account.computed += count
+            ahead.finished(batch)
             account.backend_seconds = round(account.backend_seconds + result.backend_seconds, 6)
             if progress is None:  # from the first result on: loading a model says nothing about the rate
                 progress = Progress(account.stage, account.total, account.total - len(tasks) + count, "samples")
@@ -250,13 +255,15 @@ def _compute(
     if progress is not None:
         progress.close()
     if failures:
-        raise _explain(account, *failures[0])
+        failure = failures[0][1]  # a worker that was killed held several batches, each of which may be to blame
+        raise _explain(account, [task for batch, other in failures if other is failure for task in batch], failure)
 
 
 def _batches(tasks: Iterable[Task], batch_size: int) -> list[tuple[Task, ...]]:
-    """Batches of equally large patches, in key order."""
+    """Batches of equally large patches, tar by tar, in key order."""
     batches = []
-    for _, group in groupby(sorted(tasks, key=lambda task: task.unit.patch.size), lambda task: task.unit.patch.size):
+    ordered = sorted(tasks, key=lambda task: (task.unit.patch.size, tar_of(task)))
+    for _, group in groupby(ordered, lambda task: task.unit.patch.size):
         alike = tuple(group)
         batches += [alike[start : start + batch_size] for start in range(0, len(alike), batch_size)]
     return batches
@@ -281,7 +288,10 @@ def backend_name(identity: Any) -> str:
 
 
 class BatchHandler:
-    """What runs in a worker: read the inputs of a batch, compute, store the encoded results in the cache."""
+    """What runs in a worker: read the inputs of a batch, compute, store the encoded results in the cache.
+
+    Threads may call it at once; they take turns at computing.
+    """
 
     def __init__(
         self,
@@ -295,7 +305,7 @@ class BatchHandler:
         self._column, self._inputs, self._batch_size, self._cache = column, inputs, batch_size, cache
         self._shards_root = shards_root
         self._file = lru_cache(maxsize=64)(partial(open, mode="rb", buffering=0))
-        self._worker = make_worker()
+        self._worker, self._turn = make_worker(), threading.Lock()
 
     def __call__(self, tasks: tuple[Task, ...]) -> Finished:
         """Compute what another process has not stored meanwhile."""
@@ -304,9 +314,10 @@ class BatchHandler:
             return Finished(0.0)
         samples = [self._load(task) for task in tasks]
         samples += [samples[-1]] * (self._batch_size - len(samples))
-        start = time.perf_counter()
-        results = self._worker(samples)
-        seconds = time.perf_counter() - start
+        with self._turn:
+            start = time.perf_counter()
+            results = self._worker(samples)
+            seconds = time.perf_counter() - start
         if len(results) != len(samples):
             raise ValueError(f"the worker returned {len(results)} results for {len(samples)} samples")
         for task, values in zip(tasks, results, strict=False):  # what is left over is padding

@@ -8,7 +8,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,10 +62,9 @@ class ColumnWriter:
         lost: set[str] = set()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            by_tar = sorted(tasks, key=lambda task: (_tar_of(task), task.unit.order))
-            for tar, group in groupby(by_tar, _tar_of):
+            for tar, group in tasks_by_tar(tasks).items():
                 if tar not in self._tars:
-                    lost |= self._write_tar(tar, list(group))
+                    lost |= self._write_tar(tar, group)
         except OSError as error:
             raise self._refused(error) from error
         return lost
@@ -124,5 +124,52 @@ class ColumnWriter:
         return UserError(f"{self._out} cannot be written: {reason}.", remedy)
 
 
-def _tar_of(task: "Task") -> str:
+class WritingAhead:
+    """Writes each tar in a thread as soon as its samples are in the cache, while others are being computed.
+
+    What it finds lost it leaves to `ColumnWriter.write`. Leaving the context raises what writing raised.
+    """
+
+    def __init__(self, writer: ColumnWriter, tasks: Sequence["Task"], missing: Set[str]) -> None:
+        self._writer, self._tars = writer, tasks_by_tar(tasks)
+        self._waits = {tar: {task.name for task in group} & missing for tar, group in self._tars.items()}
+        self._tars_of: dict[str, list[str]] = {}
+        for tar, names in self._waits.items():
+            for name in names:
+                self._tars_of.setdefault(name, []).append(tar)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writing-ahead")
+        self._writing: list[Future[set[str]]] = []
+
+    def __enter__(self) -> "WritingAhead":
+        for tar, names in self._waits.items():
+            if not names:
+                self._write(tar)
+        return self
+
+    def finished(self, batch: Iterable["Task"]) -> None:
+        """These are in the cache now."""
+        for task in batch:
+            for tar in self._tars_of.pop(task.name, ()):
+                self._waits[tar].remove(task.name)
+                if not self._waits[tar]:
+                    self._write(tar)
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=error is not None)
+        if error is None:
+            for writing in self._writing:
+                writing.result()
+
+    def _write(self, tar: str) -> None:
+        self._writing.append(self._thread.submit(self._writer.write, self._tars[tar]))
+
+
+def tasks_by_tar(tasks: Iterable["Task"]) -> dict[str, list["Task"]]:
+    """Tasks by the tar their results go to, each in the order of the tar."""
+    ordered = sorted(tasks, key=lambda task: (tar_of(task), task.unit.order))
+    return {tar: list(group) for tar, group in groupby(ordered, tar_of)}
+
+
+def tar_of(task: "Task") -> str:
+    """The name of the tar its result goes to."""
     return tar_name(task.unit.patch.split, task.unit.patch.bucket)

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import torch
 
 from pipeline import layout
-from pipeline.construct import build, one_thread
+from pipeline.isolation import pin_threads
+from spasemsr.assembly import build, read_model_config
 from spasemsr.cache import Cache
-from spasemsr.config import MethodName, ModelConfig, Params
+from spasemsr.config import MethodName, Params
 from spasemsr.data.columns import CAPTION, HR, LR, OBJECTS, RESTORED
 from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.shards import ColumnReader
@@ -26,8 +27,8 @@ from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_metri
 from spasemsr.hashing import fingerprint, sha256_file
 from spasemsr.methods.base import Method, Noise
 from spasemsr.methods.bicubic import Bicubic
+from spasemsr.modelfile import WEIGHTS, load_model
 from spasemsr.progress import Progress
-from spasemsr.weights import WEIGHTS, load_model, read_config
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +39,10 @@ ImageU8 = npt.NDArray[np.uint8]
 
 def run(params: Params, method_name: MethodName) -> None:
     """Restore and score every evaluation image; pictures, per-image scores and their means are written together."""
-    one_thread()
+    pin_threads()
     spec = params.active.evaluate
     folder = layout.model_folder(method_name)
-    config = ModelConfig.model_validate(read_config(folder))
+    config = read_model_config(folder)
     method = build(config, spec.sample)
     load_model(folder, method)
     dataset = Dataset(layout.SHARDS, [LR, OBJECTS, CAPTION], SPLIT)

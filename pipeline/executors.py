@@ -1,8 +1,9 @@
 """Where work runs: in this process, in several, or on a Ray cluster; never what it computes.
 
-An executor builds one handler per worker (a model is loaded once) and passes items to it. It yields (item, result)
-in any order. After the first `Failed` it starts nothing new, lets what is in flight finish, and ends. Only items and
-results travel, so both are small: keys and counts.
+An executor builds one handler per worker (a model is loaded once) and passes items to it, two at a time in two
+threads, so that one reads and stores while the other computes; the handler keeps its model to one thread at a time. It
+yields (item, result) in any order. After the first `Failed` it starts nothing new, lets what is in flight finish, and
+ends. Only items and results travel, so both are small: keys and counts.
 """
 
 import contextlib
@@ -16,23 +17,22 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED
+from concurrent.futures import wait as wait_for_any
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, TypeVar
 
-from pipeline.isolation import one_thread, pin_threads, take_device
+from pipeline.isolation import LANES, lanes, one_thread, pin_threads, take_device
 from spasemsr.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
 _AFTER_DEATH = "Finished samples are kept: run the stage again, with fewer workers if memory is short."
 _RAY_ATTEMPTS = 2
-_RAY_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what matters comes back as an exception
-}
+_RAY_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_RAY_ENVIRONMENT["RAY_BACKEND_LOG_LEVEL"] = "fatal"  # what matters comes back as an exception
 _RAY_STORE_BYTES = 128 << 20  # it holds keys and counts only
 EXECUTORS = ("serial", "processes", "ray")
 
@@ -100,21 +100,42 @@ class Serial:
     name, workers = "serial", 1
 
     def map(self, make: Callable[[], Callable[[T], R]], items: Sequence[T]) -> Iterator[tuple[T, R | Failed]]:
-        """Handle items in order."""
+        """Hand out items in order."""
+        if not items:
+            return
         with one_thread():
-            handler: Callable[[T], R | Failed] | None = None
-            for item in items:
-                handler = handler or guarded(make)
-                result = handler(item)
-                yield item, result
-                if isinstance(result, Failed):
-                    return
+            handler, source, stopping = guarded(make), iter(items), False
+            with lanes() as pool:
+                busy = {pool.submit(handler, item): item for item in islice(source, LANES)}
+                while busy:
+                    for ready in wait_for_any(busy, return_when=FIRST_COMPLETED).done:
+                        item, result = busy.pop(ready), ready.result()
+                        stopping = stopping or isinstance(result, Failed)
+                        for following in () if stopping else islice(source, 1):
+                            busy[pool.submit(handler, following)] = following
+                        yield item, result
 
 
 @dataclass
 class _Worker:
     process: multiprocessing.process.BaseProcess
-    item: Any
+    items: dict[int, Any]  # what it holds, by number
+
+    def take(self, connection: Connection, source: Iterator[tuple[int, Any]]) -> None:
+        """Give it the next item, if there is one."""
+        for number, item in islice(source, 1):
+            self.items[number] = item
+            with contextlib.suppress(BrokenPipeError):  # it is dead; waiting for its answer will say so
+                connection.send((number, item))
+
+    def results(self, connection: Connection) -> list[tuple[Any, Any]]:
+        """Its next answer, or its death for all that it held."""
+        try:
+            number, result = connection.recv()
+            return [(self.items.pop(number), result)]
+        except (EOFError, ConnectionResetError):
+            death, held, self.items = _death(self.process), self.items, {}
+            return [(item, death) for item in held.values()]
 
 
 class Processes:
@@ -126,34 +147,30 @@ class Processes:
         self.workers = workers
 
     def map(self, make: Callable[[], Callable[[T], R]], items: Sequence[T]) -> Iterator[tuple[T, R | Failed]]:
-        """Hand out items one by one; a worker that dies is reported with the item it held."""
-        source = iter(items)
+        """Hand out items two by two; a worker that dies is reported with the items it held."""
+        source = enumerate(items)
         factory = pickle.dumps(make)
         busy: dict[Connection, _Worker] = {}
         ended: list[multiprocessing.process.BaseProcess] = []
         stopping = False
         try:
-            for index, item in enumerate(islice(items, self.workers)):
+            for index in range(min(self.workers, len(items))):
                 connection, process = self._start(factory, index)
-                busy[connection] = _Worker(process, item)
-                _send(connection, next(source))
+                busy[connection] = _Worker(process, {})
+            for connection, worker in [*busy.items()] * LANES:
+                worker.take(connection, source)
             while busy:
                 for ready in wait(list(busy)):
                     assert isinstance(ready, Connection)
                     worker = busy[ready]
-                    try:
-                        result = ready.recv()
-                    except (EOFError, ConnectionResetError):
-                        result = _death(worker.process)
-                    yield worker.item, result
-                    stopping = stopping or isinstance(result, Failed)
-                    following = None if stopping else next(source, None)
-                    if following is None:
+                    results = worker.results(ready)
+                    stopping = stopping or isinstance(results[0][1], Failed)
+                    yield from results
+                    if not stopping:
+                        worker.take(ready, source)
+                    if not worker.items:
                         ended.append(busy.pop(ready).process)
                         ready.close()
-                    else:
-                        worker.item = following
-                        _send(ready, following)
         finally:
             for connection, worker in busy.items():  # only when the caller stops early
                 connection.close()
@@ -170,11 +187,6 @@ class Processes:
         process.start()
         theirs.close()
         return ours, process
-
-
-def _send(connection: Connection, item: Any) -> None:
-    with contextlib.suppress(BrokenPipeError):  # the worker is dead; waiting for its answer will say so
-        connection.send(item)
 
 
 def _death(process: multiprocessing.process.BaseProcess) -> Failed:
@@ -196,11 +208,18 @@ def _work(connection: Connection, factory: bytes, index: int) -> None:
     assert parent is not None
     threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     take_device(index)
+    sending = threading.Lock()
+
+    def answer(number: int, item: Any) -> None:
+        result = handler(item)
+        with sending, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.send((number, result))
+
     with one_thread():
         handler = guarded(lambda: pickle.loads(factory)())
-        with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        with lanes() as pool, contextlib.suppress(EOFError, ConnectionResetError):
             while True:
-                connection.send(handler(connection.recv()))
+                pool.submit(answer, *connection.recv())
 
 
 def _exit_with(parent: multiprocessing.process.BaseProcess) -> None:

@@ -7,9 +7,10 @@ from typing import Any, assert_never
 from pipeline import layout
 from pipeline.column_stage import InputRef, Sample, build_column, units_of
 from pipeline.executors import Executor
+from spasemsr.backend_specs import ExtractorSpec
 from spasemsr.backends.features import build_extractor
 from spasemsr.cache import Cache
-from spasemsr.config import FilterBankSpec, MethodName, Params
+from spasemsr.config import MethodName, Params
 from spasemsr.data.columns import FEATURES_SPASEMSR, HR
 from spasemsr.data.patches import read_patches
 
@@ -32,7 +33,7 @@ def _spasemsr(params: Params, executor: Executor) -> None:
         inputs=[InputRef(HR)],
         make_worker=partial(ExtractWorker, spec),
         identity=build_extractor(spec).identity.plain(),
-        params={"sam": spec.plain()},
+        params={"sam": spec.content()},
         batch_size=spec.batch_size,
         executor=executor,
         cache=Cache(),
@@ -43,7 +44,7 @@ def _spasemsr(params: Params, executor: Executor) -> None:
 class ExtractWorker:
     """hr.png (H, W, 3) -> sam.npy (C, h, w) float16."""
 
-    def __init__(self, spec: FilterBankSpec) -> None:
+    def __init__(self, spec: ExtractorSpec) -> None:
         self._extractor = build_extractor(spec)
 
     def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def run(params: Params, executor: Executor) -> None:
         inputs=[InputRef(HR, splits=("train",)), InputRef(RESTORED, splits=("val",))],
         make_worker=partial(GroundWorker, spec),
         identity={"models": [model.identity.plain() for model in models]},
-        params={"ground": spec.plain()},
+        params={"ground": spec.content()},
         batch_size=spec.batch_size,
         executor=executor,
         cache=Cache(),

@@ -16,6 +16,7 @@ from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data import survey
 from spasemsr.data.columns import HR
+from spasemsr.data.degradation import resolve, sharpen
 from spasemsr.data.image import read_image
 from spasemsr.data.patches import Patch, write_patches
 from spasemsr.data.sources import Sources, missing_from_packages
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 def run(params: Params, executor: Executor) -> None:
     """Survey the photographs, list patches and rejects, and cut the hr patches."""
     spec = params.active.data
+    resolve(params.degradation)  # a range that makes no sense is refused here, before any work
     sources = Sources(spec.packages, Path(params.photographs))
     if missing := missing_from_packages(spec.packages):
         raise UserError(f"Installed packages lack {', '.join(missing)}.", "Run: make env (it installs pinned versions)")
@@ -62,9 +64,9 @@ def run(params: Params, executor: Executor) -> None:
         HR,
         units_of(HR, sorted(patches)),
         inputs=[],
-        make_worker=partial(CropWorker, sources, spec.max_bytes, spec.max_pixels),
+        make_worker=partial(CropWorker, sources, spec.max_bytes, spec.max_pixels, params.degradation.usm_target),
         identity={"kind": "crop", "version": survey.VERSION},
-        params={},
+        params={"usm_target": params.degradation.usm_target},
         batch_size=1,
         executor=executor,
         cache=cache,
@@ -73,11 +75,11 @@ def run(params: Params, executor: Executor) -> None:
 
 
 class CropWorker:
-    """Reads a photograph (the last one is kept: patches come image by image) and cuts its patch."""
+    """Reads a photograph (the last two are kept: patches come nearly image by image) and cuts its patch."""
 
-    def __init__(self, sources: Sources, max_bytes: int, max_pixels: int) -> None:
-        self._sources = sources
-        self._pixels = lru_cache(maxsize=1)(partial(_pixels, sources, max_bytes, max_pixels))
+    def __init__(self, sources: Sources, max_bytes: int, max_pixels: int, usm_target: bool) -> None:
+        self._sources, self._usm_target = sources, usm_target
+        self._pixels = lru_cache(maxsize=2)(partial(_pixels, sources, max_bytes, max_pixels))
 
     def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         """Samples without inputs -> {"hr.png": (size, size, 3) uint8}."""
@@ -85,7 +87,8 @@ class CropWorker:
 
     def _crop(self, patch: Patch) -> np.ndarray:
         pixels = self._pixels(patch.source, patch.path)
-        return np.ascontiguousarray(pixels[patch.y : patch.y + patch.size, patch.x : patch.x + patch.size])
+        crop = np.ascontiguousarray(pixels[patch.y : patch.y + patch.size, patch.x : patch.x + patch.size])
+        return sharpen(crop) if self._usm_target else crop
 
 
 def _pixels(sources: Sources, max_bytes: int, max_pixels: int, source: str, path: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What every worker is given before it computes: one thread, deterministic algorithms, its own GPU.
+"""What every worker is given before it computes: single-threaded, deterministic libraries, its own GPU, two lanes.
 
 A result's bits must not depend on the number of cores, so libraries that are not imported yet are told through the
 environment and those that are, directly.
@@ -8,8 +8,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+LANES = 2
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -50,6 +52,14 @@ def pin_threads() -> None:
         torch.set_num_threads(1)
         # The same switch as use_deterministic_algorithms(True), which would import the compiler: five seconds.
         torch.set_deterministic_debug_mode("error")
+
+
+def lanes() -> ThreadPoolExecutor:
+    """Threads that handle items: one reads or stores while the other computes.
+
+    Call it after the handler was built, which imports what must be pinned in each thread.
+    """
+    return ThreadPoolExecutor(LANES, thread_name_prefix="lane", initializer=pin_threads)
 
 
 def take_device(index: int) -> None:

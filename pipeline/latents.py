@@ -10,9 +10,10 @@ import torch
 from pipeline import layout
 from pipeline.column_stage import InputRef, Sample, build_column, units_of
 from pipeline.executors import Executor
+from spasemsr.backend_specs import AutoencoderSpec
 from spasemsr.backends.autoencoder import build_autoencoder
 from spasemsr.cache import Cache
-from spasemsr.config import BlockDCTSpec, Params
+from spasemsr.config import Params
 from spasemsr.data.columns import HR, LATENTS
 from spasemsr.data.patches import read_patches
 
@@ -26,7 +27,7 @@ def run(params: Params, executor: Executor) -> None:
         inputs=[InputRef(HR)],
         make_worker=partial(EncodeWorker, spec),
         identity=build_autoencoder(spec).identity.plain(),
-        params={"autoencoder": spec.plain()},
+        params={"autoencoder": spec.content()},
         batch_size=spec.batch_size,
         executor=executor,
         cache=Cache(),
@@ -37,7 +38,7 @@ def run(params: Params, executor: Executor) -> None:
 class EncodeWorker:
     """hr.png (H, W, 3) -> moments.npy (2C, H/f, W/f) float16, unscaled."""
 
-    def __init__(self, spec: BlockDCTSpec) -> None:
+    def __init__(self, spec: AutoencoderSpec) -> None:
         self._autoencoder = build_autoencoder(spec)
 
     @torch.inference_mode()

@@ -15,7 +15,7 @@ from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.report import build_page
 from spasemsr.evaluation.report_data import Example, MethodRow, ReportData
 from spasemsr.evaluation.scores import ScoreTable, merge, read_per_image, write_json
-from spasemsr.weights import read_config
+from spasemsr.modelfile import read_config
 
 LABELS = {"spasemsr": "SpaSemSR", "bicubic": "Bicubic", "restorer": "Restorer (DRM)"}
 

@@ -7,9 +7,10 @@ from typing import Any
 from pipeline import layout
 from pipeline.column_stage import InputRef, Sample, build_column, units_of
 from pipeline.executors import Executor
+from spasemsr.backend_specs import RestorerSpec
 from spasemsr.backends.restorer import build_restorer
 from spasemsr.cache import Cache
-from spasemsr.config import FilterRestorerSpec, Params
+from spasemsr.config import Params
 from spasemsr.data.columns import LR, RESTORED
 from spasemsr.data.patches import read_patches
 
@@ -23,7 +24,7 @@ def run(params: Params, executor: Executor) -> None:
         inputs=[InputRef(LR)],
         make_worker=partial(RestoreWorker, spec, params.scale),
         identity=build_restorer(spec).identity.plain(),
-        params={"restore": spec.plain(), "scale": params.scale},
+        params={"restore": spec.content(), "scale": params.scale},
         batch_size=spec.batch_size,
         executor=executor,
         cache=Cache(),
@@ -34,7 +35,7 @@ def run(params: Params, executor: Executor) -> None:
 class RestoreWorker:
     """lr.png (h, w, 3) -> restored.png (h s, w s, 3)."""
 
-    def __init__(self, spec: FilterRestorerSpec, scale: int) -> None:
+    def __init__(self, spec: RestorerSpec, scale: int) -> None:
         self._restorer, self._scale = build_restorer(spec), scale
 
     def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:

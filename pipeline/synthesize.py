@@ -18,13 +18,14 @@ from spasemsr.data.patches import Patch, read_patches
 def run(params: Params, executor: Executor) -> None:
     """Degrade each training patch `variants` times and each validation patch once."""
     patches = read_patches(layout.PATCHES)
+    spec = params.degradation.model_copy(update={"usm_target": False})  # ingest has sharpened hr already
     build_column(
         LR,
         units_of(LR, patches, variants=params.active.data.variants),
         inputs=[InputRef(HR)],
-        make_worker=partial(DegradeWorker, params.degradation, params.scale, params.seed),
+        make_worker=partial(DegradeWorker, spec, params.scale, params.seed),
         identity={"kind": "realesrgan", "version": 1, "revision": f"basicsr-{version('basicsr')}"},
-        params={"degradation": params.degradation.plain(), "scale": params.scale},
+        params={"degradation": spec.plain(), "scale": params.scale},
         batch_size=1,
         executor=executor,
         cache=Cache(),

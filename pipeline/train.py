@@ -5,22 +5,24 @@ import shutil
 from pathlib import Path
 
 from pipeline import layout
-from pipeline.construct import build, describe, one_thread
+from pipeline.construct import describe
+from pipeline.isolation import pin_threads
+from spasemsr.assembly import build
 from spasemsr.cache import default_root
 from spasemsr.config import MethodName, ModelConfig, Params
 from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, LATENTS, LR, OBJECTS
 from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.order import SampleOrder
 from spasemsr.hashing import digest_of, fingerprint, sha256_file
+from spasemsr.modelfile import WEIGHTS, save_model
 from spasemsr.training.loop import train
-from spasemsr.weights import save_model
 
 log = logging.getLogger(__name__)
 
 
 def run(params: Params, method_name: MethodName) -> None:
     """Train one method and write its averaged weights with a description of what they are."""
-    one_thread()
+    pin_threads()
     profile = params.active
     dataset = Dataset(layout.SHARDS, [LR, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR], "train")
     config = describe(params, method_name, dataset.digests)
@@ -43,4 +45,6 @@ def _run_id(params: Params, config: ModelConfig) -> str:
     root = Path(__file__).parent.parent
     files = sorted(path for folder in ("spasemsr", "pipeline") for path in (root / folder).rglob("*.py"))
     source = digest_of((path.relative_to(root).as_posix(), sha256_file(path)) for path in files)
-    return fingerprint([config.plain(), params.active.train.plain(), params.seed, source])[:32]
+    spec = params.active.train
+    init = sha256_file(Path(spec.init) / WEIGHTS) if spec.init else None
+    return fingerprint([config.plain(), spec.plain(), init, params.seed, source])[:32]

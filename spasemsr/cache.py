@@ -26,6 +26,7 @@ _KEY = re.compile(r"[0-9a-f]{64}")
 _DIGEST_BYTES = 32
 _MAX_LABEL = 128
 _DAY_SECONDS = 86400.0
+_ATTEMPTS = 10
 _STALE_SECONDS = 3600.0  # a temporary file this much older than the newest write was left by a killed process
 
 
@@ -89,12 +90,15 @@ class Cache:
         path = self._path(key)
         temporary = path.with_name(f"{key}.{uuid.uuid4().hex}.tmp")
         try:
-            try:
-                self._write(temporary, digest.digest(), head, payload)
-            except FileNotFoundError:  # the first entry here, or the folder was deleted a moment ago
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._write(temporary, digest.digest(), head, payload)
-            os.replace(temporary, path)
+            for attempt in range(_ATTEMPTS):
+                try:
+                    self._write(temporary, digest.digest(), head, payload)
+                    os.replace(temporary, path)
+                    return
+                except FileNotFoundError:  # the first entry here, or the folder is being deleted at this moment
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+                    path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._refused("written", error) from error
         finally:

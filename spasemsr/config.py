@@ -8,8 +8,7 @@ Unknown keys and wrong types are refused before any work, by key, value and what
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, ValidationError, model_validator
 
 from spasemsr.backend_specs import (
     AutoencoderSpec,
@@ -26,11 +25,12 @@ from spasemsr.backend_specs import (
     TaggerSpec,
     TextEncoderSpec,
 )
+from spasemsr.config_messages import explain
 from spasemsr.errors import UserError
 
 Range = tuple[float, float]
 MethodName = Literal["spasemsr"]
-MetricName = Literal["psnr", "ssim", "niqe"]
+MetricName = Literal["psnr", "ssim", "niqe", "lpips", "dists", "musiq", "maniqa", "clipiqa"]
 ProfileName = Literal["embedded", "foundation"]
 
 
@@ -263,22 +263,40 @@ class Params(Spec):
 
     @model_validator(mode="after")
     def _across_sections(self) -> "Params":
-        profile, name = self.active, self.profile
-        widths = profile.model.unet.block_out_channels
-        for width, heads in zip(widths, profile.model.unet.attention_heads, strict=True):
-            if width % heads or width % profile.model.unet.norm_num_groups:
-                raise ValueError(
-                    f"{name}.model.unet: width {width} must be a multiple of its {heads} heads "
-                    f"and of norm_num_groups {profile.model.unet.norm_num_groups}"
-                )
-        if profile.model.objects.max < profile.ground.max_objects:
-            raise ValueError(
-                f"{name}.model.objects.max is {profile.model.objects.max}, "
-                f"but {name}.ground.max_objects is {profile.ground.max_objects}: the model must take them all"
-            )
-        if profile.train.warmup_steps > profile.train.steps:
-            raise ValueError(f"{name}.train.warmup_steps exceeds {name}.train.steps, {profile.train.steps}")
+        for name in get_args(ProfileName):
+            _check_profile(getattr(self, name), name)
         return self
+
+
+def _check_profile(profile: Profile, name: str) -> None:
+    """What no section can check alone."""
+    widths = profile.model.unet.block_out_channels
+    for width, heads in zip(widths, profile.model.unet.attention_heads, strict=True):
+        if width % heads or width % profile.model.unet.norm_num_groups:
+            raise ValueError(
+                f"{name}.model.unet: width {width} must be a multiple of its {heads} heads "
+                f"and of norm_num_groups {profile.model.unet.norm_num_groups}"
+            )
+    if profile.model.objects.max < profile.ground.max_objects:
+        raise ValueError(
+            f"{name}.model.objects.max is {profile.model.objects.max}, "
+            f"but {name}.ground.max_objects is {profile.ground.max_objects}: the model must take them all"
+        )
+    if profile.train.warmup_steps > profile.train.steps:
+        raise ValueError(f"{name}.train.warmup_steps exceeds {name}.train.steps, {profile.train.steps}")
+
+
+class InferenceSpec(Spec):
+    """What upscaling needs beside the weights: the chain that annotates an image as in training, and how to sample.
+
+    `sample` is null in a project, where `evaluate.sample` of `params.yaml` says it; a released folder states it.
+    """
+
+    profile: ProfileName
+    restore: RestorerSpec
+    ground: GroundSpec
+    caption: CaptionerSpec
+    sample: SampleSpec | None = None
 
 
 class ModelConfig(Spec):
@@ -295,6 +313,7 @@ class ModelConfig(Spec):
     feature_channels: Positive
     identities: dict[str, dict[str, Any]]
     columns: dict[str, str]
+    inference: InferenceSpec
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
@@ -318,34 +337,5 @@ def parse_params(raw: Any, origin: str) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors()]
+        lines = [explain(item, Params) for item in error.errors()]
         raise UserError(f"{origin}: " + "; ".join(lines), "Correct the values above; nothing was run.") from None
-
-
-def _explain(item: Any) -> str:
-    """One pydantic error as 'key = value: what is allowed'."""
-    key = ".".join(str(part) for part in item["loc"]) or "params"
-    value = item.get("input")
-    if item["type"] == "extra_forbidden":
-        allowed = _fields_at(item["loc"][:-1])
-        return f"{key} = {value!r}: no such key" + (f" (allowed: {', '.join(allowed)})" if allowed else "")
-    if item["type"] == "missing":
-        return f"{key}: missing"
-    shown = "" if isinstance(value, dict | BaseModel) else f" = {value!r}"
-    return f"{key}{shown}: {item['msg'].removeprefix('Value error, ')}"
-
-
-def _fields_at(loc: tuple[str | int, ...]) -> list[str]:
-    """The keys allowed at a place in the tree, for messages."""
-    model: Any = Params
-    for part in loc:
-        fields = {info.alias or name: info for name, info in model.model_fields.items()}
-        info = fields.get(str(part))
-        if info is None:
-            return []
-        inner = [arg for arg in (info.annotation, *get_args(info.annotation)) if isinstance(arg, type)]
-        models = [arg for arg in inner if issubclass(arg, BaseModel)]
-        if not models:
-            return []
-        model = models[0]
-    return [info.alias or name for name, info in model.model_fields.items()]

@@ -38,6 +38,11 @@ class Progress:
         else:
             log.info("%s", line)
 
+    def skip(self, count: int) -> None:
+        """Count units that needed no work: they are done, but say nothing about the rate."""
+        self._done += count
+        self._first += count
+
     def close(self) -> None:
         """End the line on a terminal, so that what follows starts on its own."""
         if self._line_open:

@@ -11,6 +11,7 @@ from PIL import Image
 from spasemsr.data.patches import make_key
 from spasemsr.evaluation.intervals import summarize
 from spasemsr.evaluation.metrics import build_metrics
+from spasemsr.evaluation.pareto import SweepPoint
 from spasemsr.evaluation.report_data import Example, MethodRow, ReportData
 from spasemsr.evaluation.scores import ScoreTable, score_image
 
@@ -68,6 +69,9 @@ def sample_report(folder: Path) -> ReportData:
         )
     tables = [ScoreTable("val", ("psnr", "ssim", "niqe"), ("spasemsr", "bicubic", "restored", "hr"), tuple(rows))]
     losses = [{"step": str(5 * i), "noise": f"{1 / i:.6e}", "lr": "1e-3"} for i in range(1, 41)]
+    dials = enumerate(((27.1, 9.4), (26.8, 8.1), (26.2, 7.0), (25.1, 7.3)))
+    sweep = [SweepPoint("spasemsr", "dial", f"{i / 3:.2g}", {"psnr": x, "niqe": y}, 3) for i, (x, y) in dials]
+    sweep += [SweepPoint("spasemsr", "consistency", str(i), {"psnr": 26 + i, "niqe": 8.0 + i}, 3) for i in (0, 1)]
     return ReportData(
         title="A report",
         tables=tables,
@@ -83,4 +87,5 @@ def sample_report(folder: Path) -> ReportData:
         facts={"lambda": "0.5"},
         provenance={"params": {"seed": 7, "methods": ["spasemsr"]}},
         ingest={"rejects": {"too_small": 2}},
+        sweep=sweep,
     )

@@ -63,7 +63,7 @@ def test_the_ceiling_on_photographs():
     module = block_dct(4)
     names = ("astronaut", "coffee", "chelsea", "rocket", "china", "flower", "grace_hopper", "camera")
     ceilings = [psnr(restored(module, photograph(name, 256)), photograph(name, 256)) for name in names]
-    assert np.mean(ceilings) > 30
+    assert np.mean(ceilings) > 28.5
     assert all(
         psnr(restored(block_dct(6), photograph(name, 256)), photograph(name, 256)) > ceiling
         for name, ceiling in zip(names, ceilings, strict=True)

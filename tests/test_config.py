@@ -85,3 +85,34 @@ def test_no_file_and_no_yaml(tmp_path):
     (tmp_path / "params.yaml").write_text("a: [1")
     with pytest.raises(UserError, match="not YAML"):
         load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("foundation.caption.revision", "main", "foundation.caption.revision = 'main': String should match"),
+        (
+            "foundation.caption.questions",
+            "?",
+            "questions = '?': no such key (allowed: source, revision, precision, kind",
+        ),
+        ("foundation.restore.kind", "waifu", "foundation.restore.kind = 'waifu': choose one of 'filter', 'spandrel'"),
+        ("foundation.ground.segmenter.architecture", "vit_x", "'vit_h', 'vit_l' or 'vit_b'"),
+        ("foundation.model.base", {"kind": "pretrained"}, "foundation.model.base.source: missing"),
+        ("foundation.model.unet.attention_heads", [7, 10, 20, 20], "foundation.model.unet: width 320"),
+        ("foundation.train.steps", 0, "foundation.train.steps = 0"),
+    ],
+)
+def test_the_profile_that_is_not_in_use_is_checked_too(raw, key, value, said):
+    assert raw["profile"] == "embedded"
+    with pytest.raises(UserError) as error:
+        parse_params(changed(raw, key, value), "params.yaml")
+    assert said in error.value.what
+
+
+def test_content_is_plain_without_where_weights_lie(raw):
+    params = parse_params(raw, "params.yaml")
+    for section in ("restore", "ground", "caption", "autoencoder"):
+        embedded, foundation = getattr(params.embedded, section), getattr(params.foundation, section)
+        assert embedded.content() == embedded.plain()  # so embedded cache entries keep their names
+        assert "source" not in str(foundation.content()) and "source" in str(foundation.plain())

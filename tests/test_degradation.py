@@ -40,22 +40,33 @@ def digest(lr: np.ndarray) -> str:
     return hashlib.sha256(lr.tobytes()).hexdigest()
 
 
-@pytest.mark.parametrize(
-    ("name", "size", "seeds"), [("astronaut", 128, range(12)), ("coffee", 256, range(12, 17)), ("astronaut", 512, [17])]
-)
-@pytest.mark.parametrize(
-    "spec", [SEESR.model_copy(update={"usm_target": True}), STABLESR], ids=["seesr+usm", "stablesr"]
-)
-def test_same_parameters_give_basicsrs_pixels(benchmark, name, size, seeds, spec):
-    hr = photograph(name, size)
-    for seed in seeds:
-        ours = degrade(hr, spec, 4, seed)
-        theirs = benchmark.reference(hr, ours.trace)
-        assert ours.lr.shape == theirs.shape == (size // 4, size // 4, 3)
-        apart = np.abs(ours.lr.astype(int) - theirs.astype(int))
-        # a difference of 1e-6 may tip a JPEG coefficient over, which moves its whole block: rare, and never hidden
-        assert (apart <= 1).mean() > 0.98, f"seed {seed}"
-        assert np.median(apart) == 0
+def test_same_parameters_give_basicsrs_pixels(benchmark):
+    """Whole chains against basicsr's feed_data.
+
+    A blur that differs by 1e-7 may tip a JPEG coefficient or a Poisson rate over to the next number, which moves a
+    block or, by shifting the generator, all noise after it: seen in 3 of 480 chains. The other 477 are within 1.
+    """
+    sharpened = SEESR.model_copy(update={"usm_target": True})
+    cases = [("astronaut", 128, 12), ("coffee", 256, 5), ("astronaut", 512, 1)]
+    within = []
+    for spec in (sharpened, STABLESR):
+        for name, size, count in cases:
+            hr = photograph(name, size)
+            for seed in range(100, 100 + count):
+                ours = degrade(hr, spec, 4, seed)
+                theirs = benchmark.reference(hr, ours.trace)
+                assert ours.lr.shape == theirs.shape == (size // 4, size // 4, 3)
+                within.append(np.abs(ours.lr.astype(int) - theirs.astype(int)).max() <= 1)
+    assert len(within) == 36 and sum(within) >= 34
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_flat_images_come_out_as_basicsrs(benchmark, name):
+    hr = np.broadcast_to(FLAT[name][0, 0], (96, 96, 3)).copy()
+    for seed in range(3):
+        degraded = degrade(hr, STABLESR, 4, seed)
+        apart = np.abs(degraded.lr.astype(int) - benchmark.reference(hr, degraded.trace).astype(int))
+        assert (apart <= 1).mean() > 0.95
 
 
 def test_sharpening_and_blur_are_basicsrs_within_a_grey_level():
@@ -252,6 +263,18 @@ def test_every_override_has_a_place():
     }
 
 
+def test_a_changed_range_moves_its_own_number_alone():
+    changed = DegradationSpec(override=DegradationRanges(noise_range=(5.0, 6.0), second_blur_prob=1.0))
+    for seed in range(20):
+        one, other = draw(SEESR, 4, seed), draw(changed, 4, seed)
+        if one["first"]["noise"]["kind"] == "gaussian":
+            assert 5 <= other["first"]["noise"]["strength"] <= 6
+            one["first"]["noise"].pop("strength"), other["first"]["noise"].pop("strength")
+        kernels = one["second"].pop("kernel"), other["second"].pop("kernel")
+        assert kernels[1] is not None and kernels[0] in (None, kernels[1])
+        assert one == other
+
+
 def test_overridden_draws_stay_in_the_override():
     spec = DegradationSpec(override=DegradationRanges(jpeg_range2=(10.0, 12.0), second_blur_prob=0.0))
     for seed in range(20):
@@ -302,14 +325,6 @@ def test_any_legal_size_works_at_the_harshest_resize():
     for seed in range(12):
         assert degrade(photograph("coffee")[:80, :83], spec, 4, seed).lr.shape == (20, 20, 3)
         assert degrade(photograph("coffee")[:97, :80], spec, 4, seed).lr.shape == (24, 20, 3)
-
-
-@pytest.mark.parametrize("name", FLAT)
-def test_flat_images_come_out_near_their_colour(name):  # clipped noise darkens white and lightens black
-    hr = np.broadcast_to(FLAT[name][0, 0], (96, 96, 3)).copy()
-    for seed in range(4):
-        lr = degrade(hr, STABLESR, 4, seed).lr
-        assert np.abs(lr.mean(axis=(0, 1)) - hr[0, 0]).max() < 50
 
 
 def test_sharpening_the_target_raises_its_detail_and_is_recorded():

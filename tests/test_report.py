@@ -15,7 +15,7 @@ from PIL import Image
 from sample_report import HOSTILE, sample_report
 
 from spasemsr.errors import UserError
-from spasemsr.evaluation import figures, pictures
+from spasemsr.evaluation import figures, pictures, report_view
 from spasemsr.evaluation.report import build_page
 from spasemsr.evaluation.report_view import differences, lede
 
@@ -179,3 +179,12 @@ def test_boxes_stay_on_the_picture():
     assert (found[1].left, found[1].width, found[1].number) == (0, 100, 2)
     with pytest.raises(ValueError, match="zip"):
         figures.boxes({"tags": ["a"], "boxes": [], "scores": []})
+
+
+def test_the_sweep_has_a_curve_per_setting_and_its_front(tmp_path):
+    (plane,) = report_view.sweeps(sample_report(tmp_path))
+    chart = plane["chart"]
+    assert [stroke.kind for stroke in chart.strokes] == ["curve", "curve", "reference"]
+    assert [len(stroke.points) for stroke in chart.strokes] == [4, 2, 4]  # the front: PSNR 26.2, 26.8, 27.0, 27.1
+    assert chart.dots[0].text == "dial 0: PSNR-Y 27.10, NIQE 9.40" and plane["n"] == 3
+    assert [label for _, label in plane["legend"]] == ["dial", "consistency", "Pareto front"]

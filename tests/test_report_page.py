@@ -152,12 +152,17 @@ def test_table_sorts_both_ways_with_missing_values_last(page):
 
 
 def test_plots_say_their_numbers(page):
-    area = page.locator(".wide .area")
+    area = page.locator(".wide .area").first
     area.scroll_into_view_if_needed()
     spot = area.locator(".dot.mean").first.bounding_box()
     page.mouse.move(spot["x"], spot["y"])
     bubble = area.locator(".bubble")
     assert bubble.is_visible() and bubble.inner_text().startswith("SpaSemSR: PSNR-Y ")
+    swept = page.locator(".wide .area").nth(1)
+    swept.scroll_into_view_if_needed()
+    spot = swept.locator(".dot.setting").first.bounding_box()
+    page.mouse.move(spot["x"], spot["y"])
+    assert swept.locator(".bubble").inner_text() == "dial 0: PSNR-Y 27.10, NIQE 9.40"
     curve = page.locator(".curves .area").first
     curve.scroll_into_view_if_needed()
     box = curve.bounding_box()

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import assert_never
 
-from spasemsr.backend_specs import RuleCaptionerSpec
+from spasemsr.backend_specs import CaptionerSpec, LlavaCaptionerSpec, RuleCaptionerSpec
 from spasemsr.backends.protocols import Captioner, Identity, ImageU8
 from spasemsr.backends.quality import Quality, measure
 
@@ -46,9 +46,13 @@ def describe(quality: Quality) -> str:
     return ", ".join(word for word in words if word)
 
 
-def build_captioner(spec: RuleCaptionerSpec, device: str = "cpu") -> Captioner:
-    """The captioner of a spec; the embedded one needs no device."""
+def build_captioner(spec: CaptionerSpec, device: str = "auto") -> Captioner:
+    """The captioner of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
     match spec:
         case RuleCaptionerSpec():
             return RuleCaptioner()
+        case LlavaCaptionerSpec():
+            from spasemsr.backends.foundation.llava import LlavaCaptioner
+
+            return LlavaCaptioner(spec, device)
     assert_never(spec)

@@ -11,7 +11,7 @@ from typing import assert_never
 import cv2
 import numpy as np
 
-from spasemsr.backend_specs import FilterBankSpec
+from spasemsr.backend_specs import ExtractorSpec, FilterBankSpec, SamFeaturesSpec
 from spasemsr.backends.protocols import Array, FeatureExtractor, Identity, ImageU8
 from spasemsr.errors import UserError
 
@@ -136,9 +136,13 @@ def _gabor_pairs(wavelength: float) -> list[tuple[np.ndarray, np.ndarray]]:
     return pairs
 
 
-def build_extractor(spec: FilterBankSpec, device: str = "cpu") -> FeatureExtractor:
-    """The feature extractor of a spec; the embedded one needs no device."""
+def build_extractor(spec: ExtractorSpec, device: str = "auto") -> FeatureExtractor:
+    """The feature extractor of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
     match spec:
         case FilterBankSpec():
             return FilterBank(spec.channels)
+        case SamFeaturesSpec():
+            from spasemsr.backends.foundation.sam import SamFeatures
+
+            return SamFeatures(spec, device)
     assert_never(spec)

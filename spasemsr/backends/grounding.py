@@ -15,7 +15,18 @@ from typing import assert_never
 import cv2
 import numpy as np
 
-from spasemsr.backend_specs import ComponentDetectorSpec, ComponentSegmenterSpec, PaletteTaggerSpec
+from spasemsr.backend_specs import (
+    ComponentDetectorSpec,
+    ComponentSegmenterSpec,
+    DetectorSpec,
+    GroundingDinoSpec,
+    LlavaTaggerSpec,
+    PaletteTaggerSpec,
+    SamSegmenterSpec,
+    SegmenterSpec,
+    TaggerSpec,
+    VocabularyTaggerSpec,
+)
 from spasemsr.backends.protocols import Box, Detector, Identity, ImageU8, MaskU8, Segmenter, Tag, Tagger
 from spasemsr.config import GroundSpec
 
@@ -23,7 +34,7 @@ WORK_SIDE = 128
 _MERGE_DISTANCE = 13.0  # Lab units, lightness at 0.8: shading divides a thing less than colour does
 _LUMA_WEIGHT = 0.8
 _SMALL, _SMALL_BONUS = 0.01, 0.4  # regions below this share of the image merge at 2.5 times that distance
-_SMOOTH = 4.0  # standard deviation of lightness between 4 and 12 px, below which a region is smooth
+_SMOOTH = 2.5  # standard deviation of lightness within it below which a region is smooth
 _HUES = (20.0, 48.0, 75.0, 105.0, 165.0, 225.0, 300.0, 335.0)  # degrees in the a-b plane of Lab
 _HUE_WORDS = ("pink", "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 
@@ -177,21 +188,28 @@ def _describe(labels: np.ndarray, lab: np.ndarray, detailed: np.ndarray) -> list
     borders = _borders(labels, count)
     differences = np.linalg.norm(colours[:, None] - colours[None], axis=2)
     contrasts = (borders * differences).sum(axis=1) / np.maximum(borders.sum(axis=1), 1)
-    light = detailed[..., 0]
-    band = np.abs(cv2.GaussianBlur(light, (0, 0), 1.5) - cv2.GaussianBlur(light, (0, 0), 4.0))
     regions = []
     for i in range(count):
         inside = labels == i
         rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
         y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
         area = inside.mean()
-        core = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
-        texture = float(np.sqrt(np.mean(band[core if core.any() else inside] ** 2)))
+        texture = _texture(detailed[..., 0], inside)
         at_top = bool(inside[0].any()) and rows.mean() < height / 2
         score = _score(float(contrasts[i]), float(inside.sum() / ((y1 - y0) * (x1 - x0))), float(area))
         box = float(x0 / width), float(y0 / height), float(x1 / width), float(y1 / height)
         regions.append(Region(_name(colours[i], texture, at_top), i, box, score, float(area)))
     return regions
+
+
+def _texture(light: np.ndarray, inside: np.ndarray) -> float:
+    """Standard deviation of lightness between 4 and 12 px within a region, blind to what lies across its border."""
+    weight = inside.astype(np.float32)
+
+    def mean(sigma: float) -> np.ndarray:
+        return cv2.GaussianBlur(light * weight, (0, 0), sigma)[inside] / cv2.GaussianBlur(weight, (0, 0), sigma)[inside]
+
+    return float(np.sqrt(np.mean((mean(1.5) - mean(4.0)) ** 2)))
 
 
 def _score(contrast: float, compactness: float, area: float) -> float:
@@ -240,25 +258,41 @@ def _masks(image: ImageU8, boxes: Sequence[Box]) -> MaskU8:
     return cv2.resize(mask, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_NEAREST)
 
 
-def build_tagger(spec: PaletteTaggerSpec, device: str = "cpu") -> Tagger:
-    """The tagger of a spec; the embedded one needs no device."""
+def build_tagger(spec: TaggerSpec, device: str = "auto") -> Tagger:
+    """The tagger of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
     match spec:
         case PaletteTaggerSpec():
             return PaletteTagger()
+        case VocabularyTaggerSpec():
+            from spasemsr.backends.foundation.vocabulary import VocabularyTagger
+
+            return VocabularyTagger(spec)
+        case LlavaTaggerSpec():
+            from spasemsr.backends.foundation.llava import LlavaTagger
+
+            return LlavaTagger(spec, device)
     assert_never(spec)
 
 
-def build_detector(spec: ComponentDetectorSpec, device: str = "cpu") -> Detector:
-    """The detector of a spec; the embedded one needs no device."""
+def build_detector(spec: DetectorSpec, device: str = "auto") -> Detector:
+    """The detector of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
     match spec:
         case ComponentDetectorSpec():
             return ComponentDetector()
+        case GroundingDinoSpec():
+            from spasemsr.backends.foundation.grounding_dino import GroundingDino
+
+            return GroundingDino(spec, device)
     assert_never(spec)
 
 
-def build_segmenter(spec: ComponentSegmenterSpec, device: str = "cpu") -> Segmenter:
-    """The segmenter of a spec; the embedded one needs no device."""
+def build_segmenter(spec: SegmenterSpec, device: str = "auto") -> Segmenter:
+    """The segmenter of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
     match spec:
         case ComponentSegmenterSpec():
             return ComponentSegmenter()
+        case SamSegmenterSpec():
+            from spasemsr.backends.foundation.sam import SamSegmenter
+
+            return SamSegmenter(spec, device)
     assert_never(spec)

@@ -1,7 +1,8 @@
 """Restorer: the paper's degradation removal module (DRM), which cleans lr before objects are looked for.
 
-Embedded: a guided filter (He et al. 2013) whose strength follows the measured noise, then the project's bicubic and a
-light sharpening. On 103 degraded photographs of 256 px it scores 0.8 dB above bicubic in Y-PSNR, at the same NIQE.
+Embedded: a guided filter (He et al. 2013) whose strength follows the measured noise, the project's bicubic, and a
+sharpening that follows the measured blur. Against bicubic, on 206 degraded photographs of 128 and 256 px: 0.6 dB more
+PSNR, 3 of 4 images better, NIQE slightly lower; on sharp lr with noise of 16 and 25 grey levels, 1.1 and 2.1 dB.
 """
 
 from collections.abc import Sequence
@@ -10,19 +11,18 @@ from typing import assert_never
 import cv2
 import numpy as np
 
-from spasemsr.backend_specs import FilterRestorerSpec
+from spasemsr.backend_specs import FilterRestorerSpec, RestorerSpec, SpandrelRestorerSpec
 from spasemsr.backends.protocols import Identity, ImageU8, Restorer
-from spasemsr.backends.quality import noise_sigma
+from spasemsr.backends.quality import measure
 from spasemsr.resize import bicubic_upsample
 
 _HARMLESS_NOISE = 1.0  # grey levels; texture alone measures about as much
-_LUMA_RADIUS, _LUMA_STRENGTH = 1.5, 2.0  # Gaussian sigma in lr pixels; multiples of the noise that count as detail
-_CHROMA_RADIUS, _CHROMA_STRENGTH = 3.0, 1.0
-_SHARPENING = 0.5
+_LUMA_RADIUS, _CHROMA_RADIUS = 1.5, 3.0  # Gaussian sigma in lr pixels; chroma noise is coarser than its detail
+_CRISP = 0.8  # sharpness from which on nothing is sharpened
 
 
 class FilterRestorer:
-    """Edge-preserving denoising of lr, bicubic, light unsharp mask."""
+    """Edge-preserving denoising of lr, bicubic, unsharp mask; a clean and crisp lr is left to bicubic alone."""
 
     identity = Identity("filter", 1)
 
@@ -33,34 +33,38 @@ class FilterRestorer:
     def _restore(self, lr: ImageU8, scale: int) -> ImageU8:
         import torch
 
-        noise = max(noise_sigma(lr) - _HARMLESS_NOISE, 0.0)
+        quality = measure(lr)
+        noise, sharpness = max(quality.noise - _HARMLESS_NOISE, 0.0), min(quality.sharpness, 1.0)
         y, cr, cb = cv2.split(cv2.cvtColor(lr.astype(np.float32), cv2.COLOR_RGB2YCrCb))
-        luma = _guided(y, y, _LUMA_RADIUS, _LUMA_STRENGTH * noise)
-        # chroma noise is coarser than its detail: a wide window, held at the edges of the cleaned luma
-        chroma = [_guided(plane, luma, _CHROMA_RADIUS, _CHROMA_STRENGTH * noise) for plane in (cr, cb)]
+        luma = _guided(y, _LUMA_RADIUS, noise * 2 * (1 - 0.6 * sharpness))  # a crisp image has detail at noise's scale
+        chroma = [_guided(plane, _CHROMA_RADIUS, noise) for plane in (cr, cb)]
         clean = cv2.cvtColor(cv2.merge([luma, *chroma]), cv2.COLOR_YCrCb2RGB)
         with torch.no_grad():
             tensor = torch.from_numpy(clean / np.float32(255)).permute(2, 0, 1).unsqueeze(0)
             large = bicubic_upsample(tensor, scale)[0].permute(1, 2, 0).contiguous().numpy() * np.float32(255)
-        large += _SHARPENING * (large - cv2.GaussianBlur(large, (0, 0), scale / 2))
+        large += max(_CRISP - sharpness, 0.0) * (large - cv2.GaussianBlur(large, (0, 0), scale / 2))
         return np.clip(np.rint(large), 0, 255).astype(np.uint8)
 
 
-def _guided(plane: np.ndarray, guide: np.ndarray, radius: float, detail: float) -> np.ndarray:
-    """Guided filter of (H, W) float32: linear in the guide within a window, flat where it varies less than `detail`."""
+def _guided(plane: np.ndarray, radius: float, detail: float) -> np.ndarray:
+    """Guided filter of (H, W) float32 by itself: kept where it varies by more than `detail`, smoothed where by less."""
 
     def mean(values: np.ndarray) -> np.ndarray:
         return cv2.GaussianBlur(values, (0, 0), radius, borderType=cv2.BORDER_REFLECT_101)
 
-    mean_guide, mean_plane = mean(guide), mean(plane)
-    variance = np.maximum(mean(guide * guide) - mean_guide**2, 0)
-    slope = (mean(guide * plane) - mean_guide * mean_plane) / (variance + np.float32(detail**2 + 0.5))
-    return mean(slope) * guide + mean(mean_plane - slope * mean_guide)
+    average = mean(plane)
+    variance = np.maximum(mean(plane * plane) - average**2, 0)
+    slope = variance / (variance + np.float32(detail**2 + 1e-3))
+    return mean(slope) * plane + mean((1 - slope) * average)
 
 
-def build_restorer(spec: FilterRestorerSpec, device: str = "cpu") -> Restorer:
-    """The restorer of a spec; the embedded one needs no device."""
+def build_restorer(spec: RestorerSpec, device: str = "auto") -> Restorer:
+    """The restorer of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
     match spec:
         case FilterRestorerSpec():
             return FilterRestorer()
+        case SpandrelRestorerSpec():
+            from spasemsr.backends.foundation.spandrel_restorer import SpandrelRestorer
+
+            return SpandrelRestorer(spec, device)
     assert_never(spec)

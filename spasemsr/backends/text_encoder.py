@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from spasemsr.backend_specs import HashedTextSpec
+from spasemsr.backend_specs import ClipTextSpec, HashedTextSpec, TextEncoderSpec
 from spasemsr.backends.protocols import Identity, TextEncoder, TextStates
 from spasemsr.randomness import generator
 
@@ -75,9 +75,13 @@ def _vector(kind: str, name: str, width: int) -> np.ndarray:
     return vector
 
 
-def build_text_encoder(spec: HashedTextSpec, device: str = "cpu") -> TextEncoder:
-    """The text encoder of a spec, on a device."""
+def build_text_encoder(spec: TextEncoderSpec, device: str = "auto") -> TextEncoder:
+    """The text encoder of a spec; "auto" is the CPU for the embedded one, a GPU for a network if there is one."""
     match spec:
         case HashedTextSpec():
-            return HashedTextEncoder(spec).to(device)
+            return HashedTextEncoder(spec).to("cpu" if device == "auto" else device)
+        case ClipTextSpec():
+            from spasemsr.backends.foundation.clip_text import ClipText
+
+            return ClipText(spec, device)
     assert_never(spec)

@@ -23,7 +23,7 @@ from spasemsr.errors import UserError
 from spasemsr.randomness import derive_seed
 
 # Members that no batch holds: for people, and for later methods.
-_NOT_IN_BATCH = frozenset(("masks.png", "degradation.json"))
+NOT_IN_BATCH = frozenset(("masks.png", "degradation.json"))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Dataset:
             (reader, member)
             for reader in self._readers.values()
             for member in reader.column.members
-            if member.base not in _NOT_IN_BATCH
+            if member.base not in NOT_IN_BATCH
         ]
 
     def batch(self, samples: Sequence[Draw | str], seed: int = 0) -> Batch:

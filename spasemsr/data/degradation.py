@@ -157,8 +157,10 @@ def draw(spec: DegradationSpec, scale: int, seed: int) -> dict[str, Any]:
 
 
 def _draw_order(lib: types.SimpleNamespace, order: Order, noise_seed: int) -> dict[str, Any]:
-    blurred = order.blur_prob >= 1.0 or np.random.uniform() < order.blur_prob
-    kernel = _draw_kernel(lib, order) if blurred else None
+    """One pass; a changed range moves its own number and no other."""
+    kernel = _draw_kernel(lib, order)  # drawn even if not used, so that no other number depends on the probability
+    if np.random.uniform() >= order.blur_prob:
+        kernel = None
     kind = random.choices(RESIZE_KINDS, order.resize_probs)[0]
     low, high = {"up": (1.0, order.resize_range[1]), "down": (order.resize_range[0], 1.0), "keep": (1.0, 1.0)}[kind]
     resize = {"kind": kind, "factor": float(np.random.uniform(low, high)), "mode": random.choice(RESIZE_MODES)}
@@ -194,17 +196,8 @@ def _draw_kernel(lib: types.SimpleNamespace, order: Order) -> dict[str, Any]:
     try:
         for kind, name in _SHAPES.items():
             setattr(lib.degradations, name, watch(kind))
-        lib.degradations.random_mixed_kernels(
-            KERNEL_KINDS,
-            KERNEL_PROBS,
-            size,
-            order.blur_sigma,
-            order.blur_sigma,
-            (-math.pi, math.pi),
-            order.betag_range,
-            order.betap_range,
-            noise_range=None,
-        )
+        ranges = order.blur_sigma, order.blur_sigma, (-math.pi, math.pi), order.betag_range, order.betap_range
+        lib.degradations.random_mixed_kernels(KERNEL_KINDS, KERNEL_PROBS, size, *ranges, noise_range=None)
     finally:
         for kind, name in _SHAPES.items():
             setattr(lib.degradations, name, originals[kind])
@@ -286,10 +279,9 @@ def _add_noise(lib: types.SimpleNamespace, image: "Tensor", noise: dict[str, Any
     import torch
 
     torch.default_generator.manual_seed(noise["seed"])
-    add = {
-        "gaussian": lib.degradations.add_gaussian_noise_pt,
-        "poisson": lib.degradations.add_poisson_noise_pt,
-    }[noise["kind"]]
+    add = getattr(
+        lib.degradations, {"gaussian": "add_gaussian_noise_pt", "poisson": "add_poisson_noise_pt"}[noise["kind"]]
+    )
     return add(image, noise["strength"], gray_noise=float(noise["gray"]), clip=True, rounds=False)
 
 
@@ -319,22 +311,15 @@ def _scope(seed: int) -> Iterator[types.SimpleNamespace]:
             random.seed(seed)
             np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too
-            _set_threads(1, 1)
+            torch.set_num_threads(1)
+            cv2.setNumThreads(1)
             yield lib
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
             torch.default_generator.set_state(states[2])
-            _set_threads(*threads)
-
-
-def _set_threads(torch_threads: int, cv2_threads: int) -> None:
-    import torch
-
-    if torch.get_num_threads() != torch_threads:
-        torch.set_num_threads(torch_threads)
-    if cv2.getNumThreads() != cv2_threads:
-        cv2.setNumThreads(cv2_threads)
+            torch.set_num_threads(threads[0])
+            cv2.setNumThreads(threads[1])
 
 
 @lru_cache(maxsize=1)

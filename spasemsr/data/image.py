@@ -67,6 +67,16 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
     Raises RejectedSample with reason `unsupported_format`, `unsupported_mode`, `too_large`, `truncated` or `corrupt`.
     """
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _treat(open_image(data, max_pixels))
+
+
+def open_image(data: bytes, max_pixels: int) -> Image.Image:
+    """The loaded Pillow image of a file's bytes, in whatever mode it has; limits are checked before decoding.
+
+    Raises RejectedSample as `decode` does.
+    """
+    with warnings.catch_warnings():
         # Pillow warns where it guesses (bombs, broken EXIF); what matters is decided below, from header and pixels.
         warnings.simplefilter("ignore")
         try:
@@ -84,7 +94,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
             image.load()
         except (OSError, SyntaxError, ValueError, struct.error, OverflowError, MemoryError) as error:
             raise _undecodable(error) from None
-        return _treat(image)
+        return image
 
 
 def read_image(path: Path, max_bytes: int, max_pixels: int) -> Decoded:
@@ -121,7 +131,7 @@ def _treat(image: Image.Image) -> Decoded:
         image = Image.alpha_composite(white, rgba).convert("RGB")
         if profile:
             image.info["icc_profile"] = profile
-    image = _to_srgb(image, treatments)
+    image = to_srgb(image, treatments)
     if image.mode != "RGB":
         names = {"L": "gray", "1": "one_bit", "P": "palette", "CMYK": "cmyk", "YCbCr": "ycbcr"}
         if image.mode not in names:
@@ -156,7 +166,7 @@ def _eight_bit(image: Image.Image, treatments: list[str]) -> Image.Image:
     return Image.fromarray(np.rint(values * (255.0 / top)).astype(np.uint8), "L")
 
 
-def _to_srgb(image: Image.Image, treatments: list[str]) -> Image.Image:
+def to_srgb(image: Image.Image, treatments: list[str]) -> Image.Image:
     """Convert through the embedded ICC profile to sRGB, where there is one that can be read."""
     profile = image.info.get("icc_profile")
     if not profile or image.mode not in ("RGB", "CMYK"):
@@ -167,7 +177,7 @@ def _to_srgb(image: Image.Image, treatments: list[str]) -> Image.Image:
     except (ImageCms.PyCMSError, OSError, ValueError):
         treatments.append("icc_unreadable")
         return image
-    treatments.append("icc_to_srgb")
+    treatments.append("iccto_srgb")
     return converted
 
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from spasemsr.data.columns import Column, Member
+from spasemsr.data.columns import Column
 from spasemsr.data.patches import KEY
 from spasemsr.errors import UserError
 from spasemsr.hashing import digest_of, sha256_bytes, sha256_file
@@ -47,19 +47,27 @@ class TarInfo:
 
 def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> TarInfo:
     """Write samples (key, {member name: bytes}), given in key order, as one tar."""
-    keys, last = 0, ""
+    keys, size, last, digest = 0, 0, "", hashlib.sha256()
     with path.open("xb") as file:
-        hashing = _HashingFile(file)
-        with tarfile.open(fileobj=hashing, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for key, members in samples:
-                if not KEY.fullmatch(key) or key <= last:
-                    raise ValueError(f"key {key!r} after {last!r}")
-                for name in sorted(members):
-                    header = tarfile.TarInfo(f"{key}.{name}")
-                    header.size = len(members[name])
-                    tar.addfile(header, io.BytesIO(members[name]))
-                keys, last = keys + 1, key
-    return TarInfo(hashing.digest.hexdigest(), hashing.size, keys)
+
+        def write(data: bytes) -> None:
+            nonlocal size
+            digest.update(data)
+            size += file.write(data)
+
+        for key, members in samples:
+            if not KEY.fullmatch(key) or key <= last:
+                raise ValueError(f"key {key!r} after {last!r}")
+            for name in sorted(members):
+                header = tarfile.TarInfo(f"{key}.{name}")
+                header.size = len(members[name])
+                write(header.tobuf(tarfile.USTAR_FORMAT))
+                write(members[name])
+                write(bytes(-header.size % _BLOCK))
+            keys, last = keys + 1, key
+        write(bytes(2 * _BLOCK))
+        write(bytes(-size % tarfile.RECORDSIZE))
+    return TarInfo(digest.hexdigest(), size, keys)
 
 
 def write_info(
@@ -78,21 +86,6 @@ def write_info(
     (folder / INFO).write_text(json.dumps(info, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-class _HashingFile:
-    """The part of a file that `tarfile` writes to, with a running sha256."""
-
-    def __init__(self, file: io.BufferedWriter) -> None:
-        self._file, self.digest, self.size = file, hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        self.size += len(data)
-        return self._file.write(data)
-
-    def tell(self) -> int:
-        return self.size
-
-
 class ColumnReader:
     """Random access to the members of one column below the shards folder; thread-safe.
 
@@ -107,14 +100,13 @@ class ColumnReader:
         self._places: dict[str, dict[str, Place]] = {}
         self._variants: dict[str, int] = {}
         self._keys_of_tar: dict[str, list[str]] = {}
-        templates = {member.template: member for member in column.members}
         tars = self.info["tars"]
         if missing := sorted(set(tars) - {path.name for path in self.folder.glob("*.tar")}):
             raise self._damaged(missing[0], "is missing")
         if strange := sorted(path.name for path in self.folder.iterdir() if path.name not in {*tars, INFO}):
             raise self._damaged(strange[0], f"does not belong there: {INFO} does not name it")
         for name in sorted(tars):
-            self._open_tar(name, tars[name], templates, verify)
+            self._open_tar(name, tars[name], verify)
         if len(self._places) != self.info["keys"]:
             raise self._damaged(INFO, f"states {self.info['keys']} keys, the tars hold {len(self._places)}")
         self._file = lru_cache(maxsize=_OPEN_FILES)(_open)
@@ -173,23 +165,13 @@ class ColumnReader:
     def _read_info(self) -> dict[str, Any]:
         path = self.folder / INFO
         try:
-            info = json.loads(path.read_text(encoding="utf-8"))
-            name, version = info["column"], info["version"]
-            stated = [info["keys"], *(tar["bytes"] for tar in info["tars"].values())]
-            texts = [info["digest"], *(tar["sha256"] for tar in info["tars"].values())]
-            sound = all(type(n) is int for n in stated) and all(type(text) is str for text in texts)
+            return parse_info(self.column, path.read_bytes())
         except FileNotFoundError:
             raise UserError(f"{path} does not exist.", self.column.remedy) from None
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            sound = False
-        if not sound:
-            raise self._damaged(INFO, "is damaged")
-        if (name, version) != (self.column.name, self.column.version):
-            wanted = f"{self.column.name} version {self.column.version}"
-            raise self._damaged(INFO, f"is of column {name} version {version}, expected {wanted}")
-        return info
+        except ValueError as error:
+            raise self._damaged(INFO, str(error)) from None
 
-    def _open_tar(self, tar: str, stated: Mapping[str, Any], templates: Mapping[str, Member], verify: bool) -> None:
+    def _open_tar(self, tar: str, stated: Mapping[str, Any], verify: bool) -> None:
         path = self.folder / tar
         if (size := path.stat().st_size) != stated["bytes"]:
             raise self._damaged(tar, f"has {size} bytes, {INFO} states {stated['bytes']}")
@@ -198,27 +180,48 @@ class ColumnReader:
         found: dict[str, dict[str, Place]] = {}
         try:
             for name, offset, length in scan(path):
-                key, _, member_name = name.partition(".")
-                self._accept(key, member_name, length, templates)
+                key, member_name = accept(self.column, name, length)
                 members = found.setdefault(key, {})
                 if member_name in members or key in self._places:
                     raise ValueError(f"{name!r} is there twice")
                 members[member_name] = Place(tar, offset, length)
-            self._variants.update((key, _count_variants(self.column, key, members)) for key, members in found.items())
+            self._variants.update((key, count_variants(self.column, key, members)) for key, members in found.items())
         except ValueError as error:
             raise self._damaged(tar, f"is refused: {error}") from None
         self._places.update(found)
         self._keys_of_tar[tar] = sorted(found)
 
-    def _accept(self, key: str, name: str, length: int, templates: Mapping[str, Member]) -> None:
-        member = templates.get(_template(name))
-        if not KEY.fullmatch(key) or member is None:
-            raise ValueError(f"{f'{key}.{name}'[:120]!r} is no member of column {self.column.name!r}")
-        if length > member.max_bytes:
-            raise ValueError(f"{f'{key}.{name}'!r} states {length} bytes, the limit is {member.max_bytes}")
-
     def _damaged(self, name: str, what: str) -> UserError:
         return UserError(f"{self.folder / name} {what}.", self.column.remedy)
+
+
+def parse_info(column: Column, data: bytes) -> dict[str, Any]:
+    """`column.json` of this column. Raises ValueError, a clause that begins with a verb, where it is anything else."""
+    try:
+        info = json.loads(data.decode("utf-8"))
+        name, version = info["column"], info["version"]
+        stated = [info["keys"], *(tar[field] for tar in info["tars"].values() for field in ("bytes", "keys"))]
+        texts = [info["digest"], *(tar["sha256"] for tar in info["tars"].values())]
+        sound = all(type(n) is int for n in stated) and all(type(text) is str for text in texts)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise ValueError("is damaged")
+    if (name, version) != (column.name, column.version):
+        raise ValueError(f"is of column {name} version {version}, expected {column.name} version {column.version}")
+    return info
+
+
+def accept(column: Column, name: str, length: int) -> tuple[str, str]:
+    """Key and member name of a tar's member. Raises ValueError where the column's schema knows no such member."""
+    key, _, member_name = name.partition(".")
+    template = _template(member_name)
+    member = next((member for member in column.members if member.template == template), None)
+    if not KEY.fullmatch(key) or member is None:
+        raise ValueError(f"{name[:120]!r} is no member of column {column.name!r}")
+    if length > member.max_bytes:
+        raise ValueError(f"{name!r} states {length} bytes, the limit is {member.max_bytes}")
+    return key, member_name
 
 
 def lacking_keys(column: Column, split: str, lacking: Sequence[str], total: int) -> UserError:
@@ -243,7 +246,7 @@ def scan(path: Path) -> Iterator[tuple[str, int, int]]:
                 raise ValueError("the tar is cut off")
             if header == bytes(_BLOCK):
                 break
-            name, length = _parse_header(header)
+            name, length = parse_header(header)
             offset = position + _BLOCK
             position = offset + -(-length // _BLOCK) * _BLOCK
             if position + _BLOCK > size:
@@ -255,7 +258,7 @@ def scan(path: Path) -> Iterator[tuple[str, int, int]]:
             position += len(data)
 
 
-def _parse_header(header: bytes) -> tuple[str, int]:
+def parse_header(header: bytes) -> tuple[str, int]:
     """Name and size of a USTAR header; our names fit its first field and our sizes its octal digits."""
     try:
         name = header[:100].rstrip(b"\0").decode("ascii")
@@ -286,12 +289,12 @@ def _template(name: str) -> str:
     return f"{parts[0]}.{{k}}.{parts[2]}" if numbered else ""
 
 
-def _count_variants(column: Column, key: str, names: Mapping[str, Place]) -> int:
+def count_variants(column: Column, key: str, names: Iterable[str]) -> int:
     """Variants of a key whose members are complete. Raises ValueError where one is missing."""
-    indexed, plain = column.members_of(0), column.members_of(None)
+    names, indexed, plain = set(names), column.members_of(0), column.members_of(None)
     count = (len(names) - len(plain)) // len(indexed) if indexed else 0
     wanted = {member.base for member in plain} | {member.name(k) for member in indexed for k in range(count)}
-    if wanted != set(names) or (indexed and count == 0):
+    if wanted != names or (indexed and count == 0):
         raise ValueError(f"{key} holds {', '.join(sorted(names))} and not a whole sample")
     return count
 

@@ -24,7 +24,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Dot:
-    """A point with what its hover says; `kind` is `mean`, `image` or `step`, `group` colours it."""
+    """A point with what its hover says; `kind` is `mean`, `image`, `setting` or `step`, `group` colours it."""
 
     x: float
     y: float
@@ -158,6 +158,40 @@ def tradeoff(
     return Chart(
         title="Perception and distortion",
         description="; ".join(dot.text for dot in dots if dot.kind == "mean"),
+        x_label=f"{labels[0]}, more is closer to the truth →",
+        y_label=f"{labels[1]}, less looks more natural ↓",
+        x_ticks=x.ticks(),
+        y_ticks=y.ticks(downwards=True),
+        strokes=tuple(strokes),
+        dots=tuple(dots),
+        hover="nearest",
+    )
+
+
+def sweep(
+    runs: Mapping[str, Sequence[tuple[str, float, float]]],
+    groups: Mapping[str, str],
+    front: Sequence[tuple[float, float]],
+    labels: tuple[str, str],
+) -> Chart:
+    """Sampling-time settings on the same plane: a curve per thing varied, in order, and the front of them all dashed.
+
+    `runs` maps what is varied to (text, x, y); `groups` colours it.
+    """
+    points = [point for run in runs.values() for point in run]
+    x, y = _Axis.over([px for _, px, _ in points]), _Axis.over([py for _, _, py in points])
+    strokes = [
+        Stroke(tuple((x.at(px), y.down(py)) for _, px, py in run), groups[name], "curve") for name, run in runs.items()
+    ]
+    strokes.append(Stroke(tuple((x.at(px), y.down(py)) for px, py in front), "hr", "reference"))
+    dots = [
+        Dot(x.at(px), y.down(py), f"{text}: {labels[0]} {px:.2f}, {labels[1]} {py:.2f}", groups[name], "setting")
+        for name, run in runs.items()
+        for text, px, py in run
+    ]
+    return Chart(
+        title="Sampling-time settings of the same weights",
+        description="; ".join(dot.text for dot in dots),
         x_label=f"{labels[0]}, more is closer to the truth →",
         y_label=f"{labels[1]}, less looks more natural ↓",
         x_ticks=x.ticks(),

@@ -24,6 +24,7 @@ from scipy.ndimage import convolve
 from scipy.special import gamma
 
 from spasemsr.errors import UserError
+from spasemsr.evaluation import perceptual
 from spasemsr.hashing import sha256_bytes
 
 ImageU8 = npt.NDArray[np.uint8]  # (H, W, 3) RGB
@@ -96,7 +97,22 @@ def build_metric(name: str) -> Metric:
             weights = f"basicsr {importlib.metadata.version('basicsr')} {_NIQE_FILE} sha256:{_NIQE_SHA256[:16]}"
             recipe = "Y in [0, 255] rounded, 96 px blocks, two scales, distance to the pristine model"
             return Metric(name, "NIQE", False, False, 2, _niqe_alone, **ours, weights=weights, recipe=recipe)
-    raise UserError(f"No metric named {name!r}.", "Choose from: psnr, ssim, niqe")
+        case _ if name in perceptual.METRICS:
+            learned, score = perceptual.METRICS[name], perceptual.PerceptualScore(name)
+            return Metric(
+                name,
+                learned.label,
+                learned.higher_is_better,
+                learned.needs_reference,
+                learned.decimals,
+                score,
+                "pyiqa",
+                score.version,
+                score.weights,
+                "RGB",
+                learned.recipe,
+            )
+    raise UserError(f"No metric named {name!r}.", f"Choose from: psnr, ssim, niqe, {', '.join(perceptual.METRICS)}")
 
 
 def build_metrics(names: Sequence[str]) -> list[Metric]:

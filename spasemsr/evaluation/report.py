@@ -51,6 +51,7 @@ def build_page(data: ReportData, page: Path, tradeoff: Path) -> int:
         differences=report_view.differences(data),
         undefined=report_view.undefined(data),
         planes=report_view.planes(data),
+        sweeps=report_view.sweeps(data),
         curves=report_view.curves(data),
         cards=cards,
         count=len(data.examples),

@@ -10,6 +10,7 @@ from typing import Any
 
 from spasemsr.errors import UserError
 from spasemsr.evaluation.metrics import Metric
+from spasemsr.evaluation.pareto import SweepPoint
 from spasemsr.evaluation.scores import ScoreTable, check_keys
 
 
@@ -48,7 +49,7 @@ class ReportData:
     `tables` list the project's methods before the baselines, `methods` names them; one called "hr" in the tables is
     the ground truth's own level and needs no name. `summary` is `intervals.summarize` of `tables`; `losses` maps a
     method to the rows of its losses.csv; `facts` are the few settings a reader wants first; `provenance` is anything
-    nested (params, digests, revisions), `ingest` the counts of reports/ingest.json.
+    nested (params, digests, revisions), `ingest` the counts of reports/ingest.json, `sweep` what `spasemsr dial` wrote.
     """
 
     title: str
@@ -61,6 +62,7 @@ class ReportData:
     facts: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     ingest: Mapping[str, Any] = field(default_factory=dict)
+    sweep: Sequence[SweepPoint] = ()
 
     def __post_init__(self) -> None:
         """Pictures and scores are of the same keys and methods, or a UserError names what differs."""

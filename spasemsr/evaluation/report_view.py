@@ -10,6 +10,7 @@ from typing import Any
 from spasemsr.evaluation import figures
 from spasemsr.evaluation.intervals import photograph_of
 from spasemsr.evaluation.metrics import Metric
+from spasemsr.evaluation.pareto import pareto_front
 from spasemsr.evaluation.report_data import Example, ReportData
 
 
@@ -159,6 +160,28 @@ def planes(data: ReportData) -> list[dict[str, Any]]:
         chart = figures.tradeoff(means, images, (by_name["psnr"].label, by_name["niqe"].label), reference)
         legend = [(method, labels[method]) for method in methods] + ([("hr", "Ground truth")] if reference else [])
         found.append({"split": table.split, "chart": chart, "legend": legend})
+    return found
+
+
+def sweeps(data: ReportData) -> list[dict[str, Any]]:
+    """A plane per method that `spasemsr dial` swept: a curve for each thing varied, and the Pareto front of all."""
+    by_name, found = {metric.name: metric for metric in data.metrics}, []
+    for method in dict.fromkeys(point.method for point in data.sweep):
+        points = [point for point in data.sweep if point.method == method and {"psnr", "niqe"} <= point.means.keys()]
+        if not points or not {"psnr", "niqe"} <= by_name.keys():
+            continue
+        runs: dict[str, list[tuple[str, float, float]]] = {}
+        for point in points:
+            place = (f"{point.sweep} {point.value}", point.means["psnr"], point.means["niqe"])
+            runs.setdefault(point.sweep, []).append(place)
+        names = list(data.colours)
+        groups = {name: names[place % len(names)] for place, name in enumerate(runs)}
+        plane = [(point.means["psnr"], point.means["niqe"]) for point in points]
+        front = [plane[index] for index in pareto_front(plane)]
+        labels = (by_name["psnr"].label, by_name["niqe"].label)
+        legend = [(groups[name], name) for name in runs] + [("hr", "Pareto front")]
+        chart = figures.sweep(runs, groups, front, labels)
+        found.append({"label": data.labels.get(method, method), "n": points[0].n, "chart": chart, "legend": legend})
     return found
 
 

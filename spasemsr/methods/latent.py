@@ -16,7 +16,7 @@ from torch.nn import functional
 from spasemsr.models.colorfix import fix_colors
 from spasemsr.models.diffusion import Schedule
 from spasemsr.models.sampling import Predict, guide, initial_latents, sample
-from spasemsr.models.tiling import Tile, stitch, tile_grid
+from spasemsr.models.tiling import Tile, TileMap, stitch, tile_grid
 from spasemsr.resize import bicubic_upsample
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class LatentDiffusion(nn.Module):
         self.schedule = Schedule.of(schedule)
         self.sampling = spec
         self.scale = scale
+        self.run_tiles: TileMap = map  # how the tiles of one step are worked through: an upscaler may use threads
 
     # What a method fills in.
 
@@ -137,7 +138,7 @@ class LatentDiffusion(nn.Module):
                 unconditional = self.predict(window_BChw, timesteps, other, spec.conditioning_scale).sample.float()
                 return guide(conditional, unconditional, spec.guidance)
 
-            return stitch(latents_BChw, tiles, in_window)
+            return stitch(latents_BChw, tiles, in_window, self.run_tiles)
 
         return predict
 

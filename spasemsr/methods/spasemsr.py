@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from spasemsr.methods.latent import LatentDiffusion
 from spasemsr.models.conditioning import Conditioning
 from spasemsr.models.constraint import semantic_degradation_loss
-from spasemsr.models.denoiser import build_unet
+from spasemsr.models.denoiser import build_base
 from spasemsr.models.network import Encoded, Prediction, SpaSemNetwork
 from spasemsr.models.tiling import Tile, boxes_in_tile
 
@@ -77,7 +77,7 @@ class SpaSemSR(LatentDiffusion):
         self.lambda_ = lambda_
         self.controlnet_weight = controlnet_weight
         self.text_encoder = text_encoder
-        unet = build_unet(spec.unet, autoencoder.channels, text_encoder.width)
+        unet = build_base(spec, autoencoder.channels, text_encoder.width)
         self.network = SpaSemNetwork(unet, spec, feature_channels)
 
     def trainable(self) -> dict[str, nn.Module]:

@@ -1,12 +1,13 @@
-"""Builds the base denoiser of a spec: a diffusers UNet2DConditionModel with the topology of SD 2.1.
+"""Builds or loads the base denoiser of a spec: a diffusers UNet2DConditionModel with the topology of SD 2.1.
 
 Four levels, two layers each, cross-attention in the first three; only widths change between sizes, so every key and
 every position index is the same at every size. Checks that a given UNet (built here or loaded) has this topology.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
-from spasemsr.config import UNetSpec
+from spasemsr.backend_specs import PretrainedBaseSpec, RandomBaseSpec
+from spasemsr.config import ModelSpec, UNetSpec
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -34,6 +35,18 @@ ABSENT = {
     "dual_cross_attention": False,
     "attention_type": "default",
 }
+
+
+def build_base(spec: ModelSpec, latent_channels: int, cross_attention_dim: int) -> "UNet2DConditionModel":
+    """The UNet that `spec.base` asks for: random weights of the sizes in `spec.unet`, or a checkpoint of that size."""
+    match spec.base:
+        case RandomBaseSpec():
+            return build_unet(spec.unet, latent_channels, cross_attention_dim)
+        case PretrainedBaseSpec():
+            from spasemsr.models.pretrained_base import load_base
+
+            return load_base(spec.base, spec.unet, spec.schedule, latent_channels, cross_attention_dim)
+    assert_never(spec.base)
 
 
 def build_unet(spec: UNetSpec, latent_channels: int, cross_attention_dim: int) -> "UNet2DConditionModel":

@@ -5,7 +5,7 @@ weighted mean over the tiles that hold it, with a Gaussian that is highest in a 
 C channels, h w latent cells, N objects.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ from spasemsr.errors import UserError
 SIGMA = 0.1  # of the tile's side
 MIN_VISIBLE = 0.10  # an object is dropped from a tile that shows less than this share of its box
 MIN_COVER = 0.01  # ... or whose visible part covers less than this share of the tile
+
+TileMap = Callable[[Callable[[int], Tensor], Iterable[int]], Iterable[Tensor]]  # `map`, or the map of a thread pool
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,21 @@ def _bell(length: int) -> Tensor:
     return torch.exp(-0.5 * distance**2).float()
 
 
-def stitch(latents_BChw: Tensor, tiles: Sequence[Tile], predict: Callable[[int, Tensor], Tensor]) -> Tensor:
-    """Predict tile by tile, `predict(index, window)`, and take the weighted mean; a single tile is passed through."""
+def stitch(
+    latents_BChw: Tensor, tiles: Sequence[Tile], predict: Callable[[int, Tensor], Tensor], run: TileMap = map
+) -> Tensor:
+    """Predict tile by tile, `predict(index, window)`, and take the weighted mean; a single tile is passed through.
+
+    `run` may predict several tiles at once; the mean is taken in the tiles' order, so the bits do not depend on it.
+    """
     if len(tiles) == 1:
         return predict(0, latents_BChw)
     total = torch.zeros_like(latents_BChw)
     weight = torch.zeros_like(latents_BChw[:1, :1])
-    for index, tile in enumerate(tiles):
+    predictions = run(lambda index: predict(index, tiles[index].crop(latents_BChw)), range(len(tiles)))
+    for tile, prediction in zip(tiles, predictions, strict=True):
         weights = gaussian_weights(tile.height, tile.width).to(latents_BChw)
-        tile.crop(total).add_(weights * predict(index, tile.crop(latents_BChw)))
+        tile.crop(total).add_(weights * prediction)
         tile.crop(weight).add_(weights)
     return total / weight
 

@@ -22,11 +22,11 @@ from spasemsr.config import TrainSpec
 from spasemsr.data.dataset import Batch
 from spasemsr.errors import UserError
 from spasemsr.methods.base import Method, Noise
+from spasemsr.modelfile import load_init
 from spasemsr.progress import Progress
 from spasemsr.training.checkpoint import Position, load_state, save_state
 from spasemsr.training.log import LossLog
 from spasemsr.training.optimizer import Average, build_optimizer, learning_rate, named_parameters, set_learning_rate
-from spasemsr.weights import load_model
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def train(method: Method, batches: Batches, spec: TrainSpec, seed: int, state_di
             "Change either, so that every process gets as many samples.",
         )
     if spec.init is not None:
-        load_model(Path(spec.init), method)
+        load_init(Path(spec.init), method)
     model = accelerator.prepare_model(method)
     parameters = named_parameters(method.trainable())
     optimizer = build_optimizer(method.trainable(), spec)

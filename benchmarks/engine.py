@@ -1,0 +1,130 @@
+"""What the data engine costs beside a backend of 50 ms per sample, at the record sizes of the paper.
+
+    python benchmarks/engine.py [--samples 200] [--milliseconds 50] [--workers 2]
+
+The backend sleeps, as the host does while a GPU works, and returns what SAM ViT-H would: (256, 64, 64) float16, 2 MiB.
+Its input is hr at 512 px. Everything else is the engine's: planning, reading and checking inputs, decoding PNG,
+encoding, the cache, the tars and their hashes. The reference is the sum of the backend's own calls, measured in the
+same run; overhead = (wall - reference) / reference. With n processes the reference is an n-th of the sum, and their
+start (a spawned interpreter and its imports) counts as overhead.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pipeline.account import Account
+from pipeline.column_stage import InputRef, Sample, build_column, units_of
+from pipeline.executors import Executor, Processes, Serial
+from spasemsr.cache import Cache
+from spasemsr.data.columns import FEATURES_SPASEMSR, HR, Column
+from spasemsr.data.patches import Patch, bucket_of, make_key
+from spasemsr.hashing import sha256_bytes
+
+SIZE = 512
+
+
+class Crop:
+    """hr: crops of shifted the photographs that ship inside scikit-image."""
+
+    def __init__(self) -> None:
+        import skimage
+
+        folder = Path(skimage.__file__).parent / "data"
+        names = ("retina.jpg", "hubble_deep_field.jpg", "astronaut.png")
+        self._images = [np.asarray(Image.open(folder / name).convert("RGB")) for name in names]
+
+    def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        return [{"hr.png": self._crop(int(sample.patch.key[:8], 16))} for sample in samples]
+
+    def _crop(self, number: int) -> np.ndarray:
+        image = self._images[number % len(self._images)]
+        y, x = number // 7 % image.shape[0], number // 11 % image.shape[1]
+        return np.ascontiguousarray(np.roll(image, (-y, -x), (0, 1))[:SIZE, :SIZE])
+
+
+class Sleeper:
+    """The backend."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._features = np.random.default_rng(0).standard_normal((256, 64, 64)).astype(np.float16)
+
+    def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        time.sleep(self._seconds * len(samples))
+        return [{"sam.npy": self._features + sample.inputs["hr.png"][0, 0, 0]} for sample in samples]
+
+
+def patches_of(images: range) -> list[Patch]:
+    hashes = [sha256_bytes(str(image).encode()) for image in images]
+    return [Patch(make_key(sha, 0, 0), "train", bucket_of(sha, 8), "folder", "", sha, 0, 0, SIZE) for sha in hashes]
+
+
+def build(column: Column, patches: list[Patch], worker: Any, executor: Executor, folder: Path, kind: str) -> Account:
+    return build_column(
+        column,
+        units_of(column, patches),
+        inputs=[] if column is HR else [InputRef(HR)],
+        make_worker=worker,
+        identity={"kind": kind, "version": 1},
+        params={},
+        batch_size=1,
+        executor=executor,
+        cache=Cache(folder / "cache"),
+        shards_root=folder / "shards",
+    )
+
+
+def measure(name: str, count: int, seconds: float, executor: Executor, folder: Path) -> dict[str, Any]:
+    patches = patches_of(range(count))
+    start = time.perf_counter()
+    account = build(FEATURES_SPASEMSR, patches, partial(Sleeper, seconds), executor, folder, name)
+    wall = time.perf_counter() - start
+    reference = account.backend_seconds / executor.workers
+    ratio = (wall - reference) / reference
+    print(
+        f"{name:<12} {count} samples  wall {wall:6.2f} s  backend {reference:6.2f} s  overhead {ratio:6.1%}", flush=True
+    )
+    return {"name": name, "wall": wall, "backend": reference, "overhead": ratio, "digest": account.digest}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--milliseconds", type=float, default=50.0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="Write the numbers here too.")
+    args = parser.parse_args()
+    seconds = args.milliseconds / 1000
+    with tempfile.TemporaryDirectory() as name:
+        folder, tenth = Path(name), args.samples // 10
+        build(HR, patches_of(range(args.samples + tenth)), Crop, Serial(), folder, "crop")
+        results = [measure("serial", args.samples, seconds, Serial(), folder)]
+        if args.workers > 1:
+            results.append(measure(f"processes-{args.workers}", args.samples, seconds, Processes(args.workers), folder))
+        for label, count in (("nothing new", args.samples), ("10 % more", args.samples + tenth)):
+            start = time.perf_counter()
+            account = build(
+                FEATURES_SPASEMSR, patches_of(range(count)), partial(Sleeper, seconds), Serial(), folder, "serial"
+            )
+            wall = time.perf_counter() - start
+            share = wall / results[0]["wall"]
+            print(
+                f"{label:<12} {account.computed} computed  wall {wall:6.2f} s  {share:6.1%} of the first run",
+                flush=True,
+            )
+            results.append({"name": label, "wall": wall, "computed": account.computed})
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

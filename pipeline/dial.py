@@ -1,0 +1,188 @@
+"""`spasemsr dial`: sampling-time settings of trained weights swept on the evaluation split, nothing trained again.
+
+Writes `reports/dial/<method>.csv` with the Pareto front of PSNR and NIQE, and for the first images the maps of what the
+network makes up (deviation over noise seeds) and of what contradicts lr. Restored images come from the sample cache.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from pipeline import layout
+from pipeline.evaluate import SPLIT, CachedRestoration, ImageU8, to_pixels
+from pipeline.isolation import pin_threads
+from spasemsr.assembly import build, read_model_config
+from spasemsr.cache import Cache
+from spasemsr.config import MethodName, ModelConfig, Params, SampleSpec
+from spasemsr.data.columns import CAPTION, HR, LR, OBJECTS
+from spasemsr.data.dataset import Batch, Dataset
+from spasemsr.data.shards import ColumnReader
+from spasemsr.deviation import as_picture, luma_deviation
+from spasemsr.errors import UserError
+from spasemsr.evaluation.metrics import build_metrics
+from spasemsr.evaluation.pareto import SweepPoint, front_of, write_sweep
+from spasemsr.evaluation.scores import ScoreTable, score_image
+from spasemsr.hashing import sha256_file
+from spasemsr.methods.base import Method
+from spasemsr.modelfile import WEIGHTS, load_model
+from spasemsr.models.consistency import project, residual
+from spasemsr.progress import Progress
+from spasemsr.upscaling.settings import Settings, sampling_for
+
+SEEDS = 4  # results whose deviation a map shows
+SWEEPS = ("dial", "start", "guidance", "steps", "colorfix", "consistency")
+_DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_STARTS, _GUIDANCE, _CONSISTENCY = (0.1, 0.2, 0.3, 0.5, 1.0), (1.0, 2.0, 3.0, 4.5, 5.5), (0.0, 0.25, 0.5, 1.0)
+LR_RESIDUAL = "lr_residual"  # mean |reduce(restored) - lr| in grey levels
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of a sweep."""
+
+    sweep: str
+    value: str
+    sample: SampleSpec
+    consistency: float = 0.0
+
+
+def settings(base: SampleSpec, sweeps: Sequence[str], num_train_timesteps: int) -> list[Setting]:
+    """The points of the named sweeps around `base`, each varying one thing; UserError for an unknown name."""
+    found: list[Setting] = []
+    for sweep in sweeps:
+        match sweep:
+            case "dial":
+                for value in _DIALS:
+                    sample = sampling_for(base, Settings(dial=value), num_train_timesteps)
+                    found.append(Setting(sweep, f"{value:g}", sample))
+            case "start":
+                changed = _STARTS if base.lre else (base.start,)
+                found += [_changed(base, sweep, value) for value in changed]
+            case "guidance":
+                found += [_changed(base, sweep, value) for value in _GUIDANCE]
+            case "steps":
+                steps = sorted({max(base.steps // 4, 1), max(base.steps // 2, 1), base.steps, base.steps * 2})
+                found += [_changed(base, sweep, value) for value in steps]
+            case "colorfix":
+                found += [_changed(base, sweep, value) for value in ("none", "adain", "wavelet")]
+            case "consistency":
+                found += [Setting(sweep, f"{value:g}", base, value) for value in _CONSISTENCY]
+            case _:
+                raise UserError(f"No sweep {sweep!r}.", f"Choose from: {', '.join(SWEEPS)}")
+    return found
+
+
+def run(params: Params, method_name: MethodName, sweeps: Sequence[str], images: int, maps: int) -> Iterator[str]:
+    """Sweep on the first `images` of the split and write maps of the first `maps`; yields the lines to print."""
+    pin_threads()
+    folder = layout.model_folder(method_name)
+    config = read_model_config(folder)
+    base = params.active.evaluate.sample
+    points = settings(base, sweeps, config.model.schedule.num_train_timesteps)
+    bench = _Bench(params, config, folder)
+    keys = bench.dataset.keys[: images or None]
+    progress, found = Progress("dial", len(points) * len(keys), unit="images"), []
+    for setting in points:
+        rows, residuals = [], []
+        for key in keys:
+            picture, difference = bench.restored(key, setting)
+            rows.append(score_image(SPLIT, key, method_name, picture, bench.hr(key), bench.metrics))
+            residuals.append(float(difference.mean()))
+            progress.advance()
+        table = ScoreTable(SPLIT, tuple(metric.name for metric in bench.metrics), (method_name,), tuple(rows))
+        means = {m: table.mean(method_name, m) for m in table.metrics if table.values(method_name, m)}
+        point = SweepPoint(
+            method_name, setting.sweep, setting.value, {**means, LR_RESIDUAL: float(np.mean(residuals))}, len(keys)
+        )
+        found.append(point)
+    progress.close()
+    target = sweep_csv(method_name)
+    write_sweep(target, found)
+    yield from _lines(found, target)
+    if maps:
+        yield from _maps(bench, keys[:maps], Setting("map", "0", base), target.parent / method_name)
+
+
+def sweep_csv(method: str) -> Path:
+    """Where a method's sweep lies."""
+    return layout.REPORTS / "dial" / f"{method}.csv"
+
+
+class _Bench:
+    """A trained method and the samples it is tried on."""
+
+    def __init__(self, params: Params, config: ModelConfig, folder: Path) -> None:
+        self.seed, self.scale = params.seed, config.scale
+        self.metrics = build_metrics(params.active.evaluate.metrics)
+        self.dataset = Dataset(layout.SHARDS, [LR, OBJECTS, CAPTION], SPLIT)
+        self._hr = ColumnReader(layout.SHARDS, HR)
+        self._method: Method = build(config, params.active.evaluate.sample)
+        load_model(folder, self._method)
+        self._weights, self._cache = sha256_file(folder / WEIGHTS), Cache()
+
+    def hr(self, key: str) -> ImageU8:
+        """Ground truth."""
+        return self._hr.read(key, "hr.png")
+
+    def restored(self, key: str, setting: Setting, offset: int = 0) -> tuple[ImageU8, np.ndarray]:
+        """The result at a setting with noise seed `seed + offset`, and its LR residual (h, w) in grey levels."""
+        self._method.sampling = setting.sample
+        made_of = [self._weights, setting.sample.plain()]
+        batch = self.dataset.batch([key])
+        picture = CachedRestoration(self._method, self._cache, self.seed + offset, made_of)(batch)
+        if setting.consistency:
+            picture = to_pixels(project(_tensor(picture), batch.lr, self.scale, setting.consistency))
+        return picture, self._residual(picture, batch)
+
+    def _residual(self, picture: ImageU8, batch: Batch) -> np.ndarray:
+        return 255 * residual(_tensor(picture), batch.lr, self.scale)[0].numpy()
+
+
+def _maps(bench: _Bench, keys: Sequence[str], setting: Setting, folder: Path) -> Iterator[str]:
+    """Both maps of each image as pictures, their means as `maps.csv`; the correlation says how well the first predicts
+    the error that is really made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [["key", "deviation", LR_RESIDUAL, "error_correlation"]]
+    for key in keys:
+        results = [bench.restored(key, setting, offset) for offset in range(SEEDS)]
+        deviation, difference = luma_deviation(picture for picture, _ in results), results[0][1]
+        large = cv2.resize(difference, deviation.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        for name, levels in (("deviation", deviation), (LR_RESIDUAL, large)):
+            (folder / f"{key}.{name}.png").write_bytes(cv2.imencode(".png", as_picture(levels))[1].tobytes())
+        error = np.abs(results[0][0].astype(np.float32) - bench.hr(key)).mean(axis=2)
+        flat = deviation.std() == 0 or error.std() == 0
+        correlation = "" if flat else f"{np.corrcoef(_blurred(deviation), _blurred(error))[0, 1]:.4f}"
+        lines.append([key, f"{deviation.mean():.4f}", f"{difference.mean():.4f}", correlation])
+    with (folder / "maps.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
+    yield f"maps of {len(keys)} images, {SEEDS} seeds: {folder.as_posix()}"
+
+
+def _blurred(levels: np.ndarray) -> np.ndarray:
+    """A map at the scale at which a person reads it, flattened."""
+    return cv2.GaussianBlur(levels, (0, 0), 4).ravel()
+
+
+def _changed(base: SampleSpec, name: str, value: float | int | str) -> Setting:
+    return Setting(
+        name, f"{value:g}" if isinstance(value, float) else str(value), base.model_copy(update={name: value})
+    )
+
+
+def _tensor(picture: ImageU8) -> torch.Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+
+
+def _lines(points: Sequence[SweepPoint], target: Path) -> Iterator[str]:
+    front = front_of(points)
+    for index, point in enumerate(points):
+        means = "  ".join(f"{name} {value:.4f}" for name, value in point.means.items())
+        yield f"{point.sweep:<12}{point.value:<8}{means}{'  on the front' if index in front else ''}"
+    yield f"{len(front)} of {len(points)} settings are on the Pareto front of PSNR and NIQE · {target.as_posix()}"

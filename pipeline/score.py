@@ -1,0 +1,116 @@
+"""`spasemsr score`: outputs of any code against hr by the one protocol; means with intervals, CSV and JSON."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spasemsr.errors import UserError
+from spasemsr.evaluation import perceptual, testsets
+from spasemsr.evaluation.comparison import score_pairs
+from spasemsr.evaluation.folders import index
+from spasemsr.evaluation.intervals import summarize
+from spasemsr.evaluation.metrics import Metric, build_metric
+from spasemsr.evaluation.scores import ScoreTable, write_json, write_per_image
+
+# What `build_metric` may be asked for; those of pyiqa need weights that are not part of the installation.
+METRICS = ("psnr", "ssim", "niqe", *perceptual.METRICS)
+SEED = 0  # of the bootstrap: an interval is a function of the scores
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to score and where to write; `test_set` None is a folder without a name."""
+
+    outputs: Path
+    hr: Path | None
+    test_set: str | None = None
+    metrics: tuple[str, ...] = ()
+    method: str = "outputs"
+    strip: tuple[str, ...] = ()
+    csv: Path | None = None
+    json: Path | None = None
+    workers: int | None = None
+
+
+def run(request: Request) -> Iterator[str]:
+    """Score and write; yields the lines to print. Raises UserError before anything is written."""
+    known = testsets.named(request.test_set) if request.test_set else None
+    hr_folder = request.hr or (known.folder("hr") if known and known.paired else None)
+    if hr_folder is None and known is None:
+        raise UserError("There is nothing to compare with.", "Give --hr FOLDER, or --set NAME.")
+    endings = (*request.strip, *(known.strip if known else ()))
+    outputs = index(request.outputs, "outputs", endings)
+    hr = None if hr_folder is None else index(hr_folder, "hr", endings)
+    checked = testsets.verify(known, hr or _inputs(known, endings)) if known else {}
+    if known and hr is None:
+        testsets.check_keys(_inputs(known, endings), list(outputs), f"The folder of {request.method}")
+    names = request.metrics or (("psnr", "ssim") if hr is not None else ("niqe",))
+    metrics, unavailable = available(names)
+    split = known.name if known else "given"
+    table, treatments = score_pairs(split, request.method, outputs, hr, metrics, request.workers)
+    summary = summarize([table], metrics, SEED)
+    record = {
+        **summary,
+        "method": request.method,
+        "set": {"name": split, "n": len(table.keys), "keys_sha256": table.keys_sha256, **checked},
+        "treatments": treatments,
+        "unavailable": unavailable,
+    }
+    if request.csv:
+        write_per_image(request.csv, [table])
+    if request.json:
+        write_json(request.json, record)
+    yield from _lines(table, metrics, record)
+
+
+def available(names: Sequence[str]) -> tuple[list[Metric], dict[str, str]]:
+    """The metrics of these names that can be computed here, and why the others cannot; UserError for no such name."""
+    metrics, unavailable = [], {}
+    for name in dict.fromkeys(names):
+        if name == "fid":
+            unavailable[name] = "compares sets, not pairs, and means nothing below some thousand images"
+            continue
+        if name not in METRICS:
+            raise UserError(f"No metric named {name!r}.", f"Choose from: {', '.join(METRICS)}")
+        try:
+            metrics.append(build_metric(name))
+        except UserError as error:
+            unavailable[name] = f"{error.what} {error.remedy}"
+    return metrics, unavailable
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """The JSON files that `--json` wrote into a folder, by name; others are an error that names them."""
+    records = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            records.append({part: record[part] for part in ("rows", "method", "set")})
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path} was not written by spasemsr score --json.", "Move it elsewhere.") from None
+    return records
+
+
+def _inputs(known: testsets.TestSet, endings: Sequence[str]) -> dict[str, Path]:
+    """The lr of an LR-only set, which is what its key list is made of."""
+    return index(known.folder("lr"), f"{known.label}, lr", endings)
+
+
+def _lines(table: ScoreTable, metrics: Sequence[Metric], record: dict[str, Any]) -> Iterator[str]:
+    """What a person wants to see: means to 4 decimals with intervals, then everything that qualifies them."""
+    yield f"{record['method']} · {table.split} · {len(table.keys)} images · keys {table.keys_sha256[:16]}"
+    for metric, row in zip(metrics, record["rows"], strict=True):
+        mean = "undefined" if row["mean"] is None else f"{row['mean']:.4f}"
+        bounds = "" if row["low"] is None else f"  [{row['low']:.4f}, {row['high']:.4f}]"
+        left_out = (
+            f"  without {len(row['undefined'])}: {', '.join(sorted(row['undefined']))}" if row["undefined"] else ""
+        )
+        yield f"{metric.label:<8} {mean:>9}{bounds}  n {row['n']}  {metric.colour_space}, {metric.recipe}{left_out}"
+    for name, reason in record["unavailable"].items():
+        yield f"{name:<8} unavailable: {reason}"
+    for name, count in record["treatments"].items():
+        yield f"treated  {name} in {count} images"
+    if "checked" in record["set"]:
+        yield f"set      {record['set']['checked']}"

@@ -1,0 +1,50 @@
+"""How a wrong value in `params.yaml` is said: its key as the file writes it, its value, and what is allowed there."""
+
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+
+def explain(item: Any, root: type[BaseModel]) -> str:
+    """One pydantic error of a `root` model as 'key = value: what is allowed'."""
+    parts, fields = _place(item["loc"], root)
+    key, value = ".".join(parts) or "params", item.get("input")
+    if item["type"] == "extra_forbidden":
+        return f"{key} = {value!r}: no such key" + (f" (allowed: {', '.join(fields)})" if fields else "")
+    if item["type"] == "missing":
+        return f"{key}: missing"
+    if item["type"] == "union_tag_invalid":
+        return f"{key}.kind = {item['ctx']['tag']!r}: choose one of {item['ctx']['expected_tags']}"
+    shown = "" if isinstance(value, dict | BaseModel) else f" = {value!r}"
+    return f"{key}{shown}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _place(loc: tuple[str | int, ...], root: type[BaseModel]) -> tuple[list[str], list[str]]:
+    """Where an error lies as `params.yaml` writes it, without pydantic's names of union members; keys allowed there."""
+    parts: list[str] = []
+    fields: dict[str, FieldInfo] = _fields(root)
+    choices: dict[str, dict[str, FieldInfo]] = {}
+    for part in loc:
+        if part in choices:  # the `kind` of a union, not a key
+            fields, choices = choices[str(part)], {}
+            continue
+        parts.append(str(part))
+        info = fields.get(str(part))
+        if info is None:
+            continue
+        models = [arg for arg in (info.annotation, *get_args(info.annotation)) if isinstance(arg, type)]
+        models = [model for model in models if issubclass(model, BaseModel)]
+        if len(models) == 1:
+            fields = _fields(models[0])
+        choices = {_kind(model): _fields(model) for model in models} if len(models) > 1 else {}
+    return parts, list(fields)
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {info.alias or name: info for name, info in model.model_fields.items()}
+
+
+def _kind(model: type[BaseModel]) -> str:
+    """The `kind` of a union's member."""
+    return get_args(model.model_fields["kind"].annotation)[0]

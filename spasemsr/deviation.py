@@ -1,0 +1,33 @@
+"""Where a network makes things up: the deviation of its results over noise seeds, pixel by pixel.
+
+What lr determines comes out alike whatever the noise; what is invented does not. One function for evaluation's maps and
+the upscaler's. H W are pixels of the result.
+"""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+GAIN = 8  # levels of a map's picture per grey level of deviation
+
+
+def luma_deviation(results: Iterable[npt.NDArray]) -> npt.NDArray[np.float32]:
+    """Standard deviation of luma over results of equal size, (H, W) in grey levels of 8 bits.
+
+    Results are (H, W, 3) uint8 or uint16 RGB, two or more, taken one at a time: memory does not grow with their number.
+    """
+    count, total, squares = 0, np.float32(0), np.float32(0)
+    for result in results:
+        levels = 257 if result.dtype == np.uint16 else 1
+        luma = cv2.cvtColor(result, cv2.COLOR_RGB2GRAY).astype(np.float32) / levels - 128  # small sums, small errors
+        count, total, squares = count + 1, total + luma, squares + luma * luma
+    if count < 2:
+        raise ValueError(f"a deviation needs two results, not {count}")
+    return np.sqrt(np.maximum(squares - total * total / count, 0) / (count - 1)).astype(np.float32)
+
+
+def as_picture(levels_HW: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """A map in grey levels -> (H, W) uint8, GAIN times brighter and cut off at white."""
+    return np.clip(np.rint(GAIN * levels_HW), 0, 255).astype(np.uint8)

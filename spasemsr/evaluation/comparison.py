@@ -1,0 +1,75 @@
+"""Two folders, outputs and hr -> a score table: pairs by key, a few threads, nothing skipped.
+
+Decoding, OpenCV and numpy release the interpreter, so threads share the cores without starting processes. One thread a
+picture: the numbers do not depend on how many there are.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+
+from spasemsr.errors import UserError
+from spasemsr.evaluation.folders import read_scored
+from spasemsr.evaluation.metrics import Metric
+from spasemsr.evaluation.scores import Row, ScoreTable, check_keys, score_image
+
+
+def score_pairs(
+    split: str,
+    method: str,
+    outputs: Mapping[str, Path],
+    hr: Mapping[str, Path] | None,
+    metrics: Sequence[Metric],
+    workers: int | None = None,
+) -> tuple[ScoreTable, dict[str, int]]:
+    """Score every output against the hr of its key; the table, and how often each treatment was applied.
+
+    Without hr only metrics that need no reference can be asked for. Raises UserError naming missing and extra keys,
+    a size that differs, a file that cannot be scored; the first error of the keys in order, however many threads.
+    """
+    if hr is not None:
+        check_keys(hr, list(outputs), f"The folder of {method}")
+    elif needy := [metric.name for metric in metrics if metric.needs_reference]:
+        raise UserError(
+            f"{', '.join(needy)} compare with hr, and there is none.", "Give --hr, or --metrics that need no reference."
+        )
+    if not metrics:
+        raise UserError("No metric is left to compute.", "Name some with --metrics.")
+
+    def one(key: str) -> Row:
+        output = read_scored(outputs[key])
+        truth = output if hr is None else read_scored(hr[key])
+        row = score_image(split, key, method, output.pixels, truth.pixels, metrics)
+        names = list(output.treatments) + [f"hr:{name}" for name in truth.treatments if hr is not None]
+        return replace(row, note="; ".join([*names, *([row.note] if row.note else [])]))
+
+    with _single_threaded_opencv(), ThreadPoolExecutor(workers or cores()) as pool:
+        pending = [pool.submit(one, key) for key in outputs]
+        try:
+            rows = [future.result() for future in pending]
+        finally:
+            for future in pending:
+                future.cancel()
+    treatments = Counter(name for row in rows for name in row.note.split("; ") if name and " " not in name)
+    return ScoreTable(split, tuple(metric.name for metric in metrics), (method,), tuple(rows)), dict(treatments)
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _single_threaded_opencv() -> Iterator[None]:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)

@@ -1,0 +1,127 @@
+"""The paper's Tables 1 to 4, as printed there, and their rendering beside our own measurements.
+
+`published.csv` holds every number with its table, method, set and metric, typed from the paper. Tables 1 and 2 are one
+list here: they share rows and sets. Published and measured numbers stand in columns of their own with the label of what
+they are, because two implementations of one metric are two metrics.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spasemsr.evaluation.testsets import SETS
+
+TITLES = {
+    "1-2": "Tables 1 and 2 · SpaSemSR beside other methods",
+    "3": "Table 3 · without the semantic constraint, without the VAE constraint",
+    "4": "Table 4 · without spatial grounding",
+}
+# What the paper's columns are. MANIQA has two weights in circulation; this is the one its numbers match.
+PUBLISHED_METRICS = {"psnr": "PSNR", "ssim": "SSIM", "clipiqa": "CLIP-IQA", "musiq": "MUSIQ", "maniqa": "MANIQA"}
+_FILE = Path(__file__).parent / "published.csv"
+_DECIMALS = {"psnr": 2, "musiq": 2, "niqe": 2}
+NOTE = (
+    "published: typed from the paper. measured: by this program, on what the heading says. Nothing published was\n"
+    "measured here; other images, sizes and weights make other numbers, so compare down a column, not across."
+)
+
+
+@dataclass(frozen=True)
+class Number:
+    """One cell: `origin` is "published" or says where it was measured."""
+
+    table: str
+    method: str
+    where: str
+    metric: str
+    value: float
+    origin: str = "published"
+
+
+def published() -> list[Number]:
+    """Every number of Tables 1 to 4, in the paper's order."""
+    with _FILE.open(encoding="utf-8", newline="") as file:
+        return [
+            Number(row["table"], row["method"], row["set"], row["metric"], float(row["value"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def render(measured: Sequence[Number]) -> list[str]:
+    """The tables as lines of text: published columns first, then measured ones, each group under its own heading."""
+    lines = []
+    for table, title in TITLES.items():
+        numbers = [number for number in (*published(), *measured) if number.table == table]
+        lines += [title, *_table(numbers), ""]
+    return [*lines, *NOTE.splitlines()]
+
+
+def write_csv(path: Path, measured: Sequence[Number]) -> None:
+    """All numbers in long form: table, method, set, metric, origin, value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["table", "method", "set", "metric", "origin", "value"])
+        for number in (*published(), *measured):
+            cells = (number.table, number.method, number.where, number.metric, number.origin)
+            writer.writerow([*cells, _digits(number.metric, number.value)])
+
+
+def _table(numbers: Sequence[Number]) -> list[str]:
+    """One table; a column is an origin, a set and a metric."""
+    columns = list(dict.fromkeys((number.origin, number.where, number.metric) for number in numbers))
+    columns.sort(key=lambda column: column[0] != "published")
+    methods = list(dict.fromkeys(number.method for number in numbers))
+    cells = {(n.method, (n.origin, n.where, n.metric)): _digits(n.metric, n.value) for n in numbers}
+    grid = [
+        ["", *_once([_heading(origin) for origin, _, _ in columns])],
+        ["", *_once([f"{_set(where)}" for _, where, _ in columns])],
+        ["method", *(PUBLISHED_METRICS.get(metric, metric.upper()) for _, _, metric in columns)],
+        *([method, *(cells.get((method, column), "") for column in columns)] for method in methods),
+    ]
+    widths = [max(len(row[0]) for row in grid), *(max(len(row[i]) for row in grid[2:]) for i in range(1, len(grid[0])))]
+    for row in grid[:2]:
+        _widen(row, widths)
+    lines = [_spanned(row, widths) for row in grid[:2]]
+    lines += ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in grid[2:]]
+    lines.insert(3, "-" * max(map(len, lines)))
+    return lines
+
+
+def _once(labels: Sequence[str]) -> list[str]:
+    """Each run of equal labels, at its first column only."""
+    return ["" if index and label == labels[index - 1] else label for index, label in enumerate(labels)]
+
+
+def _groups(row: Sequence[str]) -> list[tuple[int, int]]:
+    """First and last column of what each heading spans."""
+    starts = [index for index in range(1, len(row)) if row[index]]
+    return list(zip(starts, [*(start - 1 for start in starts[1:]), len(row) - 1], strict=True))
+
+
+def _widen(row: Sequence[str], widths: list[int]) -> None:
+    """Make the columns under a heading wide enough for it."""
+    for start, end in _groups(row):
+        room = sum(widths[start : end + 1]) + 2 * (end - start)
+        widths[end] += max(len(row[start]) - room, 0)
+
+
+def _spanned(row: Sequence[str], widths: Sequence[int]) -> str:
+    """Headings over their columns."""
+    parts = [" " * widths[0]]
+    for start, end in _groups(row):
+        parts.append(row[start].ljust(sum(widths[start : end + 1]) + 2 * (end - start)))
+    return "  ".join(parts).rstrip()
+
+
+def _heading(origin: str) -> str:
+    return "PUBLISHED" if origin == "published" else f"MEASURED: {origin}"
+
+
+def _set(where: str) -> str:
+    return SETS[where].label if where in SETS else where
+
+
+def _digits(metric: str, value: float) -> str:
+    return f"{value:.{_DECIMALS.get(metric, 4)}f}"

@@ -1,0 +1,193 @@
+"""The page: upload, see and edit what is told to the model, restore, compare, download. Gradio draws it.
+
+It is bound to this machine unless told otherwise, needs no network and tells nobody: system fonts, no analytics, and a
+content security policy that forbids the browser to ask anybody else.
+"""
+
+import contextvars
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from spasemsr.errors import UserError
+from spasemsr.serving.session import Refusal, Session
+from spasemsr.upscaling.settings import Settings
+from spasemsr.upscaling.upscaler import Upscaler
+
+if TYPE_CHECKING:
+    from gradio import Blocks
+
+log = logging.getLogger(__name__)
+
+HEADERS = ["object", "left %", "top %", "right %", "bottom %"]
+WAITING = 8  # visitors in the queue; one picture is restored at a time
+MAX_BYTES = 100_000_000
+SUFFIXES = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"]
+_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
+    "frame-ancestors 'none'"
+)
+_INTRODUCTION = """# SpaSemSR
+Upload a degraded photograph. What is seen in it, and where, is listed below it: correct that, the model believes it."""
+
+
+def serve_forever(upscaler: Upscaler, host: str, port: int, max_pixels: int, max_memory: int | None = None) -> None:
+    """Serve until Ctrl-C; port 0 takes a free one. Raises UserError if the port is taken or Gradio is missing."""
+    page, address = start(upscaler, host, port, max_pixels, max_memory)
+    log.info("page      %s (Ctrl-C ends it)", address)
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        log.info("page      closed")
+    finally:
+        page.close()
+
+
+def start(
+    upscaler: Upscaler, host: str, port: int, max_pixels: int, max_memory: int | None = None
+) -> tuple["Blocks", str]:
+    """Serve in the background; returns the page, to close it, and its address."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    try:
+        import gradio
+    except ImportError:
+        raise UserError("Gradio is not installed.", "Install the extra: pip install 'spasemsr[serve]'") from None
+    from starlette.middleware import Middleware
+
+    page = build_page(Session(upscaler, max_pixels, max_memory), max_pixels)
+    page.queue(max_size=WAITING, default_concurrency_limit=1)
+    sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port or None,
+            share=False,
+            quiet=True,
+            show_error=True,
+            max_file_size=MAX_BYTES,
+            prevent_thread_lock=True,
+            ssr_mode=False,
+            footer_links=[],
+            theme=gradio.themes.Base(font=sans, font_mono=mono),
+            app_kwargs={"middleware": [Middleware(_Policy)]},
+        )
+    except OSError as error:
+        raise UserError(f"The page cannot be served on {host}:{port}: {error}", "Take another --port.") from None
+    return page, address
+
+
+def build_page(session: Session, max_pixels: int) -> "Blocks":
+    """Components and what happens between them."""
+    import gradio as gr
+
+    with gr.Blocks(title="SpaSemSR", analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as page:
+        gr.Markdown(_INTRODUCTION)
+        with gr.Row():
+            with gr.Column():
+                limit = f"JPEG, PNG, WebP or TIFF, up to {max_pixels / 1e6:g} million pixels"
+                file = gr.File(
+                    label=f"Photograph ({limit})", file_types=SUFFIXES, type="filepath", elem_id="photograph"
+                )
+                marked = gr.Image(
+                    label="What the model is told", interactive=False, format="png", buttons=[], elem_id="marked"
+                )
+                table = gr.Dataframe(
+                    headers=HEADERS,
+                    datatype=["str", *["number"] * 4],
+                    column_count=5,
+                    type="array",
+                    interactive=True,
+                    label="Objects, the surest first (empty the name to remove one)",
+                    elem_id="objects",
+                )
+                caption = gr.Textbox(label="How the photograph is degraded", max_length=512, elem_id="caption")
+            with gr.Column():
+                slider = gr.ImageSlider(
+                    label="Before and after", interactive=False, format="png", buttons=["fullscreen"], elem_id="result"
+                )
+                summary = gr.Markdown(elem_id="summary")
+                with gr.Row():
+                    scale = gr.Radio([2, 3, 4], value=4, label="Enlarge")
+                    dial = gr.Slider(0, 1, 0.5, step=0.05, label="Faithful to sharp", elem_id="dial")
+                    seed = gr.Number(0, precision=0, minimum=0, label="Seed", elem_id="seed")
+                with gr.Row():
+                    restore = gr.Button("Restore", variant="primary", elem_id="restore")
+                    stop = gr.Button("Stop", variant="stop", elem_id="stop")
+                    download = gr.DownloadButton("Download", interactive=False, elem_id="download")
+
+        def looked(path: str | None) -> tuple[Any, ...]:
+            if path is None:
+                return None, [], "", None, "", gr.DownloadButton(value=None, interactive=False)
+            with _shown_errors():
+                picture, rows, text = session.look(path)
+            return picture, rows, text, None, "", gr.DownloadButton(value=None, interactive=False)
+
+        def edited(path: str | None, rows: list[list[Any]]) -> Any:
+            if path is None:
+                return None
+            with _shown_errors():
+                return session.mark(path, rows)
+
+        def restored(
+            path: str | None,
+            rows: list[list[Any]],
+            text: str,
+            times: int,
+            sharpness: float,
+            number: float,
+            request: gr.Request,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio knows that the function reports)
+        ) -> tuple[Any, ...]:
+            if path is None:
+                raise gr.Error("Upload a photograph first.", print_exception=False)
+            settings = Settings(scale=times, dial=sharpness, seed=int(number or 0))
+            context = contextvars.copy_context()  # tiles are worked on in threads, which do not know the visitor
+
+            def report(done: int, total: int) -> None:
+                context.copy().run(progress, (done, total), desc="Restoring", unit="tiles")
+
+            with _shown_errors():
+                shown = session.restore(path, rows, text, settings, report, request.session_hash or "")
+            ready = gr.DownloadButton(value=str(shown.file), interactive=True)
+            return (shown.before, shown.after), shown.summary, ready
+
+        def stopped(request: gr.Request) -> None:
+            session.stop(request.session_hash or "")
+
+        file.change(looked, file, [marked, table, caption, slider, summary, download], api_visibility="private")
+        table.input(edited, [file, table], marked, show_progress="hidden", api_visibility="private")
+        asked = [file, table, caption, scale, dial, seed]
+        restore.click(restored, asked, [slider, summary, download], api_visibility="private")
+        stop.click(stopped, queue=False, show_progress="hidden", api_visibility="private")
+    return page
+
+
+@contextmanager
+def _shown_errors() -> Iterator[None]:
+    """Turn a Refusal into the message Gradio shows."""
+    import gradio
+
+    try:
+        yield
+    except Refusal as refusal:
+        raise gradio.Error(str(refusal), print_exception=False) from None
+
+
+class _Policy:
+    """Sends the content security policy with every answer."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", _POLICY.encode())]
+            await send(message)
+
+        await self._app(scope, receive, sending)

@@ -1,0 +1,194 @@
+"""What the page does when a person acts: values of its components in, values of its components out; no layout here.
+
+A table row is an object: its name, and left, top, right and bottom in percent of the picture. What goes wrong becomes
+`Refusal`, one sentence that the page shows.
+"""
+
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from spasemsr.backends.protocols import Box
+from spasemsr.errors import RejectedSample, UserError
+from spasemsr.upscaling import writing
+from spasemsr.upscaling.description import Description
+from spasemsr.upscaling.picture import Picture
+from spasemsr.upscaling.reading import header_size, read_picture
+from spasemsr.upscaling.settings import Settings, clean_text
+from spasemsr.upscaling.upscaler import Restored, Upscaler
+
+SHOWN_SIDE = 2048  # pixels of the longer side of what is shown; the download is whole
+MARKED_SIDE = 640  # smaller pictures are enlarged before names are written into them
+KEPT_RESULTS = 20
+Row = list[Any]
+_COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
+
+
+class Refusal(Exception):
+    """One sentence for the person at the page."""
+
+
+class Stopped(Exception):
+    """The person asked to stop."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A result as the page shows it: before and after at the same size, the file to download, one line about it."""
+
+    before: np.ndarray
+    after: np.ndarray
+    file: Path
+    summary: str
+
+
+class Session:
+    """The page's actions around one upscaler. Results lie in a temporary folder; only the latest are kept."""
+
+    def __init__(self, upscaler: Upscaler, max_pixels: int, max_memory: int | None = None) -> None:
+        self._upscaler, self._max_pixels, self._max_memory = upscaler, max_pixels, max_memory
+        self._folder = tempfile.TemporaryDirectory(prefix="spasemsr-page-")
+        self._results: list[Path] = []
+        self._stopping: set[str] = set()
+        self._lock = threading.Lock()
+
+    def look(self, path: str) -> tuple[np.ndarray, list[Row], str]:
+        """An uploaded file -> the picture with its objects, their table, the caption."""
+        picture = self._read(path)
+        description = self._said(lambda: self._upscaler.describe(picture))
+        rows = [[box.tag, *(round(100 * side, 1) for side in box.xyxy)] for box in description.boxes]
+        return _marked(picture, rows), rows, description.caption
+
+    def mark(self, path: str, rows: Sequence[Row]) -> np.ndarray:
+        """The picture with the objects of an edited table."""
+        return _marked(self._read(path), rows)
+
+    def restore(
+        self,
+        path: str,
+        rows: Sequence[Row],
+        caption: str,
+        settings: Settings,
+        report: Callable[[int, int], None],
+        visitor: str = "",
+    ) -> Shown:
+        """The whole chain with the table's objects and the caption; `stop(visitor)` ends it. Raises Refusal."""
+        picture = self._read(path)
+        description = Description(tuple(boxes_of(rows)), clean_text(caption))
+        self._stopping.discard(visitor)
+
+        def watched(done: int, total: int) -> None:
+            if visitor in self._stopping:
+                raise Stopped
+            report(done, total)
+
+        def run() -> tuple[Restored, Path]:
+            restored = self._upscaler.restore(picture, settings, description, self._max_memory, report=watched)
+            return restored, self._keep(path, restored, settings.scale)
+
+        try:
+            restored, file = self._said(run)
+        except Stopped:
+            raise Refusal("Stopped.") from None
+        after = _shown(restored.picture)
+        before = cv2.resize(picture.rgb8(), after.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+        width, height = restored.picture.size
+        sampling = restored.sampling
+        summary = (
+            f"{width} × {height} pixels · {sampling.solver}, {sampling.steps} steps from {sampling.start:g} of the "
+            f"schedule, guidance {sampling.guidance:g} · seed {settings.seed} · {file.stat().st_size / 1e6:.1f} MB"
+        )
+        return Shown(before, after, file, summary)
+
+    def stop(self, visitor: str = "") -> None:
+        """End the restoration this visitor is waiting for."""
+        self._stopping.add(visitor)
+
+    def close(self) -> None:
+        """Remove the results."""
+        self._folder.cleanup()
+
+    def _read(self, path: str) -> Picture:
+        size = header_size(Path(path))
+        if size and size[0] * size[1] > self._max_pixels:
+            limit = f"{self._max_pixels / 1e6:g} million pixels"
+            raise Refusal(f"The picture has {size[0]} × {size[1]} pixels; this page takes up to {limit}.")
+        return self._said(lambda: read_picture(Path(path), self._max_pixels))
+
+    def _said(self, act: Callable[[], Any]) -> Any:
+        """The result of an action, its expected failures as sentences."""
+        try:
+            return act()
+        except RejectedSample as rejected:
+            raise Refusal(f"This picture cannot be used: {rejected.detail}.") from None
+        except UserError as error:
+            raise Refusal(f"{error.what} {error.remedy}") from None
+        except MemoryError:
+            raise Refusal("There is not enough memory for this picture.") from None
+
+    def _keep(self, path: str, restored: Restored, scale: int) -> Path:
+        """Write the result in its input's format, under its input's name."""
+        form = restored.picture.format
+        width, height = restored.picture.size
+        writing.require_fit(form, width, height)
+        result = writing.fitted(restored.picture, form)
+        with self._lock:
+            place = Path(tempfile.mkdtemp(dir=self._folder.name))
+            file = place / f"{Path(path).stem}_x{scale}{writing.SUFFIXES[form]}"
+            file.write_bytes(writing.encode(result))
+            self._results.append(file)
+            for old in self._results[:-KEPT_RESULTS]:
+                old.unlink(missing_ok=True)
+            del self._results[:-KEPT_RESULTS]
+        return file
+
+
+def boxes_of(rows: Sequence[Row]) -> list[Box]:
+    """Table rows -> boxes, first row first in rank; rows without a name are left out. Raises Refusal naming a row."""
+    boxes = []
+    for number, row in enumerate(rows, start=1):
+        tag = clean_text(str(row[0] or ""))
+        if not tag:
+            continue
+        try:
+            left, top, right, bottom = (min(max(float(side), 0.0), 100.0) / 100 for side in row[1:5])
+        except (TypeError, ValueError):
+            raise Refusal(f"Row {number} ({tag}): left, top, right and bottom must be numbers from 0 to 100.") from None
+        x0, x1, y0, y1 = min(left, right), max(left, right), min(top, bottom), max(top, bottom)
+        if not (x1 > x0 and y1 > y0):
+            raise Refusal(f"Row {number} ({tag}): the box has no area.")
+        boxes.append(Box(tag, (x0, y0, x1, y1), max(1.0 - 0.01 * (number - 1), 0.0)))
+    return boxes
+
+
+def _marked(picture: Picture, rows: Sequence[Row]) -> np.ndarray:
+    """The picture as it is shown, with a frame and a name for every object, the surest on top."""
+    shown = Image.fromarray(_shown(picture))
+    if max(shown.size) < MARKED_SIDE:
+        factor = MARKED_SIDE / max(shown.size)
+        shown = shown.resize((round(shown.width * factor), round(shown.height * factor)), Image.Resampling.BICUBIC)
+    draw, unit = ImageDraw.Draw(shown), max(shown.size) / 320
+    font = ImageFont.load_default(size=12 * unit)
+    for number, box in reversed(list(enumerate(boxes_of(rows)))):
+        colour = _COLOURS[number % len(_COLOURS)]
+        x0, y0, x1, y1 = (side * (n - 1) for side, n in zip(box.xyxy, shown.size * 2, strict=True))
+        draw.rectangle((x0, y0, x1, y1), outline=colour, width=max(round(1.5 * unit), 1))
+        name = draw.textbbox((x0 + 3 * unit, y0 + 2 * unit), box.tag, font=font)
+        draw.rectangle((x0, y0, name[2] + 3 * unit, name[3] + 2 * unit), fill=colour)
+        draw.text((x0 + 3 * unit, y0 + 2 * unit), box.tag, fill="white", font=font)
+    return np.asarray(shown)
+
+
+def _shown(picture: Picture) -> np.ndarray:
+    """(H, W, 3) uint8, no larger than the page shows; transparency over white."""
+    picture = writing.fitted(picture, "JPEG")
+    image = Image.fromarray(picture.rgb8())
+    image.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BOX)
+    return np.asarray(image)

@@ -1,0 +1,94 @@
+"""What the network is told of a picture: the same chain as in training, run on the fly.
+
+lr -> restorer -> tags -> boxes, and lr -> caption (model.md of the paper's section 3.2). Tags and caption given by hand
+take the place of found ones; a tag that the detector does not find gets the whole picture as its box.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+
+from spasemsr.backends.captioner import build_captioner
+from spasemsr.backends.grounding import build_detector, build_tagger, select
+from spasemsr.backends.protocols import Box, Captioner, Detector, ImageU8, Restorer, Tag, Tagger
+from spasemsr.backends.restorer import build_restorer
+from spasemsr.config import InferenceSpec
+from spasemsr.data.dataset import Objects
+from spasemsr.upscaling.settings import clean_text
+
+LOOKED_AT = 512  # lr pixels of the longer side; objects are looked for in a smaller copy of what is larger
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Description:
+    """Boxes (x0 y0 x1 y1 in [0, 1]), best first, and how the picture is degraded, in one line."""
+
+    boxes: tuple[Box, ...]
+    caption: str
+
+    @property
+    def objects(self) -> Objects:
+        """As methods take them."""
+        corners = np.array([box.xyxy for box in self.boxes], np.float32).reshape(-1, 4)
+        return Objects([box.tag for box in self.boxes], corners, [box.score for box in self.boxes], "restored")
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-ready values."""
+        rows = [
+            {"tag": box.tag, "box": [round(side, 4) for side in box.xyxy], "score": round(box.score, 4)}
+            for box in self.boxes
+        ]
+        return {"objects": rows, "caption": self.caption}
+
+
+class Describer:
+    """The annotating models of a profile; each is built when it is first needed."""
+
+    def __init__(self, spec: InferenceSpec, scale: int, device: str = "cpu") -> None:
+        self._spec, self._scale, self._device = spec, scale, device
+
+    @cached_property
+    def restorer(self) -> Restorer:
+        """The degradation removal module; it also enlarges alpha."""
+        return build_restorer(self._spec.restore, self._device)
+
+    @cached_property
+    def _tagger(self) -> Tagger:
+        return build_tagger(self._spec.ground.tagger, self._device)
+
+    @cached_property
+    def _detector(self) -> Detector:
+        return build_detector(self._spec.ground.detector, self._device)
+
+    @cached_property
+    def _captioner(self) -> Captioner:
+        return build_captioner(self._spec.caption, self._device)
+
+    def describe(self, lr: ImageU8, tags: tuple[str, ...] | None = None, caption: str | None = None) -> Description:
+        """(h, w, 3) uint8 -> objects and caption; no object is a value, not an error."""
+        if caption is None:
+            caption = self._captioner.caption([lr])[0]
+        boxes = () if tags == () else self._locate(lr, tags)
+        return Description(tuple(boxes), clean_text(caption))
+
+    def _locate(self, lr: ImageU8, tags: tuple[str, ...] | None) -> list[Box]:
+        restored = self.restorer.restore([_small(lr)], self._scale)
+        asked = self._tagger.tag(restored) if tags is None else [[Tag(clean_text(tag), 1.0) for tag in tags]]
+        boxes = select(self._detector.detect(restored, asked)[0], self._spec.ground)
+        if tags is None:
+            return boxes
+        found = {box.tag for box in boxes}
+        missing = [Box(tag.text, WHOLE, 1.0) for tag in asked[0] if tag.text not in found]
+        return [*missing, *boxes][: self._spec.ground.max_objects]
+
+
+def _small(lr: ImageU8) -> ImageU8:
+    factor = LOOKED_AT / max(lr.shape[:2])
+    if factor >= 1:
+        return lr
+    size = max(round(lr.shape[1] * factor), 8), max(round(lr.shape[0] * factor), 8)
+    return cv2.resize(lr, size, interpolation=cv2.INTER_AREA)

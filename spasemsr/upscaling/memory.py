@@ -1,0 +1,111 @@
+"""How much memory an image will take, and the windows that keep it under a limit.
+
+Three parts: what the process holds already (libraries, weights), what one window of the result takes while it is being
+restored, and what the whole result takes. The figures per pixel follow from the shapes the method works with and were
+compared with measured peaks (`tests/test_upscaler.py`); they are estimates, a little on the high side.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from spasemsr.config import ModelSpec, SampleSpec
+from spasemsr.errors import RejectedSample
+from spasemsr.upscaling.tiles import ALIGN, MIN_SIDE
+
+GIB = 1 << 30
+_FLOATS_PER_PIXEL = 8 * 3 * 4  # of a window: lr_up, padded, encoded, decoded and what is between them, RGB float32
+_LATENT_COPIES = 10  # start, noise, solver history, prediction and their sums
+_WEIGHT_OF_RESULT = 6 + 6 + 6 + 4  # 16-bit canvas, output, its encoding and the file, per pixel of the result
+_WEIGHT_OF_MAP = 12  # float32 sums for the map of deviations
+_DEFAULT_SHARE = 0.75  # of the memory that is free
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The windows for one image, in lr pixels, and the memory they will take, in bytes."""
+
+    window_height: int
+    window_width: int
+    expected: int
+    limit: int
+
+    def __str__(self) -> str:
+        return f"{self.expected / GIB:.1f} GB of at most {self.limit / GIB:.1f} GB"
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes a method takes: at rest, for one tile in the network, and for a pixel of a window's result."""
+
+    at_rest: int
+    per_tile: int
+    per_window_pixel: float
+
+    @classmethod
+    def of(cls, model: ModelSpec, sample: SampleSpec, channels: int, downscale: int, workers: int) -> "Footprint":
+        """What follows from the sizes of the network, its latent (`channels`, `downscale`) and the tiles in work."""
+        width = model.unet.block_out_channels[0]
+        # GEGLU's hidden states are 8 widths a cell; skips, attention and convolutions take as much again
+        per_tile = workers * sample.tile**2 * width * 40 * 4
+        branches = 1 if sample.guidance == 1.0 else 2
+        cell = 4 * (channels * _LATENT_COPIES + 1.6 * branches * width)
+        return cls(psutil.Process().memory_info().rss, per_tile, _FLOATS_PER_PIXEL + cell / downscale**2)
+
+
+def budget(
+    footprint: Footprint, height: int, width: int, scale: int, limit: int | None = None, with_map: bool = False
+) -> Budget:
+    """The largest windows that fit. Raises RejectedSample `needs_memory` when even the smallest do not."""
+    limit = limit or max(int(free_bytes() * _DEFAULT_SHARE), GIB)
+    result = height * width * scale**2 * (_WEIGHT_OF_RESULT + (_WEIGHT_OF_MAP if with_map else 0))
+    fixed = footprint.at_rest + footprint.per_tile + result
+    per_lr_pixel = footprint.per_window_pixel * scale**2
+    pixels = (limit - fixed) / per_lr_pixel
+    smallest = min(height, MIN_SIDE) * min(width, MIN_SIDE)
+    if pixels < smallest:
+        needed = fixed + smallest * per_lr_pixel
+        raise RejectedSample(
+            "needs_memory",
+            f"the {width * scale}x{height * scale} result takes about {needed / GIB:.1f} GB, "
+            f"the limit is {limit / GIB:.1f} GB: raise --max-memory, or cut or shrink the picture",
+        )
+    if pixels >= height * width:
+        return Budget(height, width, int(fixed + height * width * per_lr_pixel), limit)
+    side = max(int(math.sqrt(pixels)), MIN_SIDE)
+    window_width = _aligned(width, min(side, width))
+    window_height = _aligned(height, int(pixels / window_width))
+    window_width = _aligned(width, int(pixels / window_height))
+    expected = fixed + window_height * window_width * per_lr_pixel
+    return Budget(window_height, window_width, int(expected), limit)
+
+
+def _aligned(length: int, window: int) -> int:
+    """A window of whole alignment steps along an axis, or the axis."""
+    return length if window >= length else max((window - ALIGN) // ALIGN * ALIGN, MIN_SIDE)
+
+
+def free_bytes() -> int:
+    """Memory this process may still take: the machine's, or that of the container it runs in."""
+    free = psutil.virtual_memory().available
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
+        if limit.isdigit():
+            free = min(free, max(int(limit) - int(used), 0))
+    except (OSError, ValueError):
+        pass  # no container, or one that does not say
+    return free + psutil.Process().memory_info().rss
+
+
+def parse_bytes(text: str) -> int:
+    """ "4GB", "900 MB", "1.5g" -> bytes. Raises ValueError."""
+    units = {"": GIB, "g": GIB, "gb": GIB, "gib": GIB, "m": 1 << 20, "mb": 1 << 20, "mib": 1 << 20}
+    stripped = text.strip().lower()
+    number = stripped.rstrip("gmib ")
+    unit = stripped[len(number) :].strip()
+    if unit not in units or not number or not float(number) > 0:
+        raise ValueError(f"{text!r} is no amount of memory")
+    return int(float(number) * units[unit])

@@ -1,0 +1,316 @@
+"""The upscaler: a folder of weights in, pictures in, pictures out; the same for Python, the command and the page.
+
+    from spasemsr import Upscaler
+    large = Upscaler.from_pretrained("models/spasemsr")(Image.open("photo.jpg"))
+
+One seed, one model and one picture give the same pixels, however many threads work on the tiles.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from spasemsr.assembly import build, read_model_config
+from spasemsr.config import ModelConfig, SampleSpec, load_params
+from spasemsr.data.dataset import Batch
+from spasemsr.errors import RejectedSample
+from spasemsr.hashing import sha256_file
+from spasemsr.methods.base import Method
+from spasemsr.modelfile import WEIGHTS, load_model
+from spasemsr.models.tiling import Tile, tile_grid
+from spasemsr.upscaling import hub
+from spasemsr.upscaling.colour import fix_canvas, lr_float, tensor_of
+from spasemsr.upscaling.description import Describer, Description
+from spasemsr.upscaling.memory import Budget, Footprint, budget
+from spasemsr.upscaling.picture import Picture, Pixels, fill_transparent, from_image
+from spasemsr.upscaling.reading import MIN_SIDE
+from spasemsr.upscaling.settings import MAP_GAIN, MAP_SEEDS, Settings, sampling_for
+from spasemsr.upscaling.tiles import FieldNoise, Window, paste, plan
+
+Report = Callable[[int, int], None]  # network calls done, of how many; may raise to stop
+
+_KEY = "image"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A result and how it came about; `deviation` (H, W) uint8 is the map, MAP_GAIN per grey level, or None."""
+
+    picture: Picture
+    description: Description
+    sampling: SampleSpec
+    budget: Budget
+    deviation: npt.NDArray[np.uint8] | None
+
+
+class Upscaler:
+    """A trained method with everything it needs to restore any picture. Thread-safe: one picture at a time."""
+
+    def __init__(
+        self, method: Method, config: ModelConfig, sampling: SampleSpec, device: str = "cpu", workers: int | None = None
+    ) -> None:
+        """`workers` threads share the tiles of a CPU; None takes one for each core. They never change a pixel."""
+        self.config, self.sampling, self.device = config, sampling, device
+        self.weights_sha256 = ""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.workers = 1 if device != "cpu" else workers or cores
+        self._method = method.to(device).eval().requires_grad_(False)
+        self._describer = Describer(config.inference, config.scale, device)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        sampling: SampleSpec | None = None,
+        workers: int | None = None,
+    ) -> "Upscaler":
+        """From a folder, or a repository of the Hub at a revision.
+
+        How to sample: `sampling` if given, else what the folder states, else what `params.yaml` of the project says
+        whose `models/` it lies in. Raises UserError for a folder that is incomplete, damaged or of another version.
+        """
+        folder = Path(source) if Path(source).is_dir() else hub.download(str(source), revision)
+        config = read_model_config(folder)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        sampling = sampling or config.inference.sample or _project_sampling(folder, config) or SampleSpec()
+        method = build(config, sampling)
+        load_model(folder, method)
+        upscaler = cls(method, config, sampling, device, workers)
+        upscaler.weights_sha256 = sha256_file(folder / WEIGHTS)
+        return upscaler
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights, a config.json that also says how to sample, and a model card: the Hub's layout."""
+        hub.save(Path(folder), self._method, self.released_config())
+
+    def push_to_hub(
+        self, repository: str, *, private: bool = True, token: str | None = None, message: str = "Upload SpaSemSR"
+    ) -> str:
+        """Upload what `save_pretrained` writes; returns the commit's address."""
+        return hub.push(repository, self.save_pretrained, private=private, token=token, message=message)
+
+    def released_config(self) -> ModelConfig:
+        """The model's description with this upscaler's sampling in it."""
+        inference = self.config.inference.model_copy(update={"sample": self.sampling})
+        return self.config.model_copy(update={"inference": inference})
+
+    def __call__(self, image: Image.Image, **settings: Any) -> Image.Image:
+        """Restore a Pillow image of any mode; keywords are the fields of `Settings`.
+
+        Alpha, 16-bit gray, ICC profile and EXIF are kept. Raises RejectedSample for what cannot be restored.
+        """
+        image.load()
+        return self.restore(from_image(image), Settings(**settings)).picture.image()
+
+    def describe(self, picture: Picture, settings: Settings | None = None) -> Description:
+        """Objects and caption, found or as the settings give them."""
+        settings = settings or Settings()
+        with self._lock, _one_thread():
+            return self._describer.describe(_visible(picture).rgb8(), settings.tags, settings.caption)
+
+    def plan(
+        self, size: tuple[int, int], settings: Settings, max_memory: int | None = None, with_map: bool = False
+    ) -> Budget:
+        """The windows and memory for a picture of width x height. Raises RejectedSample if it cannot be restored."""
+        width, height = size
+        if min(width, height) < MIN_SIDE:
+            raise RejectedSample("too_small", f"{width}x{height} pixels; at least {MIN_SIDE} a side are needed")
+        autoencoder = self._method.autoencoder
+        footprint = Footprint.of(
+            self.config.model, self._sampling(settings), autoencoder.channels, autoencoder.downscale, self.workers
+        )
+        return budget(footprint, height, width, self.config.scale, max_memory, with_map)
+
+    def restore(
+        self,
+        picture: Picture,
+        settings: Settings,
+        description: Description | None = None,
+        max_memory: int | None = None,
+        with_map: bool = False,
+        report: Report | None = None,
+    ) -> Restored:
+        """The whole chain on one picture; `description` (edited by a person, say) replaces what would be found.
+
+        `max_memory` in bytes bounds the process, `report` is told of every call of the network. Raises RejectedSample.
+        """
+        planned = self.plan(picture.size, settings, max_memory, with_map)
+        description = description or self.describe(picture, settings)
+        scale, size = self.config.scale, picture.size
+        sampling = self._sampling(settings)
+        windows = plan(size[1], size[0], planned.window_height, planned.window_width, scale)
+        lr = _visible(picture).colour
+        with self._lock, _one_thread(), self._tiles_in_threads(), self._counted(windows, sampling, with_map, report):
+            canvas = self._canvas(lr, windows, description, sampling, settings.seed)
+            deviation = self._deviation(canvas, lr, windows, description, sampling, settings) if with_map else None
+            alpha = None if picture.alpha is None else self._alpha(picture.alpha, windows)
+        large = size[0] * settings.scale, size[1] * settings.scale
+        colour = _sized(canvas, large)
+        if picture.colour.shape[2] == 1:
+            colour = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)[..., None]
+        restored = replace(
+            picture,
+            colour=_deep_as(colour, picture),
+            alpha=None if alpha is None else _deep_as(_sized(alpha, large), picture),
+        )
+        if deviation is not None:
+            deviation = _sized(deviation, large)
+        return Restored(restored, description, sampling, planned, deviation)
+
+    def _sampling(self, settings: Settings) -> SampleSpec:
+        return sampling_for(self.sampling, settings, self.config.model.schedule.num_train_timesteps)
+
+    def _canvas(
+        self, lr: Pixels, windows: list[Window], description: Description, sampling: SampleSpec, seed: int
+    ) -> npt.NDArray[np.uint16]:
+        """All windows of one seed, blended and colour-fixed: (H, W, 3) uint16."""
+        scale, cell = self.config.scale, self._method.autoencoder.downscale
+        height, width = lr.shape[0] * scale / cell, lr.shape[1] * scale / cell
+        canvas = np.zeros((lr.shape[0] * scale, lr.shape[1] * scale, 3), np.uint16)
+        self._method.sampling = sampling.model_copy(update={"colorfix": "none"})  # it is the whole image's business
+        for window in windows:
+            y, x = (span.start * scale // cell for span in (window.rows, window.columns))
+            crop = tensor_of(lr_float(window.crop(lr)))
+            batch = Batch([_KEY], crop, [description.objects], [description.caption], None, {}, None)
+            place = Tile(y, x, -(-crop.shape[2] * scale // cell), -(-crop.shape[3] * scale // cell))
+            batch = self._method.in_tile(batch, place, height, width).to(self.device)
+            restored = self._method.restore(batch, FieldNoise(seed, 0, y, x))
+            paste(canvas, window, restored[0].permute(1, 2, 0).float().cpu().numpy(), scale)
+        fix_canvas(sampling.colorfix, canvas, lr, scale)
+        return canvas
+
+    def _deviation(
+        self,
+        canvas: npt.NDArray[np.uint16],
+        lr: Pixels,
+        windows: list[Window],
+        description: Description,
+        sampling: SampleSpec,
+        settings: Settings,
+    ) -> npt.NDArray[np.uint8]:
+        """Standard deviation of luma over MAP_SEEDS seeds, this one and the next: where the network makes things up."""
+        total, squares = np.zeros(canvas.shape[:2], np.float32), np.zeros(canvas.shape[:2], np.float32)
+        for index in range(MAP_SEEDS):
+            other = canvas if index == 0 else self._canvas(lr, windows, description, sampling, settings.seed + index)
+            luma = cv2.cvtColor(other, cv2.COLOR_RGB2GRAY).astype(np.float32) / 257
+            total += luma
+            squares += luma * luma
+        variance = (squares - total * total / MAP_SEEDS) / (MAP_SEEDS - 1)
+        return np.clip(np.rint(MAP_GAIN * np.sqrt(np.maximum(variance, 0))), 0, 255).astype(np.uint8)
+
+    def _alpha(self, alpha: Pixels, windows: list[Window]) -> npt.NDArray[np.uint16]:
+        """Alpha enlarged by the restorer, which invents nothing: (H, W) uint16."""
+        scale = self.config.scale
+        canvas = np.zeros((alpha.shape[0] * scale, alpha.shape[1] * scale, 1), np.uint16)
+        eight = Picture(alpha[..., None], None, "").rgb8()
+        for window in windows:
+            crop = np.ascontiguousarray(window.crop(eight))
+            if (crop == crop.flat[0]).all():
+                large = np.full((crop.shape[0] * scale, crop.shape[1] * scale, 1), crop.flat[0], np.uint8)
+            else:
+                large = self._describer.restorer.restore([crop], scale)[0][..., :1]
+            paste(canvas, window, large.astype(np.float32) / 255, scale)
+        return canvas[..., 0]
+
+    @contextmanager
+    def _tiles_in_threads(self) -> Iterator[None]:
+        """Tiles of one step side by side, one thread each: faster than threads within a layer, and the same bits."""
+        if self.workers == 1:
+            yield
+            return
+        with ThreadPoolExecutor(self.workers) as pool:
+
+            def run(function: Callable[[int], Tensor], indices: Iterable[int]) -> Iterable[Tensor]:
+                def one(index: int) -> Tensor:
+                    with torch.no_grad():  # a thread has its own
+                        return function(index)
+
+                return pool.map(one, indices)
+
+            self._method.run_tiles = run
+            try:
+                yield
+            finally:
+                pool.shutdown(cancel_futures=True)
+                self._method.run_tiles = map
+
+    @contextmanager
+    def _counted(
+        self, windows: list[Window], sampling: SampleSpec, with_map: bool, report: Report | None
+    ) -> Iterator[None]:
+        """Tell `report` of every call of the network inside."""
+        if report is None:
+            yield
+            return
+        cells = [tuple(-(-side * self.config.scale // 64) * 8 for side in window.size) for window in windows]
+        calls = sum(len(tile_grid(*sides, sampling.tile, sampling.tile_overlap)) for sides in cells)
+        branches = 1 if sampling.guidance == 1.0 else 2
+        total = calls * sampling.steps * branches * (MAP_SEEDS if with_map else 1)
+        done, lock, predict = 0, threading.Lock(), self._method.predict
+
+        def counting(*args: Any) -> Any:
+            nonlocal done
+            prediction = predict(*args)
+            with lock:
+                done += 1
+                report(done, total)
+            return prediction
+
+        self._method.predict = counting
+        try:
+            yield
+        finally:
+            del self._method.predict
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One intra-op thread on a CPU, for equal bits on any number of cores; the former number afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _project_sampling(folder: Path, config: ModelConfig) -> SampleSpec | None:
+    """`evaluate.sample` of the project whose `models/` a folder lies in."""
+    params = folder.resolve().parent.parent / "params.yaml"
+    if folder.resolve().parent.name != "models" or not params.is_file():
+        return None
+    return getattr(load_params(params), config.inference.profile).evaluate.sample
+
+
+def _visible(picture: Picture) -> Picture:
+    """The picture with colour under full transparency replaced by what is around it."""
+    if picture.alpha is None:
+        return picture
+    return replace(picture, colour=fill_transparent(picture.colour, picture.alpha))
+
+
+def _sized(pixels: npt.NDArray, size: tuple[int, int]) -> npt.NDArray:
+    """Reduced to width x height by area, if it is larger."""
+    return pixels if pixels.shape[1::-1] == size else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+
+
+def _deep_as(pixels: npt.NDArray[np.uint16], picture: Picture) -> Pixels:
+    """16-bit pixels at the depth of a picture."""
+    return pixels if picture.bits == 16 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)

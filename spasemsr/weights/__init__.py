@@ -1,0 +1,1 @@
+"""Where pretrained weights come from, and the only doors through which they are loaded."""

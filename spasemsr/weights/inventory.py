@@ -1,0 +1,64 @@
+"""What is said about models: the table of `spasemsr models list`, and which ones a profile uses."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from spasemsr.config import Profile, load_params
+from spasemsr.weights import store
+from spasemsr.weights.registry import ENTRIES, Entry, entry
+
+
+def lines() -> Iterator[str]:
+    """One block per model, then how digests are known."""
+    for model in ENTRIES.values():
+        known = sum(bool(file.sha256) for file in model.files)
+        yield f"{model.name:<20}{store.gigabytes(model.size):>8}  {state(model):<30}{model.licence}"
+        yield f"{'':<20}{'':>8}  {model.purpose}"
+        for source in model.sources:
+            yield f"{'':<20}{'':>8}  from {source}"
+        if not model.pinned:
+            yield f"{'':<20}{'':>8}  no commit is known: fetch it with --revision"
+        yield f"{'':<20}{'':>8}  {known} of {len(model.files)} files with a published sha256"
+    yield f"Files without a published sha256 are trusted on first fetch and recorded in {store.LOCK}; commit that file."
+
+
+def state(model: Entry) -> str:
+    """Whether a model is here, and whether its files may be loaded."""
+    place = next((place for place, _ in store.places(model)), None)
+    if place is None:
+        return "not here"
+    recorded = store.read_lock().get(store.lock_name(model, None), {}).get("files", {})
+    unknown = [file.name for file in model.files if not file.sha256 and file.name not in recorded]
+    if unknown:
+        return f"here, {len(unknown)} files unrecorded"
+    sizes = [(place / file.name).stat().st_size for file in model.files]
+    wrong = any(file.size and file.size != size for file, size in zip(model.files, sizes, strict=True))
+    return "here, but a file is cut off" if wrong else "here"
+
+
+def here() -> list[Entry]:
+    """The models of which all files are on this machine."""
+    return [model for model in ENTRIES.values() if not state(model).startswith("not here")]
+
+
+def chosen(names: Sequence[str]) -> list[Entry]:
+    """Models by name; `profile` stands for all that the active profile of params.yaml uses."""
+    found: dict[str, Entry] = {}
+    for name in names:
+        wanted = used_by(load_params(Path("params.yaml")).active) if name == "profile" else [name]
+        found |= {one: entry(one) for one in wanted}
+    return list(found.values())
+
+
+def used_by(profile: Profile) -> list[str]:
+    """The registry models that a profile names as a `source`, in the order of its stages."""
+    return list(dict.fromkeys(source for source in _sources(profile.plain()) if source in ENTRIES))
+
+
+def _sources(section: Any) -> Iterator[str]:
+    if isinstance(section, dict):
+        if isinstance(section.get("source"), str):
+            yield section["source"]
+        for value in section.values():
+            yield from _sources(value)

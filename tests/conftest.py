@@ -1,0 +1,11 @@
+"""The order of the suite: what runs longest starts first, so that no worker is left with it at the end."""
+
+import pytest
+
+LONGEST = ["test_pipeline.py", "test_kill.py", "test_foundation_pipeline.py", "test_executors.py", "test_faults.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files named in LONGEST first; the order within a file is kept."""
+    place = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))

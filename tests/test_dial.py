@@ -1,0 +1,143 @@
+"""Sampling-time settings: the sweep's points, the Pareto front, LR consistency, and the map over noise seeds."""
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sample_report import photograph
+
+from pipeline import dial
+from pipeline.dial import SWEEPS, Setting
+from spasemsr.config import SampleSpec
+from spasemsr.deviation import GAIN, as_picture, luma_deviation
+from spasemsr.errors import UserError
+from spasemsr.evaluation.metrics import build_metrics
+from spasemsr.evaluation.pareto import SweepPoint, front_of, pareto_front, read_sweep, write_sweep
+from spasemsr.models.consistency import project, reduce, residual
+from spasemsr.resize import bicubic_upsample
+
+plane = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=20)
+
+
+@settings(deadline=None)
+@given(plane)
+def test_the_front_is_what_nothing_beats(points):
+    front = pareto_front(points)
+    assert front and front == sorted(front, key=lambda index: points[index])
+    for index, (x, y) in enumerate(points):
+        beaten = any(a >= x and b <= y and (a, b) != (x, y) for a, b in points)
+        assert (index in front) != beaten
+
+
+def test_the_sweep_round_trips_with_its_front(tmp_path):
+    points = [
+        SweepPoint("spasemsr", "dial", "0", {"psnr": 25.0, "niqe": 9.0}, 4),
+        SweepPoint("spasemsr", "dial", "0.5", {"psnr": 24.0, "niqe": 7.0}, 4),
+        SweepPoint("spasemsr", "dial", "1", {"psnr": 23.0, "niqe": 8.0}, 4),
+    ]
+    write_sweep(tmp_path / "s.csv", points)
+    assert read_sweep(tmp_path / "s.csv") == points
+    with (tmp_path / "s.csv").open() as file:
+        assert [line["front"] for line in csv.DictReader(file)] == ["1", "1", "0"]
+    assert front_of([SweepPoint("m", "dial", "0", {"psnr": 1.0}, 1)]) == set()
+    (tmp_path / "s.csv").write_text("a,b\n")
+    with pytest.raises(UserError, match="not a sweep"):
+        read_sweep(tmp_path / "s.csv")
+
+
+def test_points_vary_one_thing_around_the_base():
+    base = SampleSpec(steps=10, start=0.3, guidance=1.0)
+    for sweep in SWEEPS:
+        points = dial.settings(base, [sweep], 1000)
+        assert len(points) == len({point.value for point in points}) >= 3
+        for point in points:
+            changed = {k for k, v in point.sample.plain().items() if v != base.plain()[k]} | (
+                {"consistency"} if point.consistency else set()
+            )
+            assert changed <= ({sweep} if sweep != "dial" else {"start", "guidance", "steps"})
+    middle = next(point for point in dial.settings(base, ["dial"], 1000) if point.value == "0.5")
+    assert middle.sample == base  # the dial's middle is the model as it was released
+    with pytest.raises(UserError, match="No sweep 'speed'"):
+        dial.settings(base, ["speed"], 1000)
+
+
+def pair(side: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    """A result that contradicts lr, and lr."""
+    hr = torch.from_numpy(photograph("chelsea.png", side=side)).permute(2, 0, 1)[None] / 255
+    lr = reduce(hr, 4).clamp(0, 1)
+    return (hr * 0.8 + 0.05).clamp(0, 1), lr
+
+
+def test_projection_removes_what_contradicts_lr():
+    restored, lr = pair()
+    before = residual(restored, lr, 4).mean()
+    values = [float(residual(project(restored, lr, 4, strength), lr, 4).mean()) for strength in (0.0, 0.5, 1.0)]
+    assert values[0] == before > values[1] > values[2] and values[2] < 0.05 * before
+    assert project(restored, lr, 4, 0.0) is restored
+    result = project(restored, lr, 4, 1.0)
+    assert result.shape == restored.shape and result.min() >= 0 and result.max() <= 1
+    high = (result - bicubic_upsample(reduce(result, 4), 4)).std()  # detail stays
+    assert high > 0.7 * (restored - bicubic_upsample(reduce(restored, 4), 4)).std()
+
+
+def test_residual_is_where_the_contradiction_is():
+    restored, lr = pair()
+    consistent = project(restored, lr, 4, 1.0)
+    consistent[..., :16, :16] = 1.0
+    levels = residual(consistent, lr, 4)
+    assert levels.shape == (1, 16, 16) and levels[0, :3, :3].mean() > 10 * levels[0, 6:, 6:].mean()
+
+
+def test_deviation_is_that_of_luma_whatever_the_depth():
+    results = np.random.default_rng(0).integers(0, 256, (4, 9, 7, 3), dtype=np.uint8)
+    luma = np.stack([cv2.cvtColor(result, cv2.COLOR_RGB2GRAY) for result in results]).astype(np.float64)
+    assert luma_deviation(iter(results)) == pytest.approx(luma.std(axis=0, ddof=1), abs=1e-3)
+    assert luma_deviation(results.astype(np.uint16) * 257) == pytest.approx(luma.std(axis=0, ddof=1), abs=0.6)
+    assert luma_deviation([results[0]] * 3).max() == 0
+    with pytest.raises(ValueError, match="two results"):
+        luma_deviation(results[:1])
+    assert as_picture(np.array([[0.0, 1.0, 100.0]], np.float32)).tolist() == [[0, GAIN, 255]]
+
+
+class Bench:
+    """Stands for trained weights: the noisier the start, the more is invented, differently for each seed."""
+
+    def __init__(self, params, config, folder) -> None:
+        self.metrics = build_metrics(["psnr", "ssim", "niqe"])
+        self.dataset = type("Keys", (), {"keys": ["a", "b"]})()
+
+    def hr(self, key):
+        return photograph("chelsea.png", 0 if key == "a" else 60)
+
+    def restored(self, key, setting: Setting, offset: int = 0):
+        noise = np.random.default_rng(offset).normal(0, 40 * setting.sample.start, (192, 192, 3))
+        noise[:, :96] = 0  # determined by lr
+        picture = np.clip(cv2.GaussianBlur(self.hr(key), (0, 0), 2) + noise, 0, 255).astype(np.uint8)
+        return picture, np.full((48, 48), 3.0 - setting.consistency, np.float32)
+
+
+def test_the_command_writes_sweep_front_and_maps(monkeypatch, tmp_path):
+    params = type("P", (), {"active": type("A", (), {"evaluate": type("E", (), {"sample": SampleSpec(start=0.3)})})})
+    schedule = type("S", (), {"num_train_timesteps": 1000})
+    config = type("C", (), {"model": type("M", (), {"schedule": schedule})})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dial, "_Bench", Bench)
+    monkeypatch.setattr(dial, "read_model_config", lambda folder: config)
+    lines = list(dial.run(params, "spasemsr", ["dial", "consistency"], images=0, maps=1))
+    points = read_sweep(dial.sweep_csv("spasemsr"))
+    assert [point.value for point in points] == ["0", "0.25", "0.5", "0.75", "1", "0", "0.25", "0.5", "1"]
+    psnr = [point.means["psnr"] for point in points[:5]]
+    assert psnr == sorted(psnr, reverse=True) and points[-1].means["lr_residual"] == 2.0
+    assert "Pareto front" in lines[-2] and {point.n for point in points} == {2}
+    folder = Path("reports/dial/spasemsr")
+    picture = cv2.imread(str(folder / "a.deviation.png"), cv2.IMREAD_GRAYSCALE)
+    assert picture.shape == (192, 192) and picture[:, :90].max() == 0 < picture[:, 100:].mean()
+    assert cv2.imread(str(folder / "a.lr_residual.png"), cv2.IMREAD_GRAYSCALE)[0, 0] == 3 * GAIN
+    with (folder / "maps.csv").open() as file:
+        (line,) = csv.DictReader(file)
+    assert line["key"] == "a" and float(line["deviation"]) > 1 and float(line["error_correlation"]) > 0.3
