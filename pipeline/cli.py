@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline import score_cli
+from pipeline import models_cli, score_cli, upscale_cli
 from spasemsr.errors import UserError
 
 app = typer.Typer(
@@ -21,8 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cache_app = typer.Typer(help="The sample cache (SPASEMSR_CACHE).", no_args_is_help=True)
-app.add_typer(cache_app, name="cache", rich_help_panel="Tools")
-score_cli.register(app)
+app.command(rich_help_panel="Pictures")(upscale_cli.upscale)
+app.command(rich_help_panel="Pictures")(upscale_cli.serve)
 ExecutorName = Literal["serial", "processes", "ray"]
 Method = Annotated[str, typer.Argument(help="Which of `methods` in params.yaml.")]
 Where = Annotated[
@@ -167,6 +167,11 @@ def cache_prune(
 
     deleted = Cache().prune(column, None if max_gb is None else int(max_gb * 1e9))
     typer.echo(f"deleted {deleted.entries} entries, {deleted.bytes / 1e6:.1f} MB")
+
+
+app.add_typer(cache_app, name="cache", rich_help_panel="Tools")
+app.add_typer(models_cli.app, name="models", rich_help_panel="Tools")
+score_cli.register(app)
 
 
 def _say(lines: Iterable[str]) -> None:

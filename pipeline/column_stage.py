@@ -9,10 +9,10 @@ number of workers and the order in which they finish cannot show in a byte. Call
 
 import logging
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import groupby
@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from pipeline.account import Account, AccountFile
 from pipeline.column_writer import ColumnWriter, WritingAhead, pack, tar_of
 from pipeline.executors import Executor, Failed
+from pipeline.isolation import pin_threads
 from spasemsr.cache import Cache
 from spasemsr.data.columns import ALL_SPLITS, Column, Member
 from spasemsr.data.patches import Patch, Split
@@ -290,7 +291,7 @@ def backend_name(identity: Any) -> str:
 class BatchHandler:
     """What runs in a worker: read the inputs of a batch, compute, store the encoded results in the cache.
 
-    Threads may call it at once; they take turns at computing.
+    Several threads may call it; one thread of its own does all the computing and never waits while there is a batch.
     """
 
     def __init__(
@@ -305,7 +306,8 @@ class BatchHandler:
         self._column, self._inputs, self._batch_size, self._cache = column, inputs, batch_size, cache
         self._shards_root = shards_root
         self._file = lru_cache(maxsize=64)(partial(open, mode="rb", buffering=0))
-        self._worker, self._turn = make_worker(), threading.Lock()
+        self._worker = make_worker()
+        self._computing = ThreadPoolExecutor(1, thread_name_prefix="computing", initializer=pin_threads)
 
     def __call__(self, tasks: tuple[Task, ...]) -> Finished:
         """Compute what another process has not stored meanwhile."""
@@ -314,15 +316,17 @@ class BatchHandler:
             return Finished(0.0)
         samples = [self._load(task) for task in tasks]
         samples += [samples[-1]] * (self._batch_size - len(samples))
-        with self._turn:
-            start = time.perf_counter()
-            results = self._worker(samples)
-            seconds = time.perf_counter() - start
+        results, seconds = self._computing.submit(self._compute, samples).result()
         if len(results) != len(samples):
             raise ValueError(f"the worker returned {len(results)} results for {len(samples)} samples")
         for task, values in zip(tasks, results, strict=False):  # what is left over is padding
             self._cache.put(task.name, pack(self._column, task.unit.variant, values), self._column.name)
         return Finished(seconds)
+
+    def _compute(self, samples: Sequence[Sample]) -> tuple[list[dict[str, Any]], float]:
+        start = time.perf_counter()
+        results = self._worker(samples)
+        return results, time.perf_counter() - start
 
     def _load(self, task: Task) -> Sample:
         inputs = {}

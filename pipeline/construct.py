@@ -7,6 +7,7 @@ from spasemsr.backends.autoencoder import build_autoencoder
 from spasemsr.backends.features import build_extractor
 from spasemsr.backends.text_encoder import build_text_encoder
 from spasemsr.config import InferenceSpec, MethodName, ModelConfig, Params
+from spasemsr.models.pretrained_base import identity_of
 
 
 def describe(params: Params, method: MethodName, columns: dict[str, str]) -> ModelConfig:
@@ -26,6 +27,7 @@ def describe(params: Params, method: MethodName, columns: dict[str, str]) -> Mod
         identities={
             "autoencoder": build_autoencoder(profile.autoencoder).identity.plain(),
             "text_encoder": build_text_encoder(profile.text_encoder).identity.plain(),
+            "base": identity_of(profile.model.base),
         },
         columns=columns,
         inference=InferenceSpec(

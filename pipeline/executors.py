@@ -1,7 +1,7 @@
 """Where work runs: in this process, in several, or on a Ray cluster; never what it computes.
 
-An executor builds one handler per worker (a model is loaded once) and passes items to it, two at a time in two
-threads, so that one reads and stores while the other computes; the handler keeps its model to one thread at a time. It
+An executor builds one handler per worker (a model is loaded once) and passes items to it, three at a time in three
+threads, so that others read and store while one computes; the handler keeps its model to one thread at a time. It
 yields (item, result) in any order. After the first `Failed` it starts nothing new, lets what is in flight finish, and
 ends. Only items and results travel, so both are small: keys and counts.
 """
@@ -147,7 +147,7 @@ class Processes:
         self.workers = workers
 
     def map(self, make: Callable[[], Callable[[T], R]], items: Sequence[T]) -> Iterator[tuple[T, R | Failed]]:
-        """Hand out items two by two; a worker that dies is reported with the items it held."""
+        """Hand out items three at a time; a worker that dies is reported with the items it held."""
         source = enumerate(items)
         factory = pickle.dumps(make)
         busy: dict[Connection, _Worker] = {}

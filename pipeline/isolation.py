@@ -1,4 +1,4 @@
-"""What every worker is given before it computes: single-threaded, deterministic libraries, its own GPU, two lanes.
+"""What every worker is given before it computes: single-threaded, deterministic libraries, its own GPU, three lanes.
 
 A result's bits must not depend on the number of cores, so libraries that are not imported yet are told through the
 environment and those that are, directly.
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-LANES = 2
+LANES = 3
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -55,7 +55,7 @@ def pin_threads() -> None:
 
 
 def lanes() -> ThreadPoolExecutor:
-    """Threads that handle items: one reads or stores while the other computes.
+    """Threads that handle items: others read or store while one computes.
 
     Call it after the handler was built, which imports what must be pinned in each thread.
     """

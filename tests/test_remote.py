@@ -47,25 +47,25 @@ def test_two_repros_at_once_leave_what_one_would(project):
     assert 0 in codes, said
     for code, text in zip(codes, said, strict=True):  # DVC either waits or says who is in the way
         assert code == 0 or "lock" in text or "busy" in text, text
-    both = project.tree("data/shards", "data/patches.jsonl")
+    both = project.tree("data/shards/hr", "data/patches.jsonl")
     assert "up to date" in project.repro("ingest")
-    assert project.tree("data/shards", "data/patches.jsonl") == both
+    assert project.tree("data/shards/hr", "data/patches.jsonl") == both
     shutil.rmtree(project.folder / "data/shards")
     project.cache.rename(project.cache.with_name("former-cache"))
     project.run("dvc", "repro", "-q", "--force", "ingest")
-    assert project.tree("data/shards", "data/patches.jsonl") == both
+    assert project.tree("data/shards/hr", "data/patches.jsonl") == both
 
 
 def test_push_moves_new_tars_only_and_pull_brings_all_back(project):
     project.run("dvc", "push", "-q", "ingest")
-    tars = project.tree("data/shards")
+    tars = project.tree("data/shards/hr")
     first = stored(project)
     held = {sha256_bytes(data) for data in first.values()}
     assert {sha256_bytes(data) for data in tars.values()} <= held
 
     photograph(project.folder / "data/raw/new.png", 99)
     project.run("dvc", "repro", "-q", "ingest")
-    after = project.tree("data/shards")
+    after = project.tree("data/shards/hr")
     rewritten = {path for path in after if path.endswith(".tar") and tars.get(path) != after[path]}
     assert len(rewritten) == 1 and len([path for path in after if path.endswith(".tar")]) >= 3
     project.run("dvc", "push", "-q", "ingest")
@@ -79,11 +79,11 @@ def test_push_moves_new_tars_only_and_pull_brings_all_back(project):
     shutil.rmtree(project.folder / "data/shards")
     shutil.rmtree(project.folder / ".dvc/cache")
     project.run("dvc", "pull", "-q", "ingest")
-    assert project.tree("data/shards") == after
+    assert project.tree("data/shards/hr") == after
 
 
 def test_a_flipped_byte_in_a_shard_is_found_by_repro_and_put_right(project):
-    before = project.tree("data/shards")
+    before = project.tree("data/shards/hr")
     tar = sorted((project.folder / "data/shards/hr").glob("*.tar"))[0]
     data = bytearray(tar.read_bytes())
     data[700] ^= 1
@@ -93,4 +93,4 @@ def test_a_flipped_byte_in_a_shard_is_found_by_repro_and_put_right(project):
     assert refused.returncode == 2 and f"{tar.name} was altered" in refused.stderr
     assert "dvc repro ingest" in refused.stderr
     project.repro("ingest")
-    assert project.tree("data/shards") == before
+    assert project.tree("data/shards/hr") == before

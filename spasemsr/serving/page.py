@@ -94,7 +94,12 @@ def build_page(session: Session, max_pixels: int) -> "Blocks":
                     label=f"Photograph ({limit})", file_types=SUFFIXES, type="filepath", elem_id="photograph"
                 )
                 marked = gr.Image(
-                    label="What the model is told", interactive=False, format="png", buttons=[], elem_id="marked"
+                    label="What the model is told",
+                    show_label=False,
+                    interactive=False,
+                    format="png",
+                    buttons=[],
+                    elem_id="marked",
                 )
                 table = gr.Dataframe(
                     headers=HEADERS,

@@ -175,7 +175,7 @@ def _marked(picture: Picture, rows: Sequence[Row]) -> np.ndarray:
         factor = MARKED_SIDE / max(shown.size)
         shown = shown.resize((round(shown.width * factor), round(shown.height * factor)), Image.Resampling.BICUBIC)
     draw, unit = ImageDraw.Draw(shown), max(shown.size) / 320
-    font = ImageFont.load_default(size=12 * unit)
+    font = ImageFont.load_default(size=9 * unit)
     for number, box in reversed(list(enumerate(boxes_of(rows)))):
         colour = _COLOURS[number % len(_COLOURS)]
         x0, y0, x1, y1 = (side * (n - 1) for side, n in zip(box.xyxy, shown.size * 2, strict=True))

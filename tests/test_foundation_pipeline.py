@@ -1,0 +1,19 @@
+"""`dvc repro` with `profile: foundation` on tiny checkpoints in the layouts of the real models: no other code."""
+
+from project import Project
+from tiny_checkpoints import foundation_params, write_all
+
+
+def test_the_foundation_profile_runs_end_to_end(tmp_path):
+    checkpoints = tmp_path / "checkpoints"
+    write_all(checkpoints)
+    changes = {"profile": "foundation", **foundation_params(checkpoints)}
+    project = Project(tmp_path / "project", changes)
+    project.repro()
+    scores = project.json("reports/evaluate/spasemsr/metrics.json")["val"]
+    assert set(scores) == {"spasemsr", "bicubic", "restorer", "hr"}
+    assert all(10 < scores[method]["psnr"] < 60 for method in ("spasemsr", "bicubic", "restorer"))
+    model = project.json("models/spasemsr/config.json")
+    assert model["identities"]["text_encoder"]["kind"] == "clip"
+    assert len(model["identities"]["autoencoder"]["weights_sha256"]) == 64
+    assert project.json("reports/ground.json")["images"] == sum(project.json("reports/ingest.json")["patches"].values())
