@@ -4,7 +4,7 @@
 
 A small project (a few drawn photographs, the embedded profile) is built once undisturbed. Then, in every round, a
 stage's outs and cache entries are deleted, the stage is started as `spasemsr STAGE` starts it and killed with SIGKILL,
-in every second round its resumed run is killed too, and it is run to its end: every out must equal the undisturbed one,
+in every fourth round its resumed run is killed too, and it is run to its end: every out must equal the undisturbed one,
 byte for byte, with nothing left beside it. With one worker a moment is one of the calls and returns (of Python or C)
 that our own code makes, so that a kill can fall between any two operations and a seed names it; with more workers it is
 a moment of time. Stages run in forks of the process that built the undisturbed outs and so has paid for the imports.
@@ -46,7 +46,7 @@ LABELS = {  # of the cache entries that a stage makes
 OUTS = {stage: [f"data/shards/{labels[0]}"] for stage, labels in LABELS.items()}
 OUTS["ingest"] += ["data/patches.jsonl", "data/rejects.jsonl"]
 OURS = ("pipeline.", "spasemsr.")
-SMALL = {"packages": [], "max_patches": 2, "val_patch": 192, "val_max_patches": 1, "variants": 2, "num_buckets": 2}
+SMALL = {"packages": [], "max_patches": 1, "val_patch": 192, "val_max_patches": 1, "variants": 2, "num_buckets": 2}
 
 
 def draw_photographs(folder: Path, count: int) -> None:
@@ -138,7 +138,7 @@ def torment(stage: str, rounds: int, workers: int, draw: random.Random) -> None:
     events = int(counted.read_text()) if workers == 1 else 0
     for number in range(rounds):
         forget(stage)
-        for _ in range(1 + number % 2):
+        for _ in range(2 if number % 4 == 3 else 1):
             if workers == 1:
                 killed = finish(fork(stage, workers, draw.randint(1, events)), stage)
             else:

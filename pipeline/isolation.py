@@ -55,11 +55,8 @@ def pin_threads() -> None:
 
 
 def lanes() -> ThreadPoolExecutor:
-    """Threads that handle items: others read or store while one computes.
-
-    Call it after the handler was built, which imports what must be pinned in each thread.
-    """
-    return ThreadPoolExecutor(LANES, thread_name_prefix="lane", initializer=pin_threads)
+    """Threads that handle items: others read or store while one computes (in a thread of the handler's own)."""
+    return ThreadPoolExecutor(LANES, thread_name_prefix="lane")
 
 
 def take_device(index: int) -> None:

@@ -15,7 +15,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 TRACKED = ["pipeline", "spasemsr", "dvc.yaml", "params.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore"]
-TRACKED += [".gitignore", "data/raw/README.md"]
+TRACKED += [".gitignore", "data/raw/README.md", "data/pretrained/README.md"]
 # Small in every number, the same in every mechanism.
 TINY: dict[str, Any] = {
     "embedded.data.packages": ["skimage"],
@@ -123,4 +123,5 @@ class Project:
     def tree(self, *parts: str) -> dict[str, bytes]:
         """Contents of all files below some folders, by path."""
         files: Iterator[Path] = (path for part in parts for path in sorted((self.folder / part).rglob("*")))
-        return {str(path.relative_to(self.folder)): path.read_bytes() for path in files if path.is_file()}
+        ours = (path for path in files if path.is_file() and path.name != ".gitignore")  # DVC's, in order of running
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in ours}

@@ -43,10 +43,10 @@ def photograph(path: Path, seed: int, size: int = 200) -> None:
 
 
 def test_every_column_stage_killed_at_twenty_moments_ends_in_the_same_bytes():
-    command = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / "chaos.py"), "--rounds", "16"]
+    command = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / "chaos.py"), "--rounds", "20"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    lines = re.findall(r"^(\w+)\s+16 rounds  (\d+) kills .* (\d+) resumed .* identical$", result.stdout, re.M)
+    lines = re.findall(r"^(\w+)\s+20 rounds  (\d+) kills .* (\d+) resumed .* identical$", result.stdout, re.M)
     assert tuple(stage for stage, *_ in lines) == EMBEDDED
     for stage, kills, resumed in lines:
         assert int(kills) >= 20 and int(resumed) >= 3, (stage, kills, resumed)

@@ -170,13 +170,24 @@ def test_tiled_and_untiled_differ_by_less_than_a_grey_level(tiny, monkeypatch):
 
 
 def test_windows_leave_no_seam(tiny, monkeypatch):
-    picture = from_image(photograph(336, 32))
-    whole = restore(tiny, picture, monkeypatch, (32, 336), tile=24)
+    picture = from_image(photograph(320, 32))
+    whole = restore(tiny, picture, monkeypatch, (32, 320), tile=24)
     cut = restore(tiny, picture, monkeypatch, (32, 192), tile=24)
     assert 0 < np.abs(cut - whole).mean() < 1.0
-    borders = [4 * side for span in tiles.spans(336, 192, 4) for side in (span.start, span.end) if 0 < side < 336]
-    borders += [4 * 168 + offset for offset in (-64, 0, 64)]  # where the ramp between them begins, is even, and ends
+    borders = [4 * side for span in tiles.spans(320, 192, 4) for side in (span.start, span.end) if 0 < side < 320]
+    borders += [4 * 160 + offset for offset in (-64, 0, 64)]  # where the ramp between them begins, is even, and ends
     assert seam_energy(cut, borders) / seam_energy(whole, borders) < 1.05
+
+
+def test_each_window_sees_its_own_part_of_the_objects(tiny, monkeypatch):
+    right = Description((Box("house", (0.75, 0.0, 1.0, 1.0), 0.9), Box("sky", WHOLE, 0.8)), "")
+    seen, real = [], tiny._method.restore
+    monkeypatch.setattr(tiny, "plan", lambda *args: Budget(16, 192, 0, 0))
+    monkeypatch.setattr(tiny._method, "restore", lambda batch, noise: seen.append(batch) or real(batch, noise))
+    tiny.restore(from_image(photograph(320, 16)), Settings(), right)
+    assert [batch.lr.shape[3] for batch in seen] == [192, 192] and [batch.captions for batch in seen] == [[""]] * 2
+    assert [batch.objects[0].tags for batch in seen] == [["sky"], ["house", "sky"]]
+    assert np.allclose(seen[1].objects[0].boxes, [((240 - 128) / 192, 0, 1, 1), WHOLE])
 
 
 def test_threads_change_no_bit_and_seeds_do(tiny):

@@ -177,7 +177,7 @@ def to_srgb(image: Image.Image, treatments: list[str]) -> Image.Image:
     except (ImageCms.PyCMSError, OSError, ValueError):
         treatments.append("icc_unreadable")
         return image
-    treatments.append("iccto_srgb")
+    treatments.append("icc_to_srgb")
     return converted
 
 
