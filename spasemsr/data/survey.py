@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from spasemsr.config import DataSpec
 from spasemsr.data.image import decode, read_bytes
@@ -19,6 +19,7 @@ from spasemsr.errors import RejectedSample, UserError
 from spasemsr.hashing import fingerprint, sha256_bytes
 
 VERSION = 1  # of the verdict: bump it when `decode` accepts, rejects or treats a file differently
+_REMEMBERED_BYTES = 1 << 15  # a smaller file is decoded again in less time than its verdict takes to look up
 
 
 class Store(Protocol):
@@ -62,11 +63,7 @@ def examine(photograph: Photograph, file: Path, spec: DataSpec, store: Store) ->
     try:
         data = read_bytes(file, spec.max_bytes)
         sha256 = sha256_bytes(data)
-        key = fingerprint({"verdict": VERSION, "sha256": sha256, "max_pixels": spec.max_pixels})
-        known = store.get(key)
-        verdict = json.loads(known) if known is not None else _verdict(data, spec)
-        if known is None:
-            store.put(key, json.dumps(verdict, sort_keys=True).encode(), "ingest verdict")
+        verdict = _verdict(data, spec) if len(data) < _REMEMBERED_BYTES else _remembered(data, sha256, spec, store)
         if "reason" in verdict:
             raise RejectedSample(verdict["reason"], verdict["detail"])
         height, width = verdict["height"], verdict["width"]
@@ -77,7 +74,17 @@ def examine(photograph: Photograph, file: Path, spec: DataSpec, store: Store) ->
     return Usable(photograph, sha256, height, width, tuple(verdict["treatments"]))
 
 
-def _verdict(data: bytes, spec: DataSpec) -> dict[str, object]:
+def _remembered(data: bytes, sha256: str, spec: DataSpec, store: Store) -> dict[str, Any]:
+    key = fingerprint({"verdict": VERSION, "sha256": sha256, "max_pixels": spec.max_pixels})
+    known = store.get(key)
+    if known is not None:
+        return json.loads(known)
+    verdict = _verdict(data, spec)
+    store.put(key, json.dumps(verdict, sort_keys=True).encode(), "ingest verdict")
+    return verdict
+
+
+def _verdict(data: bytes, spec: DataSpec) -> dict[str, Any]:
     try:
         decoded = decode(data, spec.max_pixels)
     except RejectedSample as reject:
