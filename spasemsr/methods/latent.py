@@ -7,6 +7,7 @@ h w latent cells (or pixels of lr where named lr), f the autoencoder's factor.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,7 +30,7 @@ MULTIPLE = 64  # output sides are padded to this many pixels: 8 latent cells, th
 LOGVAR_RANGE = (-30.0, 20.0)  # diffusers' clamp of the posterior's log-variance
 
 
-class LatentDiffusion(nn.Module):
+class LatentDiffusion(nn.Module, ABC):
     """Base of the latent-diffusion methods; `autoencoder` is frozen and never saved."""
 
     def __init__(self, autoencoder: Autoencoder, schedule: ScheduleSpec, spec: SampleSpec, scale: int) -> None:
@@ -42,33 +43,33 @@ class LatentDiffusion(nn.Module):
 
     # What a method fills in.
 
+    @abstractmethod
     def training_condition(self, batch: Batch, noise: Noise) -> Any:
         """The conditions of a training batch, some of them dropped."""
-        raise NotImplementedError
 
+    @abstractmethod
     def condition(self, batch: Batch) -> Any:
         """The conditions of a batch at inference."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unconditional(self, batch: Batch) -> Any:
         """The conditions of guidance's other branch."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, lr_up_B3HW: Tensor, condition: Any) -> Any:
         """Everything that does not depend on the timestep."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, noisy_latents_BChw: Tensor, timesteps_B: Tensor, encoded: Any, scale: float = 1.0) -> Any:
         """The network; the result has `sample` (B, C, h, w) and what `side_losses` needs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def side_losses(self, prediction: Any, latents_ref_BChw: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The method's losses beside the diffusion loss, weights applied."""
-        raise NotImplementedError
 
+    @abstractmethod
     def in_tile(self, batch: Batch, tile: Tile, height: float, width: float) -> Batch:
         """The batch as a tile of its latent (height x width cells) sees it: annotations, not pixels."""
-        raise NotImplementedError
 
     # What all share.
 

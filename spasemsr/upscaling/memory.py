@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from spasemsr.config import ModelSpec, SampleSpec
+from spasemsr.config import ModelConfig, SampleSpec
 from spasemsr.errors import RejectedSample
 from spasemsr.upscaling.tiles import ALIGN, MIN_SIDE
 
@@ -21,6 +21,7 @@ _FLOATS_PER_PIXEL = 8 * 3 * 4  # of a window: lr_up, padded, encoded, decoded an
 _LATENT_COPIES = 10  # start, noise, solver history, prediction and their sums
 _WEIGHT_OF_RESULT = 6 + 6 + 6 + 4  # 16-bit canvas, output, its encoding and the file, per pixel of the result
 _WEIGHT_OF_MAP = 12  # float32 sums for the map of deviations
+_NETWORK_AUTOENCODER = 3 * GIB  # a convolutional one at full resolution, 1024 px at a time
 _DEFAULT_SHARE = 0.75  # of the memory that is free
 
 
@@ -46,13 +47,15 @@ class Footprint:
     per_window_pixel: float
 
     @classmethod
-    def of(cls, model: ModelSpec, sample: SampleSpec, channels: int, downscale: int, workers: int) -> "Footprint":
+    def of(cls, config: ModelConfig, sample: SampleSpec, channels: int, downscale: int, workers: int) -> "Footprint":
         """What follows from the sizes of the network, its latent (`channels`, `downscale`) and the tiles in work."""
-        width = model.unet.block_out_channels[0]
+        width = config.model.unet.block_out_channels[0]
         # GEGLU's hidden states are 8 widths a cell; skips, attention and convolutions take as much again
         per_tile = workers * sample.tile**2 * width * 40 * 4
         branches = 1 if sample.guidance == 1.0 else 2
         cell = 4 * (channels * _LATENT_COPIES + 1.6 * branches * width)
+        if config.autoencoder.kind != "block_dct":
+            per_tile += _NETWORK_AUTOENCODER
         return cls(psutil.Process().memory_info().rss, per_tile, _FLOATS_PER_PIXEL + cell / downscale**2)
 
 

@@ -1,9 +1,11 @@
 """What a person may ask of one picture, and what the dial from faithful to sharp does to the sampling.
 
 The dial moves where sampling starts: the noisier the start, the more the network invents. At 0.5 a model samples as it
-was released; each half of the dial halves or doubles the share of the schedule, and weakens or strengthens guidance.
+was released; the ends are a start of a fifth and of five times the share of the schedule (all of it at most), with
+steps in proportion to its square root, and weaker or stronger guidance.
 """
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -11,6 +13,8 @@ from pydantic import Field
 from spasemsr.backend_specs import Fraction, Positive, Spec
 from spasemsr.config import SampleSpec
 
+DIAL_RANGE = 5.0
+MIN_STEPS = 2  # a single step would start at the last timestep, with next to no noise
 MAX_TEXT = 512  # characters of one tag or caption
 MAX_TAGS = 64
 MAP_SEEDS = 4  # results whose deviation the map shows
@@ -33,11 +37,12 @@ class Settings(Spec):
 def sampling_for(base: SampleSpec, settings: Settings, num_train_timesteps: int) -> SampleSpec:
     """The sampling of these settings: `base` with start, guidance and steps moved by dial and `steps`."""
     offset = 2 * settings.dial - 1  # -1 faithful .. 1 sharp
-    start = min(base.start * 2.0**offset, 1.0) if base.lre else base.start
+    start = min(base.start * DIAL_RANGE**offset, 1.0) if base.lre else base.start
     guidance = base.guidance
     if base.guidance > 1.0:  # without guidance there is nothing to strengthen
         guidance = 1.0 + (base.guidance - 1.0) * (1.0 + offset * (1.0 if offset < 0 else 0.5))
-    steps = min(settings.steps or base.steps, max(round(start * num_train_timesteps), 1))
+    steps = settings.steps or max(math.ceil(base.steps * math.sqrt(start / base.start) - 1e-9), MIN_STEPS)
+    steps = min(steps, max(round(start * num_train_timesteps), 1))
     return base.model_copy(update={"start": start, "guidance": guidance, "steps": steps})
 
 

@@ -134,7 +134,7 @@ class Upscaler:
             raise RejectedSample("too_small", f"{width}x{height} pixels; at least {MIN_SIDE} a side are needed")
         autoencoder = self._method.autoencoder
         footprint = Footprint.of(
-            self.config.model, self._sampling(settings), autoencoder.channels, autoencoder.downscale, self.workers
+            self.config, self._sampling(settings), autoencoder.channels, autoencoder.downscale, self.workers
         )
         return budget(footprint, height, width, self.config.scale, max_memory, with_map)
 
@@ -157,7 +157,13 @@ class Upscaler:
         sampling = self._sampling(settings)
         windows = plan(size[1], size[0], planned.window_height, planned.window_width, scale)
         lr = _visible(picture).colour
-        with self._lock, _one_thread(), self._tiles_in_threads(), self._counted(windows, sampling, with_map, report):
+        with (
+            self._lock,
+            _one_thread(),
+            self._tiles_in_threads(),
+            self._counted(windows, sampling, with_map, report),
+            _refused_for_memory(),
+        ):
             canvas = self._canvas(lr, windows, description, sampling, settings.seed)
             deviation = self._deviation(canvas, lr, windows, description, sampling, settings) if with_map else None
             alpha = None if picture.alpha is None else self._alpha(picture.alpha, windows)
@@ -289,6 +295,16 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _refused_for_memory() -> Iterator[None]:
+    """A device that has too little memory for a window, as a reason."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        detail = f"the device has too little memory: take a lower --max-memory or a smaller picture ({error})"
+        raise RejectedSample("needs_memory", " ".join(detail.split())[:300]) from None
 
 
 def _project_sampling(folder: Path, config: ModelConfig) -> SampleSpec | None:
