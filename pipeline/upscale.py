@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 OK, FAILED, INTERRUPTED = 0, 3, 130
 VERSION = 1  # of what a result is: bump it when the same input, model and settings give other pixels
 MAX_PIXELS = 1_000_000_000  # what memory allows is decided later, from the header
-PRETRAINED = Path("data/pretrained")
+PRETRAINED = Path("data/pretrained/nano")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def default_weights(method: MethodName) -> Path:
     """What this project trained; else what it ships with."""
     from spasemsr.modelfile import WEIGHTS
 
-    places = [layout.model_folder(method), PRETRAINED / method]
+    places = [layout.model_folder(method), PRETRAINED]
     return next((place for place in places if (place / WEIGHTS).is_file()), places[0])
 
 

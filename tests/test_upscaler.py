@@ -14,11 +14,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
-from tiny_upscaler import SAMPLE, photograph, pixels, tiny_upscaler
+from tiny_upscaler import SAMPLE, photograph, pixels, tiny_config, tiny_upscaler
 
 from spasemsr import Upscaler
 from spasemsr.backends.protocols import Box
-from spasemsr.config import ModelSpec
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.models.colorfix import fix_colors
 from spasemsr.models.tiling import tile_grid
@@ -439,8 +438,8 @@ def test_a_gigantic_picture_is_refused_before_any_work(tiny):
 
 
 def test_more_memory_is_taken_for_more_tiles_and_guidance():
-    plain = Footprint.of(ModelSpec(), SAMPLE, 48, 8, workers=1)
-    guided = Footprint.of(ModelSpec(), SAMPLE.model_copy(update={"guidance": 2.0}), 48, 8, workers=2)
+    plain = Footprint.of(tiny_config(), SAMPLE, 48, 8, workers=1)
+    guided = Footprint.of(tiny_config(), SAMPLE.model_copy(update={"guidance": 2.0}), 48, 8, workers=2)
     assert guided.per_tile == 2 * plain.per_tile and guided.per_window_pixel > plain.per_window_pixel
 
 

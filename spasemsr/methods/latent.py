@@ -120,13 +120,15 @@ class LatentDiffusion(nn.Module, ABC):
         spec, cell = self.sampling, self.autoencoder.downscale
         rows, columns = lr_up_B3HW.shape[-2] // cell, lr_up_B3HW.shape[-1] // cell
         tiles = tile_grid(rows, columns, spec.tile, spec.tile_overlap)
-        branches = []
-        for tile in tiles:
-            window = tile.crop(lr_up_B3HW, cell)
-            seen = self.in_tile(batch, tile, height, width)
+
+        def encode_tile(index: int) -> tuple[Any, Any]:
+            window = tiles[index].crop(lr_up_B3HW, cell)
+            seen = self.in_tile(batch, tiles[index], height, width)
             encoded = self.encode(window, self.condition(seen))
-            other = None if spec.guidance == 1.0 else self.encode(window, self.unconditional(seen))
-            branches.append((encoded, other))
+            return encoded, None if spec.guidance == 1.0 else self.encode(window, self.unconditional(seen))
+
+        first = encode_tile(0)  # alone, because a text encoder may load itself when it is first asked
+        branches = [first, *self.run_tiles(encode_tile, range(1, len(tiles)))]
 
         def predict(latents_BChw: Tensor, timestep: int) -> Tensor:
             timesteps = torch.full((len(latents_BChw),), timestep, device=latents_BChw.device)

@@ -7,6 +7,7 @@ C channels, h w latent cells, N objects.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ SIGMA = 0.1  # of the tile's side
 MIN_VISIBLE = 0.10  # an object is dropped from a tile that shows less than this share of its box
 MIN_COVER = 0.01  # ... or whose visible part covers less than this share of the tile
 
-TileMap = Callable[[Callable[[int], Tensor], Iterable[int]], Iterable[Tensor]]  # `map`, or the map of a thread pool
+TileMap = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]  # `map`, or the map of a thread pool
 
 
 @dataclass(frozen=True)

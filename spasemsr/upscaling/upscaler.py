@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import Tensor
 
 from spasemsr.assembly import build, read_model_config
 from spasemsr.config import ModelConfig, SampleSpec, load_params
@@ -243,8 +242,8 @@ class Upscaler:
             return
         with ThreadPoolExecutor(self.workers) as pool:
 
-            def run(function: Callable[[int], Tensor], indices: Iterable[int]) -> Iterable[Tensor]:
-                def one(index: int) -> Tensor:
+            def run(function: Callable[[int], Any], indices: Iterable[int]) -> Iterable[Any]:
+                def one(index: int) -> Any:
                     with torch.no_grad():  # a thread has its own
                         return function(index)
 
