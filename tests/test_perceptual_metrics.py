@@ -3,10 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from photographs import photograph
 
 from spasemsr.errors import UserError
 from spasemsr.evaluation import perceptual
@@ -60,19 +58,3 @@ def test_a_pickled_network_is_not_handed_to_pyiqa(torch_home, monkeypatch):
     place(torch_home, "musiq", torch.nn.Linear(1, 1))
     with pytest.raises(UserError, match="holds a pickled"):
         build_metric("musiq")
-
-
-def test_musiq_with_weights_in_place(torch_home, monkeypatch):
-    from pyiqa.archs.musiq_arch import MUSIQ
-
-    torch.manual_seed(0)
-    network = MUSIQ(pretrained=False).eval()
-    any_digest(monkeypatch, "musiq")
-    place(torch_home, "musiq", network.state_dict())
-    metric = build_metric("musiq")
-    assert not metric.needs_reference and metric.higher_is_better
-    assert "musiq_koniq_ckpt-e95806b9.pth sha256:" in metric.describe()["weights"]
-    image = photograph("chelsea", 192)
-    with torch.no_grad():
-        expected = network(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255).item()
-    assert metric.compute(image, np.zeros_like(image)) == pytest.approx(expected, rel=1e-4)
