@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import layout
 from spasemsr.config import MethodName
 from spasemsr.data.image import read_bytes
+from spasemsr.deviation import GAIN
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.hashing import fingerprint, sha256_bytes
 from spasemsr.progress import Progress
@@ -21,7 +22,7 @@ from spasemsr.upscaling import files, writing
 from spasemsr.upscaling.files import Source
 from spasemsr.upscaling.picture import Picture
 from spasemsr.upscaling.reading import MAX_BYTES, header_size, parse_picture
-from spasemsr.upscaling.settings import MAP_GAIN, MAP_SEEDS, Settings
+from spasemsr.upscaling.settings import MAP_SEEDS, Settings
 
 if TYPE_CHECKING:  # it takes seconds to import, and a mistyped name should not
     from spasemsr.upscaling.upscaler import Restored, Upscaler
@@ -197,8 +198,8 @@ class _Job:
         if restored.deviation is not None:
             record["map"] = {
                 "seeds": MAP_SEEDS,
-                "levels_per_grey_level": MAP_GAIN,
-                "mean_deviation": round(float(restored.deviation.mean()) / MAP_GAIN, 4),
+                "levels_per_grey_level": GAIN,
+                "mean_deviation": round(float(restored.deviation.mean()) / GAIN, 4),
             }
         return record
 

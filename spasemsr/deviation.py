@@ -20,12 +20,17 @@ def luma_deviation(results: Iterable[npt.NDArray]) -> npt.NDArray[np.float32]:
     """
     count, total, squares = 0, np.float32(0), np.float32(0)
     for result in results:
-        levels = 257 if result.dtype == np.uint16 else 1
-        luma = cv2.cvtColor(result, cv2.COLOR_RGB2GRAY).astype(np.float32) / levels - 128  # small sums, small errors
-        count, total, squares = count + 1, total + luma, squares + luma * luma
+        luma = cv2.cvtColor(result, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        luma /= 257 if result.dtype == np.uint16 else 1
+        luma -= 128  # small sums, small errors
+        count, total = count + 1, luma.copy() if count == 0 else np.add(total, luma, out=total)
+        luma *= luma  # in place, here and below: these are whole images
+        squares = luma if count == 1 else np.add(squares, luma, out=squares)
     if count < 2:
         raise ValueError(f"a deviation needs two results, not {count}")
-    return np.sqrt(np.maximum(squares - total * total / count, 0) / (count - 1)).astype(np.float32)
+    total *= total
+    squares -= total / count
+    return np.sqrt(np.maximum(squares, 0, out=squares) / (count - 1))
 
 
 def as_picture(levels_HW: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from tiny_upscaler import SAMPLE, photograph, pixels, tiny_config, tiny_upscaler
 
 from spasemsr import Upscaler
 from spasemsr.backends.protocols import Box
+from spasemsr.deviation import as_picture, luma_deviation
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.models.colorfix import fix_colors
 from spasemsr.models.tiling import tile_grid
@@ -27,7 +28,7 @@ from spasemsr.upscaling.description import WHOLE, Description
 from spasemsr.upscaling.memory import GIB, Budget, Footprint, budget, parse_bytes
 from spasemsr.upscaling.picture import Picture, fill_transparent, from_image, upright
 from spasemsr.upscaling.reading import parse_picture
-from spasemsr.upscaling.settings import Settings, parse_tags, sampling_for
+from spasemsr.upscaling.settings import MAP_SEEDS, Settings, parse_tags, sampling_for
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 NOTHING = Description((), "blurred")
@@ -289,11 +290,13 @@ def test_tags_and_caption_by_hand(tiny):
     assert parse_tags(" dog,red  car\x07,,dog") == ("dog", "red car")
 
 
-def test_the_map_shows_where_seeds_disagree(tiny):
-    picture = from_image(photograph(40, 32))
+def test_the_map_shows_where_seeds_disagree(tiny, monkeypatch):
+    picture, results, canvas = from_image(photograph(40, 32)), [], tiny._canvas
+    monkeypatch.setattr(tiny, "_canvas", lambda *arguments: results.append(canvas(*arguments)) or results[-1])
     told = tiny.restore(picture, Settings(), NOTHING, with_map=True)
     assert told.deviation.shape == (128, 160) and told.deviation.dtype == np.uint8
-    assert told.deviation.max() > 0
+    assert told.deviation.max() > 0 and len(results) == MAP_SEEDS
+    assert np.array_equal(told.deviation, as_picture(luma_deviation(results)))  # evaluation's map
     without = tiny.restore(picture, Settings(), NOTHING)
     assert without.deviation is None and np.array_equal(without.picture.colour, told.picture.colour)
 

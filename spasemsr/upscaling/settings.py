@@ -18,7 +18,6 @@ MIN_STEPS = 2  # a single step would start at the last timestep, with next to no
 MAX_TEXT = 512  # characters of one tag or caption
 MAX_TAGS = 64
 MAP_SEEDS = 4  # results whose deviation the map shows
-MAP_GAIN = 8  # levels of the map per grey level of deviation
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 

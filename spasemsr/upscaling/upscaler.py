@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from PIL import Image
 from spasemsr.assembly import build, read_model_config
 from spasemsr.config import ModelConfig, SampleSpec, load_params
 from spasemsr.data.dataset import Batch
+from spasemsr.deviation import as_picture, luma_deviation
 from spasemsr.errors import RejectedSample
 from spasemsr.hashing import sha256_file
 from spasemsr.methods.base import Method
@@ -35,7 +37,7 @@ from spasemsr.upscaling.description import Describer, Description
 from spasemsr.upscaling.memory import Budget, Footprint, budget
 from spasemsr.upscaling.picture import Picture, Pixels, fill_transparent, from_image
 from spasemsr.upscaling.reading import MIN_SIDE
-from spasemsr.upscaling.settings import MAP_GAIN, MAP_SEEDS, Settings, sampling_for
+from spasemsr.upscaling.settings import MAP_SEEDS, Settings, sampling_for
 from spasemsr.upscaling.tiles import FieldNoise, Window, paste, plan
 
 Report = Callable[[int, int], None]  # network calls done, of how many; may raise to stop
@@ -45,7 +47,7 @@ _KEY = "image"
 
 @dataclass(frozen=True)
 class Restored:
-    """A result and how it came about; `deviation` (H, W) uint8 is the map, MAP_GAIN per grey level, or None."""
+    """A result and how it came about; `deviation` (H, W) uint8 is the map, `deviation.GAIN` per grey level, or None."""
 
     picture: Picture
     description: Description
@@ -210,15 +212,11 @@ class Upscaler:
         sampling: SampleSpec,
         settings: Settings,
     ) -> npt.NDArray[np.uint8]:
-        """Standard deviation of luma over MAP_SEEDS seeds, this one and the next: where the network makes things up."""
-        total, squares = np.zeros(canvas.shape[:2], np.float32), np.zeros(canvas.shape[:2], np.float32)
-        for index in range(MAP_SEEDS):
-            other = canvas if index == 0 else self._canvas(lr, windows, description, sampling, settings.seed + index)
-            luma = cv2.cvtColor(other, cv2.COLOR_RGB2GRAY).astype(np.float32) / 257
-            total += luma
-            squares += luma * luma
-        variance = (squares - total * total / MAP_SEEDS) / (MAP_SEEDS - 1)
-        return np.clip(np.rint(MAP_GAIN * np.sqrt(np.maximum(variance, 0))), 0, 255).astype(np.uint8)
+        """The map of luma's deviation over MAP_SEEDS seeds, this one and the next: what the network makes up."""
+        others = (
+            self._canvas(lr, windows, description, sampling, settings.seed + index) for index in range(1, MAP_SEEDS)
+        )
+        return as_picture(luma_deviation(chain([canvas], others)))
 
     def _alpha(self, alpha: Pixels, windows: list[Window]) -> npt.NDArray[np.uint16]:
         """Alpha enlarged by the restorer, which invents nothing: (H, W) uint16."""
