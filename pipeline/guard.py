@@ -27,9 +27,13 @@ _SHELLS = frozenset(("sh", "bash", "dash", "zsh", "fish", "ksh"))
 def exclusive(stage: str, folder: Path = Path("data")) -> Iterator[None]:
     """Hold the stage of this name in this folder; a second copy waits here, saying so, until the first has ended.
 
-    The lock is the kernel's (flock), so it ends with its holder however that ends. Also starts the watch on dvc.
+    The lock is the kernel's (flock), so it ends with its holder however that ends. Also starts the watch on dvc. Of the
+    processes of one launch (torchrun, accelerate) the first holds it for all.
     """
     end_with_dvc()
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
     path = folder / f".{stage}.lock-held"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline import layout
 from pipeline.construct import describe
 from pipeline.isolation import pin_threads
+from pipeline.train_account import record
 from spasemsr.assembly import build
 from spasemsr.cache import default_root
 from spasemsr.config import MethodName, ModelConfig, Params
@@ -35,9 +36,14 @@ def run(params: Params, method_name: MethodName) -> None:
     state = default_root() / "train" / _run_id(params, config)
     if state.is_dir():
         log.info("train     %s resumes", method_name)
-    train(method, batches, profile.train, params.seed, state, layout.losses_csv(method_name))
+    spent = train(method, batches, profile.train, params.seed, state, layout.losses_csv(method_name))
+    if spent is None:
+        return  # one process of several writes
     save_model(layout.model_folder(method_name), method, config.plain())
     shutil.rmtree(state, ignore_errors=True)
+    if spent.steps:
+        log.info("train     done · %s", spent)
+        record(default_root(), Path.cwd(), method_name, spent)
 
 
 def _run_id(params: Params, config: ModelConfig) -> str:

@@ -8,7 +8,7 @@ Unknown keys and wrong types are refused before any work, by key, value and what
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from spasemsr.backend_specs import (
     AutoencoderSpec,
@@ -150,12 +150,25 @@ class EncodersSpec(Spec):
 
 
 class AttentionSpec(Spec):
-    """Which building block each added attention is: `full` (Full2D) or `cross` (Cross2D)."""
+    """Which building block each added attention is: `full` (Full2D) or `cross` (Cross2D).
+
+    A preset may stand in its place: `paper`, or `light`, all Cross2D (594,748,308 trained parameters instead of
+    966,993,428).
+    """
 
     deg: Literal["full", "cross"] = "full"
     spasem: Literal["full", "cross"] = "full"
     spatext: Literal["full", "cross"] = "cross"
     semimg: Literal["full", "cross"] = "full"
+
+
+LIGHT = {"deg": "cross", "spasem": "cross", "spatext": "cross", "semimg": "cross"}
+
+
+def _attention_preset(value: Any) -> Any:
+    """The name of a preset -> what it stands for."""
+    presets: dict[str, dict[str, str]] = {"paper": {}, "light": LIGHT}
+    return presets.get(value, value) if isinstance(value, str) else value
 
 
 class DropSpec(Spec):
@@ -176,7 +189,7 @@ class ModelSpec(Spec):
     encoders: EncodersSpec = EncodersSpec()
     objects: ObjectsSpec = ObjectsSpec()
     fusion_width: Positive = 512
-    attention: AttentionSpec = AttentionSpec()
+    attention: Annotated[AttentionSpec, BeforeValidator(_attention_preset)] = AttentionSpec()
     constraint: ConstraintSpec = ConstraintSpec()
     spatial: SpatialSpec = SpatialSpec()
     drop: DropSpec = DropSpec()
@@ -184,7 +197,12 @@ class ModelSpec(Spec):
 
 
 class TrainSpec(Spec):
-    """The training run; `controlnet_weight` is lambda_ControlNet of eq. 12, `init` a folder of weights or null."""
+    """The training run; `controlnet_weight` is lambda_ControlNet of eq. 12, `init` a folder of weights or null.
+
+    `accumulate` cuts each process's share of `global_batch` into so many micro-batches; it, `gradient_checkpointing`,
+    `optimizer`, `compile` and `channels_last` trade memory for time and change results by rounding at most, except that
+    adamw8bit keeps its moments in 8 bits.
+    """
 
     init: str | None = None
     steps: Positive = 200_000
@@ -195,6 +213,11 @@ class TrainSpec(Spec):
     max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
     ema_decay: Fraction = 0.0
     precision: Literal["fp32", "bf16"] = "bf16"
+    accumulate: Positive = 1
+    gradient_checkpointing: bool = False
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    compile: bool = False
+    channels_last: bool = False
     controlnet_weight: Annotated[float, Field(ge=0.0)] = 0.05
     save_every: Positive = 1000
     log_every: Positive = 10
@@ -284,6 +307,8 @@ def _check_profile(profile: Profile, name: str) -> None:
         )
     if profile.train.warmup_steps > profile.train.steps:
         raise ValueError(f"{name}.train.warmup_steps exceeds {name}.train.steps, {profile.train.steps}")
+    if profile.train.global_batch % profile.train.accumulate:
+        raise ValueError(f"{name}.train.accumulate must divide {name}.train.global_batch, {profile.train.global_batch}")
 
 
 class InferenceSpec(Spec):

@@ -97,6 +97,9 @@ class Colours(nn.Module):
     def restore(self, batch, noise):
         return batch.lr
 
+    def set_engine(self, *, checkpointing, compiled):
+        pass
+
     def trainable(self):
         return {"layers": self.layers}
 

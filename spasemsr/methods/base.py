@@ -58,6 +58,10 @@ class Method(Protocol):
         """lr (B, 3, h, w) -> (B, 3, H, W) in [0, 1]."""
         ...
 
+    def set_engine(self, *, checkpointing: bool, compiled: bool) -> None:
+        """How the network computes in training: activations again in backward, compiled; never what."""
+        ...
+
     def trainable(self) -> dict[str, nn.Module]:
         """What is optimized and saved, under stable names; empty for a baseline."""
         ...

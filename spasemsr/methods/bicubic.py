@@ -37,6 +37,9 @@ class Bicubic(nn.Module):
         """(B, 3, h, w) -> (B, 3, H, W) by the project's bicubic function."""
         return bicubic_upsample(batch.lr, self.scale)
 
+    def set_engine(self, *, checkpointing: bool, compiled: bool) -> None:
+        """Nothing to set."""
+
     def trainable(self) -> dict[str, nn.Module]:
         """Nothing to save."""
         return {}

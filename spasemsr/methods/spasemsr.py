@@ -84,6 +84,12 @@ class SpaSemSR(LatentDiffusion):
         """The modules that are optimized and saved, by name."""
         return self.network.trainable()
 
+    def set_engine(self, *, checkpointing: bool, compiled: bool) -> None:
+        """Recompute activations in backward, position by position; compile ControlNet and UNet, not the text."""
+        self.network.gradient_checkpointing = checkpointing
+        if compiled:
+            self.network.predict = torch.compile(self.network.predict)
+
     # The calls of LatentDiffusion.
 
     def training_condition(self, batch: Batch, noise: Noise) -> Conditioning:

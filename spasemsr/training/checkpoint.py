@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from spasemsr.methods.base import Method
 from spasemsr.modelfile import load_tensors, require_equal_layout, save_tensors, tensors_of
 from spasemsr.training.optimizer import Average, named_parameters
 
 TENSORS, RECORD = "state.safetensors", "state.json"
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps per parameter
+WEIGHTS, AVERAGE = "weights", "average"  # first parts of tensor names; any other is a value of the optimizer
+COUNTERS = "counters"  # of the record: the plain numbers an optimizer keeps, by the same names
 _STEP = "step-{:08d}"
 _UNFINISHED = "unfinished-"
 
@@ -39,18 +41,18 @@ def save_state(
     average: Average,
 ) -> None:
     """Write the state after `position.step` steps and drop older ones; atomic by rename."""
-    tensors = {f"weights/{name}": tensor for name, tensor in tensors_of(method.trainable()).items()}
-    tensors |= {f"average/{name}": tensor for name, tensor in average.shadow.items()}
+    tensors, counters = _of_model(method, average), {}
     for name, parameter in named_parameters(method.trainable()).items():
         for moment, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{moment}/{name}"] = value
+            kept = tensors if isinstance(value, torch.Tensor) else counters
+            kept[f"{moment}/{name}"] = value
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / _STEP.format(position.step)
     unfinished = folder / f"{_UNFINISHED}{os.getpid()}"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     save_tensors(unfinished / TENSORS, tensors)
-    record = {"step": position.step, "log": position.log}
+    record = {"step": position.step, "log": position.log, COUNTERS: counters}
     # Keys keep their order, which is the order of the log's columns.
     (unfinished / RECORD).write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
     for path in (unfinished / TENSORS, unfinished / RECORD):
@@ -68,19 +70,34 @@ def load_state(folder: Path, method: Method, optimizer: torch.optim.Optimizer, a
         return None
     found = load_tensors(saved[-1] / TENSORS)
     record = json.loads((saved[-1] / RECORD).read_text(encoding="utf-8"))
-    expected = {f"weights/{name}": tensor for name, tensor in tensors_of(method.trainable()).items()}
-    expected |= {f"average/{name}": tensor for name, tensor in average.shadow.items()}
-    held = {name: found[name] for name in found if not name.startswith(tuple(f"{moment}/" for moment in MOMENTS))}
+    expected = _of_model(method, average)
+    held = {name: found[name] for name in found if name.partition("/")[0] in (WEIGHTS, AVERAGE)}
     require_equal_layout(held, expected, saved[-1] / TENSORS, f"Delete {saved[-1].name} and train from the start.")
     with torch.no_grad():
         for name, tensor in expected.items():
             tensor.copy_(found[name])
-    for name, parameter in named_parameters(method.trainable()).items():
-        if f"step/{name}" in found:
-            moments = {moment: found[f"{moment}/{name}"] for moment in MOMENTS}
-            device = parameter.device
-            optimizer.state[parameter] = {key: value.to(device) for key, value in moments.items()}
+    parameters = named_parameters(method.trainable())
+    kept = {name: value for name, value in found.items() if name not in held} | record.get(COUNTERS, {})
+    for name, value in kept.items():
+        moment, _, parameter_name = name.partition("/")
+        parameter = parameters[parameter_name]
+        optimizer.state[parameter][moment] = _beside(parameter, value)
     return Position(record["step"], record["log"])
+
+
+def _of_model(method: Method, average: Average) -> dict[str, Tensor]:
+    """The tensors that weights and average consist of, by the names they are saved under."""
+    tensors = {f"{WEIGHTS}/{name}": tensor for name, tensor in tensors_of(method.trainable()).items()}
+    return tensors | {f"{AVERAGE}/{name}": tensor for name, tensor in average.shadow.items()}
+
+
+def _beside(parameter: torch.nn.Parameter, value: Any) -> Any:
+    """A value of the optimizer where its parameter lies and, if it has its shape, in the same memory format."""
+    if not isinstance(value, Tensor):
+        return value
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def _flush(path: Path) -> None:

@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -26,62 +26,108 @@ from spasemsr.modelfile import load_init
 from spasemsr.progress import Progress
 from spasemsr.training.checkpoint import Position, load_state, save_state
 from spasemsr.training.log import LossLog
+from spasemsr.training.memory import explained, state_bytes
+from spasemsr.training.meter import Meter, Spent
 from spasemsr.training.optimizer import Average, build_optimizer, learning_rate, named_parameters, set_learning_rate
 
 logger = logging.getLogger(__name__)
 
-Batches = Callable[[int, int, int], Batch]  # (step, rank, world size) -> this rank's slice of the global batch
+Batches = Callable[[int, int, int], Batch]  # (step, slice, number of slices) -> that slice of the global batch
 STOPPED = 128 + signal.SIGTERM  # exit status of a run that was asked to stop
 
 
-def train(method: Method, batches: Batches, spec: TrainSpec, seed: int, state_dir: Path, log_path: Path) -> None:
+def train(
+    method: Method, batches: Batches, spec: TrainSpec, seed: int, state_dir: Path, log_path: Path
+) -> Spent | None:
     """Train in place from the newest state in `state_dir` (else `spec.init`, else as built) to the averaged weights.
 
-    Writes `losses.csv` to `log_path`. Raises UserError for a loss or gradient that is not finite, before it is used;
-    on SIGTERM saves the state and raises SystemExit(143).
+    Writes `losses.csv` to `log_path`; what the run took is returned on the main process alone, None on others. Raises
+    UserError for a loss or gradient that is not finite, before it is used, and when memory runs out; on SIGTERM saves
+    the state and raises SystemExit(143).
     """
     accelerator = Accelerator()
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    if spec.global_batch % world:
+    slices = world * spec.accumulate
+    if spec.global_batch % slices:
         raise UserError(
-            f"train.global_batch = {spec.global_batch} does not divide among {world} processes.",
-            "Change either, so that every process gets as many samples.",
+            f"train.global_batch = {spec.global_batch} does not divide among {world} processes"
+            + (f" of {spec.accumulate} micro-batches each." if spec.accumulate > 1 else "."),
+            "Change one of them, so that every process gets as many samples.",
         )
     if spec.init is not None:
         load_init(Path(spec.init), method)
-    model = accelerator.prepare_model(method)
+    model = _prepared(accelerator, method, spec)
     parameters = named_parameters(method.trainable())
     optimizer = build_optimizer(method.trainable(), spec)
     average = Average(parameters, spec.ema_decay)
     position = load_state(state_dir, method, optimizer, average) or Position(0, None)
     log = LossLog(log_path, spec.log_every, position.log) if accelerator.is_main_process else None
     progress = Progress("train", spec.steps, position.step, "steps")
+    meter = Meter(device, world, spec.global_batch, spec.precision)
+    held = state_bytes(method, method.trainable(), spec, world)
     model.train()
-    with stop_signal() as stopping, _prefetched(batches, range(position.step, spec.steps), rank, world) as upcoming:
-        for step, batch in upcoming:
+    steps = range(position.step, spec.steps)
+    with stop_signal() as stopping, _prefetched(batches, steps, rank, world, spec.accumulate) as upcoming:
+        for step in steps:
             lr = learning_rate(step, spec)
             set_learning_rate(optimizer, lr)
-            with torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
-                losses = model(batch.to(device), Noise(seed, step))
-            values, stop = _mean_over_ranks(accelerator, losses, stopping.is_set())
-            _require_finite(values, step, batch.keys)
-            accelerator.backward(sum(losses.values()))
-            grad_norm = accelerator.clip_grad_norm_(parameters.values(), spec.max_grad_norm).item()
-            _require_finite({"grad_norm": grad_norm}, step, batch.keys)
-            optimizer.step()
+            with explained(f"at step {step + 1}", held, spec, spec.global_batch // slices):
+                losses, keys = _backward(accelerator, model, upcoming, Noise(seed, step), spec, meter)
+                values, stop = _mean_over_ranks(accelerator, losses, stopping.is_set())
+                _require_finite(values, step, keys)
+                grad_norm = accelerator.clip_grad_norm_(parameters.values(), spec.max_grad_norm).item()
+                _require_finite({"grad_norm": grad_norm}, step, keys)
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             average.update(step)
+            meter.finished()
             if log is not None:
                 log.add(step + 1, values, grad_norm, lr)
                 if (step + 1) % spec.save_every == 0 or step + 1 == spec.steps or stop:
                     save_state(state_dir, Position(step + 1, log.state()), method, optimizer, average)
-                progress.advance(note=f"loss {sum(values.values()):.4f}")
+                progress.advance(note=f"loss {sum(values.values()):.4f} · {meter.peak_bytes / 1e9:.1f} GB")
             if stop and step + 1 < spec.steps:
                 logger.info("train     stopped after step %d of %d, state saved", step + 1, spec.steps)
                 raise SystemExit(STOPPED)
     progress.close()
     accelerator.wait_for_everyone()
     average.copy_to_parameters()
+    return meter.spent() if accelerator.is_main_process else None
+
+
+def _prepared(accelerator: Accelerator, method: Method, spec: TrainSpec) -> torch.nn.Module:
+    """The method on its device, computing as the spec says, wrapped for several processes where there are."""
+    if spec.gradient_checkpointing or spec.compile:
+        method.set_engine(checkpointing=spec.gradient_checkpointing, compiled=spec.compile)
+    if spec.channels_last:
+        method.to(memory_format=torch.channels_last)
+    return accelerator.prepare_model(method)
+
+
+def _backward(
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    upcoming: Iterator[Batch],
+    noise: Noise,
+    spec: TrainSpec,
+    meter: Meter,
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Gradients of this process's share of a step, a micro-batch at a time; mean losses and keys of the share.
+
+    Gradients are exchanged in the last backward only.
+    """
+    rows, keys = [], []
+    for micro in range(spec.accumulate):
+        batch = next(upcoming)
+        alone = accelerator.no_sync(model) if micro + 1 < spec.accumulate else nullcontext()
+        with alone, meter.operations(len(batch.keys), spec.gradient_checkpointing) as forward_is_over:
+            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
+                losses = model(batch.to(accelerator.device), noise)
+            forward_is_over()
+            accelerator.backward(sum(losses.values()) / spec.accumulate)
+        rows.append(torch.stack([loss.detach().float() for loss in losses.values()]))
+        keys += batch.keys
+    return dict(zip(losses, torch.stack(rows).mean(0), strict=True)), keys
 
 
 def _mean_over_ranks(accelerator: Accelerator, losses: dict[str, Tensor], stop: bool) -> tuple[dict[str, float], bool]:
@@ -103,19 +149,21 @@ def _require_finite(values: dict[str, float], step: int, keys: Sequence[str]) ->
 
 
 @contextmanager
-def _prefetched(batches: Batches, steps: range, rank: int, world: int) -> Iterator[Iterator[tuple[int, Batch]]]:
-    """(step, batch) pairs, the next batch being read while one is used."""
+def _prefetched(batches: Batches, steps: range, rank: int, world: int, accumulate: int) -> Iterator[Iterator[Batch]]:
+    """This rank's micro-batches in order, the next one being read while one is used."""
+    first = rank * accumulate
+    wanted = [(step, first + micro, world * accumulate) for step in steps for micro in range(accumulate)]
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches") as pool:
 
-        def pairs() -> Iterator[tuple[int, Batch]]:
-            upcoming = pool.submit(batches, steps.start, rank, world) if steps else None
-            for step in steps:
+        def in_order() -> Iterator[Batch]:
+            upcoming = pool.submit(batches, *wanted[0]) if wanted else None
+            for index in range(len(wanted)):
                 assert upcoming is not None
                 batch = upcoming.result()
-                upcoming = pool.submit(batches, step + 1, rank, world) if step + 1 in steps else None
-                yield step, batch
+                upcoming = pool.submit(batches, *wanted[index + 1]) if index + 1 < len(wanted) else None
+                yield batch
 
-        yield pairs()
+        yield in_order()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from spasemsr.config import TrainSpec
+from spasemsr.errors import UserError
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8
@@ -23,8 +24,11 @@ def named_parameters(modules: dict[str, nn.Module]) -> dict[str, nn.Parameter]:
     }
 
 
-def build_optimizer(modules: dict[str, nn.Module], spec: TrainSpec) -> torch.optim.AdamW:
-    """AdamW in two groups: with weight decay, and without (biases, norm affines, layer scales: all vectors)."""
+def build_optimizer(modules: dict[str, nn.Module], spec: TrainSpec) -> torch.optim.Optimizer:
+    """AdamW in two groups: with weight decay, and without (biases, norm affines, layer scales: all vectors).
+
+    Raises UserError for the 8-bit one where bitsandbytes is absent.
+    """
     undecayed = {
         id(parameter)
         for module in modules.values()
@@ -37,7 +41,16 @@ def build_optimizer(modules: dict[str, nn.Module], spec: TrainSpec) -> torch.opt
         {"params": [p for p in parameters if id(p) not in undecayed], "weight_decay": spec.weight_decay},
         {"params": [p for p in parameters if id(p) in undecayed], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=spec.lr, betas=BETAS, eps=EPS, fused=True)
+    if spec.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=spec.lr, betas=BETAS, eps=EPS, fused=True)
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError:
+        raise UserError(
+            "train.optimizer is adamw8bit, which bitsandbytes computes, and that package is not installed.",
+            "Run: pip install bitsandbytes   (needs a GPU), or set train.optimizer: adamw and train.accumulate higher.",
+        ) from None
+    return AdamW8bit(groups, lr=spec.lr, betas=BETAS, eps=EPS)
 
 
 def learning_rate(step: int, spec: TrainSpec) -> float:

@@ -1,0 +1,36 @@
+"""The account of a training run: rate, peak memory and MFU of the last one of each method in a workspace.
+
+Lies beside the columns' accounts, `<cache>/accounts/<hash of the workspace's path>/train/<method>.json`, never in an
+out: it would differ from run to run.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from spasemsr.hashing import sha256_bytes
+from spasemsr.training.meter import Spent
+
+
+def record(cache_root: Path, workspace: Path, method: str, spent: Spent) -> None:
+    """Replace the account; a full or read-only disk never fails the run that was counted."""
+    path = _folder(cache_root, workspace) / f"{method}.json"
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(asdict(spent), sort_keys=True) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+
+
+def read(cache_root: Path, workspace: Path) -> Iterator[tuple[str, Spent]]:
+    """Methods and what their last runs took; what is damaged or of another version is passed over."""
+    for path in sorted(_folder(cache_root, workspace).glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            values = json.loads(path.read_text(encoding="utf-8"))
+            yield path.stem, Spent(**{field.name: values[field.name] for field in fields(Spent)})
+
+
+def _folder(cache_root: Path, workspace: Path) -> Path:
+    return cache_root / "accounts" / sha256_bytes(str(workspace.resolve()).encode())[:16] / "train"

@@ -1,0 +1,86 @@
+"""What a training run holds in memory whatever its batch, and what is said when memory runs out.
+
+Exact from the parameters: weights, gradients, the optimizer's moments and the moving average. What the activations of
+a micro-batch take comes on top.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from spasemsr.config import LIGHT, TrainSpec
+from spasemsr.errors import UserError
+from spasemsr.training.optimizer import named_parameters
+
+_MOMENTS = {"adamw": 8, "adamw8bit": 2}  # bytes per trained parameter; bitsandbytes keeps small tensors in 32 bits
+
+
+@dataclass(frozen=True)
+class StateBytes:
+    """Bytes by what they hold; `buckets` are the copies of the gradients that DDP exchanges."""
+
+    frozen: int
+    weights: int
+    gradients: int
+    moments: int
+    average: int
+    buckets: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.frozen + self.weights + self.gradients + self.moments + self.average + self.buckets
+
+
+def state_bytes(model: nn.Module, trainable: dict[str, nn.Module], spec: TrainSpec, processes: int = 1) -> StateBytes:
+    """Of one process; the model may be on the meta device. Trained weights are float32 in every precision."""
+    trained = list(named_parameters(trainable).values())
+    ids, numbers = {id(parameter) for parameter in trained}, sum(parameter.numel() for parameter in trained)
+    others = [tensor for tensor in (*model.parameters(), *model.buffers()) if id(tensor) not in ids]
+    return StateBytes(
+        frozen=sum(tensor.numel() * tensor.element_size() for tensor in others),
+        weights=4 * numbers,
+        gradients=4 * numbers,
+        moments=_MOMENTS[spec.optimizer] * numbers,
+        average=4 * numbers if spec.ema_decay > 0 else 0,
+        buckets=4 * numbers if processes > 1 else 0,
+    )
+
+
+def smaller_settings(spec: TrainSpec, samples: int) -> list[str]:
+    """What to set in params.yaml so that less memory is needed, cheapest first; `samples` are a micro-batch's now."""
+    settings = []
+    if samples > 1:
+        factor = next(n for n in range(2, samples + 1) if samples % n == 0)
+        settings.append(f"train.accumulate: {spec.accumulate * factor} (micro-batches of {samples // factor})")
+    if not spec.gradient_checkpointing:
+        settings.append("train.gradient_checkpointing: true (activations of one position at a time)")
+    if spec.optimizer != "adamw8bit":
+        settings.append("train.optimizer: adamw8bit (6 bytes less per trained parameter)")
+    light = ", ".join(f"{name}: {kind}" for name, kind in LIGHT.items())
+    settings.append(f"model.attention: light ({light})")
+    return settings
+
+
+@contextmanager
+def explained(where: str, held: StateBytes, spec: TrainSpec, samples: int) -> Iterator[None]:
+    """Memory that runs out inside becomes a UserError that says what is held and which settings need less."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise UserError(
+            f"train: memory ran out {where}, in a micro-batch of {samples} samples: weights, gradients and optimizer "
+            f"alone hold {held.total / 1e9:.1f} GB{_limit()}.",
+            "Set in params.yaml, one after the other until it fits: " + "; ".join(smaller_settings(spec, samples)),
+        ) from error
+
+
+def _limit() -> str:
+    if not torch.cuda.is_available():
+        return ""
+    return f" of the GPU's {torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / 1e9:.0f} GB"
