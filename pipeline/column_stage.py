@@ -21,7 +21,8 @@ from typing import Any, Protocol
 
 from pipeline.account import Account, AccountFile
 from pipeline.column_writer import ColumnWriter, WritingAhead, pack, tar_of
-from pipeline.executors import Executor, Failed
+from pipeline.executors import Executor
+from pipeline.handlers import Failed
 from pipeline.isolation import pin_threads
 from spasemsr.cache import Cache
 from spasemsr.data.columns import ALL_SPLITS, Column, Member

@@ -14,7 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.executors import Executor, Failed, build_executor
+from pipeline.executors import Executor, build_executor
+from pipeline.handlers import Failed
 from spasemsr.config import DegradationSpec
 from spasemsr.data.degradation import degrade_variant
 from spasemsr.data.image import read_image

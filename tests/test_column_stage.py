@@ -50,7 +50,7 @@ def reference(tmp_path_factory) -> dict[str, bytes]:
     return toy.tree()
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("workers", [1, 2, 4])
 def test_column_bytes_do_not_depend_on_the_executor(workers, reference, tmp_path):
     toy, executor = Toy(tmp_path), Processes(workers)
     for build in (toy.hr, toy.lr, toy.note):

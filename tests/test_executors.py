@@ -13,9 +13,10 @@ import psutil
 import pytest
 from toy_columns import Toy, patches_of, photographs
 
-from pipeline import executors
-from pipeline.executors import Failed, Processes, RayData, Serial, build_executor
+from pipeline.executors import Processes, Serial, build_executor
+from pipeline.handlers import Failed
 from pipeline.isolation import LANES, one_thread, take_device
+from pipeline.ray_executor import RayData
 from spasemsr.errors import UserError
 
 
@@ -179,4 +180,4 @@ def test_ray_builds_the_same_bytes(tmp_path):
         account = toy.note_of_hr(patches, executor)
         assert (account.state, account.computed) == ("done", len(patches))
     assert ray.tree() == serial.tree()
-    assert executors.RayData.name == account.executor
+    assert account.executor == RayData.name
