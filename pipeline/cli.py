@@ -29,6 +29,9 @@ Where = Annotated[
     ExecutorName | None,
     typer.Option("--executor", envvar="SPASEMSR_EXECUTOR", help="Default: serial for one worker, else processes."),
 ]
+ProfileOption = Annotated[
+    Literal["embedded", "foundation"] | None, typer.Option("--profile", help="Default: the one in params.yaml.")
+]
 Workers = Annotated[
     int, typer.Option(envvar="SPASEMSR_WORKERS", min=1, help="Processes or Ray actors; never changes a byte.")
 ]
@@ -114,6 +117,12 @@ def evaluate(method: Method) -> None:
 
 
 @app.command(rich_help_panel="Stages")
+def dial(method: Method) -> None:
+    """Sweep sampling-time settings of trained weights, faithful to sharp, and map what is made up."""
+    _model_stage("dial", method)
+
+
+@app.command(rich_help_panel="Stages")
 def report() -> None:
     """All scores, pictures and curves -> reports/report.html."""
     _model_stage("report")
@@ -128,11 +137,30 @@ def status() -> None:
 
 
 @app.command(rich_help_panel="Tools")
-def check() -> None:
-    """Verify params.yaml, packages, photographs and every hash and key of the columns, without running anything."""
+def check(profile: ProfileOption = None) -> None:
+    """Verify params.yaml, packages, photographs, columns, and weights, disk, memory and device; runs nothing."""
     from pipeline import inspection
 
-    _say(inspection.check(Path("params.yaml")))
+    _say(inspection.check(Path("params.yaml"), profile))
+
+
+@app.command(rich_help_panel="Tools")
+def plan(
+    profile: ProfileOption = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="Plan for GPUs of this kind, e.g. A100; default: this machine.")
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="How many of them, on all machines together.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Training patches; default: those of the photographs.")
+    ] = None,
+) -> None:
+    """Say what a profile costs here: disk, memory, hours, what is missing and what to change; runs nothing."""
+    from pipeline.planning import hardware, plan
+    from spasemsr.config import load_params
+
+    params = load_params()
+    _say(plan.lines(plan.make_plan(params, profile or params.profile, hardware.hardware(gpu, gpus), samples)))
 
 
 @app.command(rich_help_panel="Tools")

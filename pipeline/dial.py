@@ -1,32 +1,34 @@
-"""`spasemsr dial`: sampling-time settings of trained weights swept on the evaluation split, nothing trained again.
+"""Stage dial: sampling-time settings of trained weights swept on the evaluation split, nothing trained again.
 
-Writes `reports/dial/<method>.csv` with the Pareto front of PSNR and NIQE, and for the first images the maps of what the
-network makes up (deviation over noise seeds) and of what contradicts lr. Restored images come from the sample cache.
+Beside the scores at each setting with their Pareto front, each image gets the maps of what the network makes up
+(deviation over noise seeds) and of what contradicts lr. Restored images come from the sample cache.
 """
 
-import csv
-from collections.abc import Iterator, Sequence
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 import cv2
 import numpy as np
 import torch
 
 from pipeline import layout
-from pipeline.evaluate import SPLIT, CachedRestoration, ImageU8, to_pixels
 from pipeline.isolation import pin_threads
+from pipeline.restoration import SPLIT, CachedRestoration, ImageU8, to_pixels
 from spasemsr.assembly import build, read_model_config
 from spasemsr.cache import Cache
-from spasemsr.config import MethodName, ModelConfig, Params, SampleSpec
+from spasemsr.config import MethodName, ModelConfig, Params, SampleSpec, SweepName
 from spasemsr.data.columns import CAPTION, HR, LR, OBJECTS
 from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.shards import ColumnReader
 from spasemsr.deviation import as_picture, luma_deviation
-from spasemsr.errors import UserError
+from spasemsr.evaluation.maps import DEVIATION, LR_RESIDUAL, MapScores, means, picture_of, write_maps
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.pareto import SweepPoint, front_of, write_sweep
-from spasemsr.evaluation.scores import ScoreTable, score_image
+from spasemsr.evaluation.scores import ScoreTable, score_image, write_json
 from spasemsr.hashing import sha256_file
 from spasemsr.methods.base import Method
 from spasemsr.modelfile import WEIGHTS, load_model
@@ -34,11 +36,10 @@ from spasemsr.models.consistency import project, residual
 from spasemsr.progress import Progress
 from spasemsr.upscaling.settings import Settings, sampling_for
 
-SEEDS = 4  # results whose deviation a map shows
-SWEEPS = ("dial", "start", "guidance", "steps", "colorfix", "consistency")
+log = logging.getLogger(__name__)
+
 _DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _STARTS, _GUIDANCE, _CONSISTENCY = (0.1, 0.2, 0.3, 0.5, 1.0), (1.0, 2.0, 3.0, 4.5, 5.5), (0.0, 0.25, 0.5, 1.0)
-LR_RESIDUAL = "lr_residual"  # mean |reduce(restored) - lr| in grey levels
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Setting:
     consistency: float = 0.0
 
 
-def settings(base: SampleSpec, sweeps: Sequence[str], num_train_timesteps: int) -> list[Setting]:
-    """The points of the named sweeps around `base`, each varying one thing; UserError for an unknown name."""
+def settings(base: SampleSpec, sweeps: Sequence[SweepName], num_train_timesteps: int) -> list[Setting]:
+    """The points of the named sweeps around `base`, each varying one thing."""
     found: list[Setting] = []
     for sweep in sweeps:
         match sweep:
@@ -73,20 +74,20 @@ def settings(base: SampleSpec, sweeps: Sequence[str], num_train_timesteps: int) 
             case "consistency":
                 found += [Setting(sweep, f"{value:g}", base, value) for value in _CONSISTENCY]
             case _:
-                raise UserError(f"No sweep {sweep!r}.", f"Choose from: {', '.join(SWEEPS)}")
+                assert_never(sweep)
     return found
 
 
-def run(params: Params, method_name: MethodName, sweeps: Sequence[str], images: int, maps: int) -> Iterator[str]:
-    """Sweep on the first `images` of the split and write maps of the first `maps`; yields the lines to print."""
+def run(params: Params, method_name: MethodName) -> None:
+    """Sweep the settings, then draw the maps; both on the first images of the split, in the order of keys."""
     pin_threads()
+    spec, base = params.active.dial, params.active.evaluate.sample
     folder = layout.model_folder(method_name)
     config = read_model_config(folder)
-    base = params.active.evaluate.sample
-    points = settings(base, sweeps, config.model.schedule.num_train_timesteps)
+    points = settings(base, spec.sweeps, config.model.schedule.num_train_timesteps)
     bench = _Bench(params, config, folder)
-    keys = bench.dataset.keys[: images or None]
-    progress, found = Progress("dial", len(points) * len(keys), unit="images"), []
+    keys = bench.dataset.keys[: spec.images or None]
+    progress, found = Progress("dial", (len(points) + spec.seeds) * len(keys), unit="images"), []
     for setting in points:
         rows, residuals = [], []
         for key in keys:
@@ -95,22 +96,22 @@ def run(params: Params, method_name: MethodName, sweeps: Sequence[str], images: 
             residuals.append(float(difference.mean()))
             progress.advance()
         table = ScoreTable(SPLIT, tuple(metric.name for metric in bench.metrics), (method_name,), tuple(rows))
-        means = {m: table.mean(method_name, m) for m in table.metrics if table.values(method_name, m)}
-        point = SweepPoint(
-            method_name, setting.sweep, setting.value, {**means, LR_RESIDUAL: float(np.mean(residuals))}, len(keys)
-        )
-        found.append(point)
+        scores = {m: table.mean(method_name, m) for m in table.metrics if table.values(method_name, m)}
+        scores[LR_RESIDUAL] = float(np.mean(residuals))
+        found.append(SweepPoint(method_name, setting.sweep, setting.value, scores, len(keys)))
+    maps = layout.maps_folder(method_name)
+    shutil.rmtree(maps, ignore_errors=True)
+    maps.mkdir(parents=True)
+    drawn = []
+    for key in keys:
+        drawn.append(_draw(bench, key, Setting("map", "0", base), spec.seeds, maps))
+        progress.advance(spec.seeds)
     progress.close()
-    target = sweep_csv(method_name)
-    write_sweep(target, found)
-    yield from _lines(found, target)
-    if maps:
-        yield from _maps(bench, keys[:maps], Setting("map", "0", base), target.parent / method_name)
-
-
-def sweep_csv(method: str) -> Path:
-    """Where a method's sweep lies."""
-    return layout.REPORTS / "dial" / f"{method}.csv"
+    write_sweep(layout.sweep_csv(method_name), found)
+    write_maps(maps / "maps.csv", drawn)
+    write_json(layout.map_means(method_name), {SPLIT: {method_name: means(drawn)}})
+    for line in _lines(found, means(drawn)):
+        log.info("dial      %s", line)
 
 
 class _Bench:
@@ -143,25 +144,17 @@ class _Bench:
         return 255 * residual(_tensor(picture), batch.lr, self.scale)[0].numpy()
 
 
-def _maps(bench: _Bench, keys: Sequence[str], setting: Setting, folder: Path) -> Iterator[str]:
-    """Both maps of each image as pictures, their means as `maps.csv`; the correlation says how well the first predicts
-    the error that is really made.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [["key", "deviation", LR_RESIDUAL, "error_correlation"]]
-    for key in keys:
-        results = [bench.restored(key, setting, offset) for offset in range(SEEDS)]
-        deviation, difference = luma_deviation(picture for picture, _ in results), results[0][1]
-        large = cv2.resize(difference, deviation.shape[::-1], interpolation=cv2.INTER_NEAREST)
-        for name, levels in (("deviation", deviation), (LR_RESIDUAL, large)):
-            (folder / f"{key}.{name}.png").write_bytes(cv2.imencode(".png", as_picture(levels))[1].tobytes())
-        error = np.abs(results[0][0].astype(np.float32) - bench.hr(key)).mean(axis=2)
-        flat = deviation.std() == 0 or error.std() == 0
-        correlation = "" if flat else f"{np.corrcoef(_blurred(deviation), _blurred(error))[0, 1]:.4f}"
-        lines.append([key, f"{deviation.mean():.4f}", f"{difference.mean():.4f}", correlation])
-    with (folder / "maps.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(lines)
-    yield f"maps of {len(keys)} images, {SEEDS} seeds: {folder.as_posix()}"
+def _draw(bench: _Bench, key: str, setting: Setting, seeds: int, folder: Path) -> MapScores:
+    """Write both maps of an image; their means, and how the first correlates with the error that is really made."""
+    results = [bench.restored(key, setting, offset) for offset in range(seeds)]
+    deviation, difference = luma_deviation(picture for picture, _ in results), results[0][1]
+    large = cv2.resize(difference, deviation.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    for name, levels in ((DEVIATION, deviation), (LR_RESIDUAL, large)):
+        picture_of(folder, key, name).write_bytes(cv2.imencode(".png", as_picture(levels))[1].tobytes())
+    error = np.abs(results[0][0].astype(np.float32) - bench.hr(key)).mean(axis=2)
+    flat = deviation.std() == 0 or error.std() == 0
+    correlation = None if flat else float(np.corrcoef(_blurred(deviation), _blurred(error))[0, 1])
+    return MapScores(key, float(deviation.mean()), float(difference.mean()), correlation)
 
 
 def _blurred(levels: np.ndarray) -> np.ndarray:
@@ -180,9 +173,10 @@ def _tensor(picture: ImageU8) -> torch.Tensor:
     return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
 
 
-def _lines(points: Sequence[SweepPoint], target: Path) -> Iterator[str]:
+def _lines(points: Sequence[SweepPoint], mapped: Mapping[str, float]) -> Iterator[str]:
     front = front_of(points)
     for index, point in enumerate(points):
-        means = "  ".join(f"{name} {value:.4f}" for name, value in point.means.items())
-        yield f"{point.sweep:<12}{point.value:<8}{means}{'  on the front' if index in front else ''}"
-    yield f"{len(front)} of {len(points)} settings are on the Pareto front of PSNR and NIQE · {target.as_posix()}"
+        scores = "  ".join(f"{name} {value:.4f}" for name, value in point.means.items())
+        yield f"{point.sweep:<12}{point.value:<8}{scores}{'  on the front' if index in front else ''}"
+    yield f"{len(front)} of {len(points)} settings are on the Pareto front of PSNR and NIQE"
+    yield "maps: " + "  ".join(f"{name} {value:.4f}" for name, value in mapped.items())

@@ -1,40 +1,26 @@
-"""Stage evaluate: a trained method restores the evaluation split and is scored beside bicubic and the restorer.
-
-Restored images are kept in the sample cache by everything they are made of, so a killed evaluation goes on where it
-was, and scoring with another metric restores nothing again.
-"""
+"""Stage evaluate: a trained method restores the evaluation split and is scored beside bicubic and the restorer."""
 
 import logging
 import shutil
-from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
-import numpy.typing as npt
-import torch
 
 from pipeline import layout
 from pipeline.isolation import pin_threads
+from pipeline.restoration import SPLIT, CachedRestoration, ImageU8, to_pixels, write_png
 from spasemsr.assembly import build, read_model_config
 from spasemsr.cache import Cache
 from spasemsr.config import MethodName, Params
 from spasemsr.data.columns import CAPTION, HR, LR, OBJECTS, RESTORED
-from spasemsr.data.dataset import Batch, Dataset
+from spasemsr.data.dataset import Dataset
 from spasemsr.data.shards import ColumnReader
 from spasemsr.evaluation.metrics import Metric, build_metrics
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_metrics, write_per_image
-from spasemsr.hashing import fingerprint, sha256_file
-from spasemsr.methods.base import Method, Noise
+from spasemsr.hashing import sha256_file
+from spasemsr.methods.base import Noise
 from spasemsr.methods.bicubic import Bicubic
 from spasemsr.modelfile import WEIGHTS, load_model
 from spasemsr.progress import Progress
 
 log = logging.getLogger(__name__)
-
-SPLIT = "val"
-VERSION = 1  # of restored images: bump it when the same weights and inputs give other pixels
-ImageU8 = npt.NDArray[np.uint8]
 
 
 def run(params: Params, method_name: MethodName) -> None:
@@ -77,43 +63,7 @@ def run(params: Params, method_name: MethodName) -> None:
         log.info("evaluate  %-9s %s", name, "  ".join(means))
 
 
-class CachedRestoration:
-    """Batch of one -> (H, W, 3) uint8, from the cache where the same weights restored the same sample before."""
-
-    def __init__(self, method: Method, cache: Cache, seed: int, made_of: list[Any]) -> None:
-        self._method, self._cache, self._seed, self._made_of = method, cache, seed, made_of
-
-    def __call__(self, batch: Batch) -> ImageU8:
-        """Restore one sample."""
-        (objects,), (caption,) = batch.objects, batch.captions
-        told = [objects.tags, objects.boxes.tolist(), caption, fingerprint(batch.lr.flatten().tolist())]
-        name = fingerprint(["restored image", VERSION, self._made_of, self._seed, batch.keys, told])
-        stored = self._cache.get(name)
-        if stored is not None:
-            return cv2.cvtColor(cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        with torch.inference_mode():
-            picture = to_pixels(self._method.restore(batch, Noise(self._seed, 0)))
-        self._cache.put(name, png_bytes(picture), "evaluate")
-        return picture
-
-
 def _ground_truth(key: str, hr: ImageU8, metrics: list[Metric]) -> list[Row]:
     """The level of the ground truth itself, for metrics that need no reference."""
     alone = [metric for metric in metrics if not metric.needs_reference]
     return [score_image(SPLIT, key, "hr", hr, hr, alone)] if alone else []
-
-
-def to_pixels(images_13HW: torch.Tensor) -> ImageU8:
-    """(1, 3, H, W) in [0, 1] -> (H, W, 3) uint8, rounded."""
-    (image,) = (images_13HW.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return np.ascontiguousarray(image)
-
-
-def png_bytes(picture: ImageU8) -> bytes:
-    """An RGB picture as PNG."""
-    return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
-def write_png(path: Path, picture: ImageU8) -> None:
-    """Write an RGB picture."""
-    path.write_bytes(png_bytes(picture))

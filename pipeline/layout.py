@@ -32,3 +32,18 @@ def images_folder(method: str) -> Path:
 def scores_folder(method: str) -> Path:
     """Per-image scores, their means and intervals."""
     return REPORTS / "evaluate" / method
+
+
+def sweep_csv(method: str) -> Path:
+    """Scores of a method at other sampling-time settings."""
+    return REPORTS / "dial" / f"{method}.csv"
+
+
+def map_means(method: str) -> Path:
+    """How much a method makes up and contradicts, on average."""
+    return REPORTS / "dial" / f"{method}.json"
+
+
+def maps_folder(method: str) -> Path:
+    """Where a method makes things up and contradicts lr: `<key>.<map>.png` and `maps.csv`."""
+    return REPORTS / "maps" / method

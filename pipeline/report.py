@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ from spasemsr.config import Params
 from spasemsr.data.columns import CAPTION, LR, OBJECTS
 from spasemsr.data.patches import Patch, read_patches
 from spasemsr.data.shards import ColumnReader
+from spasemsr.deviation import GAIN
 from spasemsr.evaluation.intervals import summarize
+from spasemsr.evaluation.maps import DEVIATION, LABELS, LR_RESIDUAL, MapScores, picture_of, read_maps
 from spasemsr.evaluation.metrics import build_metrics
+from spasemsr.evaluation.pareto import SweepPoint, read_sweep
 from spasemsr.evaluation.report import build_page
-from spasemsr.evaluation.report_data import Example, MethodRow, ReportData
+from spasemsr.evaluation.report_data import Example, MapPicture, MethodRow, ReportData
 from spasemsr.evaluation.scores import ScoreTable, merge, read_per_image, write_json
 from spasemsr.modelfile import read_config
 
-LABELS = {"spasemsr": "SpaSemSR", "bicubic": "Bicubic", "restorer": "Restorer (DRM)"}
+NAMES = {"spasemsr": "SpaSemSR", "bicubic": "Bicubic", "restorer": "Restorer (DRM)"}
 
 
 def run(params: Params) -> None:
@@ -30,15 +34,15 @@ def run(params: Params) -> None:
     summary = summarize(tables, metrics, params.seed)
     write_json(layout.SUMMARY, summary)
     names = [name for table in tables for name in table.methods if name != "hr"]
-    methods = [MethodRow(name, LABELS[name], name not in params.methods) for name in dict.fromkeys(names)]
-    spec = params.active
+    methods = [MethodRow(name, NAMES[name], name not in params.methods) for name in dict.fromkeys(names)]
+    spec, maps = params.active, {method: _maps(method) for method in params.methods}
     data = ReportData(
         title="×4 restoration of held-out photographs",
         tables=tables,
         metrics=metrics,
         summary=summary,
         methods=methods,
-        examples=[_example(patch, params, readers) for table in tables for patch in _patches(table)],
+        examples=[_example(patch, params, readers, maps) for table in tables for patch in _patches(table)],
         losses={method: _losses(layout.losses_csv(method)) for method in params.methods},
         facts={
             "profile": params.profile,
@@ -53,6 +57,8 @@ def run(params: Params) -> None:
             "models": {method: _origin(method) for method in params.methods},
         },
         ingest=json.loads(layout.INGEST_REPORT.read_text(encoding="utf-8")),
+        sweep=[point for method in params.methods for point in _sweep(method)],
+        maps={method: rows for method, rows in maps.items() if rows},
     )
     build_page(data, layout.PAGE, layout.TRADEOFF)
 
@@ -61,7 +67,9 @@ def _patches(table: ScoreTable) -> list[Patch]:
     return [patch for patch in read_patches(layout.PATCHES) if patch.key in set(table.keys)]
 
 
-def _example(patch: Patch, params: Params, readers: dict[str, ColumnReader]) -> Example:
+def _example(
+    patch: Patch, params: Params, readers: dict[str, ColumnReader], maps: dict[str, list[MapScores]]
+) -> Example:
     """The pictures of one image and what the model was told about it."""
     folders = {method: layout.images_folder(method) for method in params.methods}
     shared = folders[params.methods[0]]
@@ -79,7 +87,33 @@ def _example(patch: Patch, params: Params, readers: dict[str, ColumnReader]) -> 
         caption=readers[CAPTION.name].read(patch.key, "caption.0.json")["text"],
         objects=objects,
         degradation=readers[LR.name].read(patch.key, "degradation.0.json"),
+        maps={name: shown for method in params.methods for name, shown in _shown(method, patch.key, maps)},
     )
+
+
+def _sweep(method: str) -> list[SweepPoint]:
+    """What stage dial measured; nothing where the report is made by hand before it."""
+    path = layout.sweep_csv(method)
+    return read_sweep(path) if path.exists() else []
+
+
+def _maps(method: str) -> list[MapScores]:
+    """The scores of the maps, likewise."""
+    path = layout.maps_folder(method) / "maps.csv"
+    return read_maps(path) if path.exists() else []
+
+
+def _shown(method: str, key: str, maps: dict[str, list[MapScores]]) -> Iterator[tuple[str, MapPicture]]:
+    """Both maps of one image, if it is among those that have them."""
+    of = f", {NAMES[method]}" if len(maps) > 1 else ""
+    for row in maps[method]:
+        if row.key == key:
+            for name, mean in ((DEVIATION, row.deviation), (LR_RESIDUAL, row.lr_residual)):
+                path = picture_of(layout.maps_folder(method), key, name)
+                yield (
+                    f"{method}.{name}",
+                    MapPicture(path, LABELS[name] + of, f"mean {mean:.2f} grey levels, drawn ×{GAIN}"),
+                )
 
 
 def _losses(path: Path) -> list[dict[str, Any]]:

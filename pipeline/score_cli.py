@@ -1,4 +1,4 @@
-"""Commands about scores: score, baseline, tables, experiment, dial, testset; heavy modules load inside them."""
+"""Commands about scores: score, baseline, tables, experiment, testset; heavy modules load inside them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ testset_app = typer.Typer(help="The named test sets: what they are, and building
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the `spasemsr` command."""
-    for command in (score, baseline, tables, experiment, dial):
+    for command in (score, baseline, tables, experiment):
         app.command(rich_help_panel="Scores")(command)
     app.add_typer(testset_app, name="testset", rich_help_panel="Scores")
 
@@ -69,21 +69,6 @@ def experiment(
     from spasemsr.config import load_params
 
     _say(run(load_params(), grid, queue))
-
-
-def dial(
-    method: Annotated[str, typer.Argument(help="A trained method.")],
-    sweep: Annotated[
-        str, typer.Option(help="dial, start, guidance, steps, colorfix, consistency.")
-    ] = "dial,consistency",
-    images: Annotated[int, typer.Option(min=0, help="How many images; 0 is all of the split.")] = 0,
-    maps: Annotated[int, typer.Option(min=0, help="Of how many images to write maps.")] = 0,
-) -> None:
-    """Sweep sampling-time settings of trained weights: one number between faithful and sharp."""
-    from pipeline.dial import run
-    from spasemsr.config import load_params
-
-    _say(run(load_params(), method, [name.strip() for name in sweep.split(",") if name.strip()], images, maps))
 
 
 @testset_app.command("list")

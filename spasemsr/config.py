@@ -30,7 +30,8 @@ from spasemsr.errors import UserError
 
 Range = tuple[float, float]
 MethodName = Literal["spasemsr"]
-MetricName = Literal["psnr", "ssim", "niqe", "lpips", "dists", "musiq", "maniqa", "clipiqa"]
+MetricName = Literal["psnr", "ssim", "niqe", "lpips", "dists", "musiq", "maniqa", "maniqa-pipal", "clipiqa"]
+SweepName = Literal["dial", "start", "guidance", "steps", "colorfix", "consistency"]
 ProfileName = Literal["embedded", "foundation"]
 
 
@@ -199,6 +200,7 @@ class ModelSpec(Spec):
 class TrainSpec(Spec):
     """The training run; `controlnet_weight` is lambda_ControlNet of eq. 12, `init` a folder of weights or null.
 
+    The learning rate rises over `warmup_steps`, stays, and falls to zero over the last `cooldown_steps`, both linearly.
     `accumulate` cuts each process's share of `global_batch` into so many micro-batches; it, `gradient_checkpointing`,
     `optimizer`, `compile` and `channels_last` trade memory for time and change results by rounding at most, except that
     adamw8bit keeps its moments in 8 bits.
@@ -209,6 +211,7 @@ class TrainSpec(Spec):
     global_batch: Positive = 32
     lr: Annotated[float, Field(gt=0.0)] = 5e-5
     warmup_steps: Annotated[int, Field(ge=0)] = 500
+    cooldown_steps: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-2
     max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
     ema_decay: Fraction = 0.0
@@ -251,6 +254,17 @@ class EvaluateSpec(Spec):
     sample: SampleSpec = SampleSpec()
 
 
+class DialSpec(Spec):
+    """Which sampling-time settings of trained weights are swept, on the first `images` (0: all) of the split.
+
+    `seeds` results of each of these images make the map of what the network invents.
+    """
+
+    sweeps: tuple[SweepName, ...] = ("dial", "consistency")
+    images: Annotated[int, Field(ge=0)] = 8
+    seeds: Annotated[int, Field(ge=2)] = 4
+
+
 class Profile(Spec):
     """One complete set of backends and sizes."""
 
@@ -264,6 +278,7 @@ class Profile(Spec):
     model: ModelSpec
     train: TrainSpec
     evaluate: EvaluateSpec
+    dial: DialSpec = DialSpec()
 
 
 class Params(Spec):

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-GAIN = 8  # levels of a map's picture per grey level of deviation
+GAIN = 16  # levels of a map's picture per grey level of deviation
 
 
 def luma_deviation(results: Iterable[npt.NDArray]) -> npt.NDArray[np.float32]:

@@ -14,7 +14,16 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parent.parent
-TRACKED = ["pipeline", "spasemsr", "dvc.yaml", "params.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore"]
+TRACKED = [
+    "pipeline",
+    "spasemsr",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvc/plots",
+    ".dvcignore",
+]
 TRACKED += [".gitignore", "data/raw/README.md", "data/pretrained/README.md"]
 # Small in every number, the same in every mechanism.
 TINY: dict[str, Any] = {
@@ -37,6 +46,9 @@ TINY: dict[str, Any] = {
     "embedded.train.save_every": 2,
     "embedded.train.log_every": 2,
     "embedded.evaluate.sample.steps": 2,
+    "embedded.dial.sweeps": ["consistency"],
+    "embedded.dial.images": 1,
+    "embedded.dial.seeds": 2,
 }
 
 

@@ -10,9 +10,10 @@ from PIL import Image
 
 from spasemsr.data.patches import make_key
 from spasemsr.evaluation.intervals import summarize
+from spasemsr.evaluation.maps import MapScores
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.pareto import SweepPoint
-from spasemsr.evaluation.report_data import Example, MethodRow, ReportData
+from spasemsr.evaluation.report_data import Example, MapPicture, MethodRow, ReportData
 from spasemsr.evaluation.scores import ScoreTable, score_image
 
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
@@ -45,6 +46,7 @@ def sample_report(folder: Path) -> ReportData:
         made = pictures(hr)
         if name == "coffee.png":
             made["bicubic"] = np.full_like(hr, 90)  # NIQE has no value on it
+        made["spread"] = cv2.convertScaleAbs(cv2.absdiff(made["spasemsr"], hr), alpha=4)
         paths = {what: folder / "images" / f"{key}.{what}.png" for what in made}
         for what, path in paths.items():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +67,7 @@ def sample_report(folder: Path) -> ReportData:
                 caption=HOSTILE,
                 objects={**(found if name == "astronaut.png" else nothing), "source": "restored"},
                 degradation={"preset": "seesr", "blur": {"sigma": 1.25}},
+                maps={"spasemsr.deviation": MapPicture(paths["spread"], "Spread, SpaSemSR", "mean 1.50 grey levels")},
             )
         )
     tables = [ScoreTable("val", ("psnr", "ssim", "niqe"), ("spasemsr", "bicubic", "restored", "hr"), tuple(rows))]
@@ -88,4 +91,5 @@ def sample_report(folder: Path) -> ReportData:
         provenance={"params": {"seed": 7, "methods": ["spasemsr"]}},
         ingest={"rejects": {"too_small": 2}},
         sweep=sweep,
+        maps={"spasemsr": [MapScores(example.key, 1.5, 2.25, 0.5) for example in examples]},
     )

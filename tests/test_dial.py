@@ -1,7 +1,9 @@
 """Sampling-time settings: the sweep's points, the Pareto front, LR consistency, and the map over noise seeds."""
 
 import csv
-from pathlib import Path
+import json
+from types import SimpleNamespace
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -11,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_report import photograph
 
-from pipeline import dial
-from pipeline.dial import SWEEPS, Setting
-from spasemsr.config import SampleSpec
+from pipeline import dial, layout
+from pipeline.dial import Setting
+from spasemsr.config import DialSpec, SampleSpec, SweepName
 from spasemsr.deviation import GAIN, as_picture, luma_deviation
 from spasemsr.errors import UserError
+from spasemsr.evaluation.maps import MapScores, means, read_maps, write_maps
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.pareto import SweepPoint, front_of, pareto_front, read_sweep, write_sweep
 from spasemsr.models.consistency import project, reduce, residual
@@ -52,7 +55,7 @@ def test_the_sweep_round_trips_with_its_front(tmp_path):
 
 def test_points_vary_one_thing_around_the_base():
     base = SampleSpec(steps=10, start=0.3, guidance=1.0)
-    for sweep in SWEEPS:
+    for sweep in get_args(SweepName):
         points = dial.settings(base, [sweep], 1000)
         assert len(points) == len({point.value for point in points}) >= 3
         for point in points:
@@ -62,8 +65,6 @@ def test_points_vary_one_thing_around_the_base():
             assert changed <= ({sweep} if sweep != "dial" else {"start", "guidance", "steps"})
     middle = next(point for point in dial.settings(base, ["dial"], 1000) if point.value == "0.5")
     assert middle.sample == base  # the dial's middle is the model as it was released
-    with pytest.raises(UserError, match="No sweep 'speed'"):
-        dial.settings(base, ["speed"], 1000)
 
 
 def pair(side: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,23 +122,39 @@ class Bench:
         return picture, np.full((48, 48), 3.0 - setting.consistency, np.float32)
 
 
-def test_the_command_writes_sweep_front_and_maps(monkeypatch, tmp_path):
-    params = type("P", (), {"active": type("A", (), {"evaluate": type("E", (), {"sample": SampleSpec(start=0.3)})})})
-    schedule = type("S", (), {"num_train_timesteps": 1000})
-    config = type("C", (), {"model": type("M", (), {"schedule": schedule})})
+def test_the_stage_writes_sweep_front_maps_and_their_means(monkeypatch, tmp_path):
+    spec = SimpleNamespace(dial=DialSpec(images=0, seeds=3), evaluate=SimpleNamespace(sample=SampleSpec(start=0.3)))
+    config = SimpleNamespace(model=SimpleNamespace(schedule=SimpleNamespace(num_train_timesteps=1000)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dial, "_Bench", Bench)
     monkeypatch.setattr(dial, "read_model_config", lambda folder: config)
-    lines = list(dial.run(params, "spasemsr", ["dial", "consistency"], images=0, maps=1))
-    points = read_sweep(dial.sweep_csv("spasemsr"))
+    stale = layout.maps_folder("spasemsr") / "gone.deviation.png"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    dial.run(SimpleNamespace(active=spec), "spasemsr")
+    points = read_sweep(layout.sweep_csv("spasemsr"))
     assert [point.value for point in points] == ["0", "0.25", "0.5", "0.75", "1", "0", "0.25", "0.5", "1"]
     psnr = [point.means["psnr"] for point in points[:5]]
     assert psnr == sorted(psnr, reverse=True) and points[-1].means["lr_residual"] == 2.0
-    assert "Pareto front" in lines[-2] and {point.n for point in points} == {2}
-    folder = Path("reports/dial/spasemsr")
-    picture = cv2.imread(str(folder / "a.deviation.png"), cv2.IMREAD_GRAYSCALE)
+    assert {point.n for point in points} == {2}
+    names = {path.name for path in stale.parent.iterdir()}
+    assert names == {"maps.csv", *(f"{key}.{name}.png" for key in "ab" for name in ("deviation", "lr_residual"))}
+    picture = cv2.imread(str(stale.with_name("a.deviation.png")), cv2.IMREAD_GRAYSCALE)
     assert picture.shape == (192, 192) and picture[:, :90].max() == 0 < picture[:, 100:].mean()
-    assert cv2.imread(str(folder / "a.lr_residual.png"), cv2.IMREAD_GRAYSCALE)[0, 0] == 3 * GAIN
-    with (folder / "maps.csv").open() as file:
-        (line,) = csv.DictReader(file)
-    assert line["key"] == "a" and float(line["deviation"]) > 1 and float(line["error_correlation"]) > 0.3
+    assert cv2.imread(str(stale.with_name("a.lr_residual.png")), cv2.IMREAD_GRAYSCALE)[0, 0] == 3 * GAIN
+    rows = read_maps(stale.with_name("maps.csv"))
+    assert [row.key for row in rows] == ["a", "b"]
+    assert rows[0].deviation > 1 and rows[0].lr_residual == 3.0 and rows[0].error_correlation > 0.3
+    scores = json.loads(layout.map_means("spasemsr").read_text())["val"]["spasemsr"]
+    assert scores["deviation"] == pytest.approx((rows[0].deviation + rows[1].deviation) / 2, abs=1e-3)
+
+
+def test_an_image_without_spread_has_no_correlation(tmp_path):
+    rows = [MapScores("a", 0.0, 1.0, None), MapScores("b", 2.0, 3.0, 0.5)]
+    write_maps(tmp_path / "maps.csv", rows)
+    assert read_maps(tmp_path / "maps.csv") == rows
+    assert means(rows) == {"deviation": 1.0, "lr_residual": 2.0, "error_correlation": 0.5}
+    assert "error_correlation" not in means(rows[:1])
+    (tmp_path / "maps.csv").write_text("key,deviation\n")
+    with pytest.raises(UserError, match="not a table of maps"):
+        read_maps(tmp_path / "maps.csv")

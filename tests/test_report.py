@@ -67,6 +67,9 @@ def test_shows_the_means_pictures_and_links(built):
     embedded = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri))).convert("RGB"))
     assert np.array_equal(embedded, np.asarray(Image.open(first.hr)))  # few pictures: not one pixel is lost
     assert "embedded without loss" in html
+    assert html.count(">Spread, SpaSemSR</a>") == 3 and "mean 1.50 grey levels" in html
+    assert "3 images: luma spreads by 1.50 grey levels over noise seeds, and the reduced result is 2.25" in html
+    assert "at r = 0.50" in html
 
 
 def test_an_undefined_score_is_told_and_never_counted(built):
@@ -101,10 +104,12 @@ def test_pictures_and_scores_must_match(built, tmp_path):
 def test_a_report_of_lr_only_images_and_no_training(built, tmp_path):
     data, _, _ = built
     bare = [replace(example, hr=None, caption="", objects={}, degradation={}) for example in data.examples]
-    part = replace(data, examples=bare, losses={}, facts={}, provenance={}, ingest={})
+    bare = [replace(example, maps={}) for example in bare]
+    part = replace(data, examples=bare, losses={}, facts={}, provenance={}, ingest={}, sweep=(), maps={})
     build_page(part, tmp_path / "report.html", tmp_path / "tradeoff.csv")
     html = (tmp_path / "report.html").read_text()
     assert "No object was found" in html and "Training of" not in html and 'id="p0-hr"' not in html
+    assert "grey levels" not in html and "Pareto" not in html
 
 
 def test_pictures_shrink_to_the_budget_all_alike(tmp_path):

@@ -62,7 +62,7 @@ def test_every_picture_is_there_and_the_page_fits_the_screen(page):
     page.locator("#image-0 .picture").first.click()  # the closed dialog holds no pictures yet
     page.wait_for_function("[...document.images].every((image) => image.complete)")
     sizes = page.evaluate("[...document.images].map((image) => image.naturalWidth)")
-    assert len(sizes) == 3 * 5 + 4 and set(sizes) == {48, 192}
+    assert len(sizes) == 3 * 6 + 4 and set(sizes) == {48, 192}
     page.keyboard.press("Escape")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("[...document.images].every((image) => image.alt)")
@@ -126,6 +126,17 @@ def test_a_picture_opens_closely_and_closes(page):
     assert dialog.is_visible()
     dialog.get_by_label("Close").click()
     assert not dialog.is_visible()
+
+
+def test_a_map_opens_over_the_result_that_it_is_of(page):
+    stage = page.locator("#stage")
+    assert stage.locator("select.right").input_value() == "spasemsr"  # maps are no method: not shown by themselves
+    page.locator("#image-1 .picture[data-name='spasemsr.deviation']").click()
+    dialog = page.locator("dialog")
+    assert dialog.locator("select.left").input_value() == "spasemsr"
+    assert dialog.locator("select.right").input_value() == "spasemsr.deviation"
+    assert dialog.locator(".right-scores").inner_text() == "mean 1.50 grey levels"
+    page.keyboard.press("Escape")
 
 
 def test_table_sorts_both_ways_with_missing_values_last(page):

@@ -58,7 +58,7 @@ def write_sweep(path: Path, points: Sequence[SweepPoint]) -> None:
 
 def read_sweep(path: Path) -> list[SweepPoint]:
     """Read a sweep back. Raises UserError for an absent or altered file."""
-    remedy = "Run: spasemsr dial METHOD"
+    remedy = "Run: dvc repro dial"
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *lines = list(csv.reader(file))

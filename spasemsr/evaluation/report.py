@@ -52,6 +52,7 @@ def build_page(data: ReportData, page: Path, tradeoff: Path) -> int:
         undefined=report_view.undefined(data),
         planes=report_view.planes(data),
         sweeps=report_view.sweeps(data),
+        invented=report_view.invented(data),
         curves=report_view.curves(data),
         cards=cards,
         count=len(data.examples),
@@ -82,7 +83,8 @@ def _spread(examples: Sequence[Example], most: int) -> list[Example]:
 def _files(example: Example, data: ReportData) -> dict[str, Path]:
     """Picture files by name, in the order they stand side by side."""
     files = {"lr": example.lr, **example.outputs, **({"hr": example.hr} if example.hr else {})}
-    return {name: files[name] for name in data.side_by_side if name in files}
+    maps = {name: shown.path for name, shown in example.maps.items()}
+    return {**{name: files[name] for name in data.side_by_side if name in files}, **maps}
 
 
 def _card(
@@ -96,11 +98,12 @@ def _card(
     looked_at = example.objects.get("source", "lr")
     strip = []
     for name, path in files.items():
-        picture = pictures[path]
+        picture, shown = pictures[path], example.maps.get(name)
         strip.append(
             {
                 "name": name,
-                "label": data.labels[name],
+                "label": shown.label if shown else data.labels[name],
+                "map": shown.score if shown else "",
                 "id": f"p{index}-{name}",
                 "uri": picture.uri,
                 "width": picture.width,
@@ -134,7 +137,7 @@ def _payload(cards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "name": card["name"],
             "caption": card["caption"],
             "pictures": [
-                {part: picture[part] for part in ("name", "label", "id", "scores", "width", "height")}
+                {part: picture[part] for part in ("name", "label", "id", "map", "scores", "width", "height")}
                 for picture in card["strip"]
             ],
             "boxes": [

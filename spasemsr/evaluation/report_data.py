@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spasemsr.errors import UserError
+from spasemsr.evaluation.maps import MapScores
 from spasemsr.evaluation.metrics import Metric
 from spasemsr.evaluation.pareto import SweepPoint
 from spasemsr.evaluation.scores import ScoreTable, check_keys
@@ -24,11 +25,21 @@ class MethodRow:
 
 
 @dataclass(frozen=True)
+class MapPicture:
+    """A map over an image, in grey levels times `deviation.GAIN`, with what it shows and its mean in words."""
+
+    path: Path
+    label: str
+    score: str
+
+
+@dataclass(frozen=True)
 class Example:
     """One evaluated image: its pictures, what the model was told about it, and how it was degraded.
 
     `outputs` maps a method to its picture; `objects` is `objects.json`, whose `source` names the picture (a method,
-    "hr" or "lr") that was looked at; `degradation` is the trace of the drawn parameters.
+    "hr" or "lr") that was looked at; `degradation` is the trace of the drawn parameters; `maps` by name, if any, show
+    what the project's method makes up and what contradicts lr.
     """
 
     split: str
@@ -40,6 +51,7 @@ class Example:
     caption: str = ""
     objects: Mapping[str, Any] = field(default_factory=dict)
     degradation: Mapping[str, Any] = field(default_factory=dict)
+    maps: Mapping[str, MapPicture] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,8 @@ class ReportData:
     `tables` list the project's methods before the baselines, `methods` names them; one called "hr" in the tables is
     the ground truth's own level and needs no name. `summary` is `intervals.summarize` of `tables`; `losses` maps a
     method to the rows of its losses.csv; `facts` are the few settings a reader wants first; `provenance` is anything
-    nested (params, digests, revisions), `ingest` the counts of reports/ingest.json, `sweep` what `spasemsr dial` wrote.
+    nested (params, digests, revisions), `ingest` the counts of reports/ingest.json, `sweep` and `maps` (scores
+    by method) what stage dial wrote.
     """
 
     title: str
@@ -63,6 +76,7 @@ class ReportData:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     ingest: Mapping[str, Any] = field(default_factory=dict)
     sweep: Sequence[SweepPoint] = ()
+    maps: Mapping[str, Sequence[MapScores]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Pictures and scores are of the same keys and methods, or a UserError names what differs."""

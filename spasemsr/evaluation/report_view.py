@@ -9,6 +9,7 @@ from typing import Any
 
 from spasemsr.evaluation import figures
 from spasemsr.evaluation.intervals import photograph_of
+from spasemsr.evaluation.maps import CORRELATION, DEVIATION, LR_RESIDUAL, means
 from spasemsr.evaluation.metrics import Metric
 from spasemsr.evaluation.pareto import pareto_front
 from spasemsr.evaluation.report_data import Example, ReportData
@@ -182,6 +183,21 @@ def sweeps(data: ReportData) -> list[dict[str, Any]]:
         legend = [(groups[name], name) for name in runs] + [("hr", "Pareto front")]
         chart = figures.sweep(runs, groups, front, labels)
         found.append({"label": data.labels.get(method, method), "n": points[0].n, "chart": chart, "legend": legend})
+    return found
+
+
+def invented(data: ReportData) -> list[str]:
+    """What the maps say on average, a sentence per method that has them."""
+    found = []
+    for method, rows in data.maps.items():
+        scores = means(rows)
+        text = (
+            f"{data.labels.get(method, method)}, {len(rows)} images: luma spreads by {scores[DEVIATION]:.2f} grey "
+            f"levels over noise seeds, and the reduced result is {scores[LR_RESIDUAL]:.2f} grey levels from LR."
+        )
+        if CORRELATION in scores:
+            text += f" The spread correlates with the error that is really made at r = {scores[CORRELATION]:.2f}."
+        found.append(text)
     return found
 
 

@@ -52,7 +52,7 @@
       image.alt = `${images[state.index].name}: ${picture.label}`;
       image.classList.toggle("pixels", picture.name === "lr");
       find(`.${side}-badge`).textContent = picture.label;
-      const facts = picture.scores.length ? picture.scores.map((pair) => pair.join(" ")) : [`${picture.width}×${picture.height} px`];
+      const facts = picture.map ? [picture.map] : picture.scores.length ? picture.scores.map((pair) => pair.join(" ")) : [`${picture.width}×${picture.height} px`];
       find(`.${side}-scores`).replaceChildren(...facts.map((fact) => make("span", fact)));
     }
 
@@ -138,8 +138,9 @@
 
   /** The pictures that stand beside each other by default: the first after lr, and the last before hr. */
   function pair(index, clicked) {
-    const names = images[index].pictures.map((picture) => picture.name);
+    const names = images[index].pictures.filter((picture) => !picture.map).map((picture) => picture.name);
     const last = names.filter((name) => name !== "hr").pop();
+    if (clicked && !names.includes(clicked)) return [last, clicked]; // a map, over the result that it is of
     const left = names[1] && names[1] !== last ? names[1] : "lr";
     if (!clicked || clicked === last) return [left, last];
     return clicked === left || clicked === "lr" ? [clicked, last] : [last, clicked];
