@@ -133,13 +133,26 @@ def numbers() -> list[Number]:
                 cells += [Number(table, label, "val", metric, value, origin) for metric, value in means.items()]
     # The workspace and an experiment of equal params fill the same cell: it is one measurement.
     cells = list({(cell.table, cell.method, cell.metric, cell.origin): cell for cell in cells}.values())
-    for record in read_records(SCORES) if SCORES.is_dir() else []:
+    records = read_records(SCORES) if SCORES.is_dir() else []
+    kinds: dict[str, set[tuple[str, ...]]] = {}
+    for row in (row for record in records for row in record["rows"]):
+        kinds.setdefault(row["metric"], set()).add(_kind(row))
+    for record in records:
         for row in record["rows"]:
             if row["mean"] is not None:
                 origin = f"spasemsr score, n {row['n']}"
+                if len(kinds[row["metric"]]) > 1:
+                    implementation, version, weights, *_ = _kind(row)
+                    origin += f", {row['metric']} of {implementation} {version}, {weights}"
                 name = record["set"]["name"]
                 cells.append(Number("1-2", record["method"], name, row["metric"], row["mean"], origin))
     return cells
+
+
+def _kind(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What makes two scores of one name comparable: rows that differ here are two metrics."""
+    parts = ("implementation", "version", "weights", "colour_space", "crop", "protocol")
+    return tuple(str(row.get(part, "")) for part in parts)
 
 
 def sweep_lines() -> list[str]:

@@ -9,13 +9,14 @@ from typing import Any
 from spasemsr.errors import UserError
 from spasemsr.evaluation import perceptual, testsets
 from spasemsr.evaluation.comparison import score_pairs
+from spasemsr.evaluation.fid import COLOUR_SPACE, LABEL, RECIPE, Fid
 from spasemsr.evaluation.folders import index
 from spasemsr.evaluation.intervals import summarize
 from spasemsr.evaluation.metrics import Metric, build_metric
 from spasemsr.evaluation.scores import ScoreTable, write_json, write_per_image
 
 # What `build_metric` may be asked for; those of pyiqa need weights that are not part of the installation.
-METRICS = ("psnr", "ssim", "niqe", *perceptual.METRICS)
+METRICS = ("psnr", "ssim", "niqe", *perceptual.METRICS, "fid")
 SEED = 0  # of the bootstrap: an interval is a function of the scores
 
 
@@ -47,10 +48,18 @@ def run(request: Request) -> Iterator[str]:
     if known and hr is None:
         testsets.check_keys(_inputs(known, endings), list(outputs), f"The folder of {request.method}")
     names = request.metrics or (("psnr", "ssim") if hr is not None else ("niqe",))
-    metrics, unavailable = available(names)
+    metrics, fid, unavailable = available(names, len(outputs))
+    if "fid" in names and hr is None:
+        raise UserError("fid compares with hr, and there is none.", "Give --hr, or --metrics that need no reference.")
+    if not metrics and not fid:
+        reasons = " ".join(f"{name}: {reason}" for name, reason in unavailable.items())
+        raise UserError(f"No metric is left to compute. {reasons}", "Name others with --metrics.")
     split = known.name if known else "given"
     table, treatments = score_pairs(split, request.method, outputs, hr, metrics, request.workers)
     summary = summarize([table], metrics, SEED)
+    if fid and hr is not None:
+        value = fid(list(outputs.values()), list(hr.values()))
+        summary["rows"].append(fid.row(value, request.method, split, len(outputs)))
     record = {
         **summary,
         "method": request.method,
@@ -65,20 +74,23 @@ def run(request: Request) -> Iterator[str]:
     yield from _lines(table, metrics, record)
 
 
-def available(names: Sequence[str]) -> tuple[list[Metric], dict[str, str]]:
-    """The metrics of these names that can be computed here, and why the others cannot; UserError for no such name."""
-    metrics, unavailable = [], {}
+def available(names: Sequence[str], images: int) -> tuple[list[Metric], Fid | None, dict[str, str]]:
+    """The metrics of these names that can be computed here on so many images, FID apart, and why the others cannot.
+
+    Raises UserError for a name that no metric has.
+    """
+    metrics, fid, unavailable = [], None, {}
     for name in dict.fromkeys(names):
-        if name == "fid":
-            unavailable[name] = "compares sets, not pairs, and means nothing below some thousand images"
-            continue
         if name not in METRICS:
             raise UserError(f"No metric named {name!r}.", f"Choose from: {', '.join(METRICS)}")
         try:
-            metrics.append(build_metric(name))
+            if name == "fid":
+                fid = Fid(images)
+            else:
+                metrics.append(build_metric(name))
         except UserError as error:
             unavailable[name] = f"{error.what} {error.remedy}"
-    return metrics, unavailable
+    return metrics, fid, unavailable
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -101,13 +113,16 @@ def _inputs(known: testsets.TestSet, endings: Sequence[str]) -> dict[str, Path]:
 def _lines(table: ScoreTable, metrics: Sequence[Metric], record: dict[str, Any]) -> Iterator[str]:
     """What a person wants to see: means to 4 decimals with intervals, then everything that qualifies them."""
     yield f"{record['method']} · {table.split} · {len(table.keys)} images · keys {table.keys_sha256[:16]}"
-    for metric, row in zip(metrics, record["rows"], strict=True):
+    told = {metric.name: (metric.label, metric.colour_space, metric.recipe) for metric in metrics}
+    told["fid"] = (LABEL, COLOUR_SPACE, RECIPE)
+    for row in record["rows"]:
+        label, colour_space, recipe = told[row["metric"]]
         mean = "undefined" if row["mean"] is None else f"{row['mean']:.4f}"
         bounds = "" if row["low"] is None else f"  [{row['low']:.4f}, {row['high']:.4f}]"
         left_out = (
             f"  without {len(row['undefined'])}: {', '.join(sorted(row['undefined']))}" if row["undefined"] else ""
         )
-        yield f"{metric.label:<8} {mean:>9}{bounds}  n {row['n']}  {metric.colour_space}, {metric.recipe}{left_out}"
+        yield f"{label:<8} {mean:>9}{bounds}  n {row['n']}  {colour_space}, {recipe}{left_out}"
     for name, reason in record["unavailable"].items():
         yield f"{name:<8} unavailable: {reason}"
     for name, count in record["treatments"].items():

@@ -15,9 +15,11 @@ import pytest
 from PIL import Image
 from sample_report import photograph
 
+from pipeline import experiment
 from pipeline.baseline import run as baseline
-from pipeline.score import Request, available, run
+from pipeline.score import Request, run
 from spasemsr.errors import UserError
+from spasemsr.evaluation import perceptual
 from spasemsr.evaluation.folders import index, read_scored
 from spasemsr.evaluation.metrics import build_metrics, psnr_y, ssim_y
 
@@ -97,14 +99,46 @@ def test_defect_a_failed_image_vanishes_from_the_mean(folders, part):
         ask(folders)
 
 
-def test_defect_one_name_with_two_weights():
-    """`maniqa` is KonIQ's weights and says so; the other weights are not reachable under that name."""
-    metrics, unavailable = available(["psnr", "maniqa", "clipiqa"])
-    told = " ".join([unavailable.get("maniqa", ""), *(metric.weights for metric in metrics)]).lower()
-    assert "koniq" in told or "kadid" not in told
-    assert {metric.name for metric in metrics} | set(unavailable) == {"psnr", "maniqa", "clipiqa"}
-    with pytest.raises(UserError, match="No metric named 'maniqa-pipal-v2'"):
-        available(["maniqa-pipal-v2"])
+@pytest.mark.parametrize("name", ["maniqa", "maniqa-pipal", "musiq", "lpips", "dists"])
+def test_defect_one_name_with_two_weights(name):
+    """What pyiqa loads under a name is what our row of that name states; pyiqa changed maniqa's weights once."""
+    from pyiqa.archs import dists_arch, lpips_arch, maniqa_arch, musiq_arch
+    from pyiqa.default_model_configs import DEFAULT_CONFIGS
+
+    options = DEFAULT_CONFIGS[name]["metric_opts"]
+    asked = {
+        "maniqa": lambda: maniqa_arch.default_model_urls[options.get("train_dataset", "pipal")],
+        "maniqa-pipal": lambda: maniqa_arch.default_model_urls[options.get("train_dataset", "pipal")],
+        "musiq": lambda: musiq_arch.default_model_urls[options.get("pretrained", "koniq10k")],
+        "lpips": lambda: lpips_arch.default_model_urls[f"{options['version']}_{options['net']}"],
+        "dists": lambda: dists_arch.default_model_urls["url"],
+    }[name]()
+    stated = [file.name for file in perceptual.METRICS[name].files if file.folder == "pyiqa"]
+    assert [asked.rsplit("/", 1)[1]] == stated
+    others = [file.name for other, metric in perceptual.METRICS.items() if other != name for file in metric.files]
+    assert stated[0] not in others
+
+
+def test_defect_two_weights_in_one_column(tmp_path, monkeypatch):
+    """Scores by other weights, or by another release of the metric, never stand in one column of the tables."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiment, "measured", list)
+    experiment.SCORES.mkdir(parents=True)
+    same = {"metric": "psnr", "weights": "none", "implementation": "ours", "version": "1", "mean": 25.0, "n": 3}
+    for method, weights, version in (
+        ("A", "koniq", "1"),
+        ("B", "pipal", "1"),
+        ("C", "koniq", "2"),
+        ("D", "koniq", "1"),
+    ):
+        learned = {"metric": "maniqa", "weights": weights, "implementation": "pyiqa", "version": version, "mean": 0.5}
+        record = {"method": method, "set": {"name": "realsr"}, "rows": [same, {**learned, "n": 3}]}
+        (experiment.SCORES / f"{method}.json").write_text(json.dumps(record))
+    columns: dict[tuple[str, str], list[str]] = {}
+    for number in experiment.numbers():
+        columns.setdefault((number.metric, number.origin), []).append(number.method)
+    assert sorted(columns.values()) == [["A", "B", "C", "D"], ["A", "D"], ["B"], ["C"]]
+    assert any("pipal" in origin for _, origin in columns) and any("pyiqa 2" in origin for _, origin in columns)
 
 
 def test_defect_rgb_psnr_under_a_ycbcr_heading(folders, tmp_path):
@@ -177,9 +211,17 @@ def test_constant_images_have_psnr_and_ssim_and_say_that_niqe_has_none(tmp_path)
     assert "nan" not in lines[1] + lines[2]
 
 
-def test_unavailable_metrics_are_listed_not_dropped(folders):
-    lines = ask(folders, metrics=("psnr", "fid"))
-    assert any(line.startswith("fid") and "unavailable" in line for line in lines)
+def test_unavailable_metrics_are_listed_not_dropped(folders, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    lines = ask(folders, metrics=("psnr", "fid", "maniqa-pipal"), json=tmp_path / "a.json")
+    told = {line.split()[0]: line for line in lines if "unavailable" in line}
+    assert told.keys() == {"fid", "maniqa-pipal"}
+    assert "3 images are too few" in told["fid"]
+    assert "needs MANIQA_PIPAL-ae6d356b.pth" in told["maniqa-pipal"]
+    assert f"Put it into {tmp_path / 'empty' / 'hub' / 'pyiqa'}" in told["maniqa-pipal"]
+    assert json.loads((tmp_path / "a.json").read_text())["unavailable"].keys() == told.keys()
+    with pytest.raises(UserError, match=r"No metric is left to compute\. fid: .*too few"):
+        ask(folders, metrics=("fid",))
 
 
 def test_without_hr_only_metrics_that_need_none(folders):

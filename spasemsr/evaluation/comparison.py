@@ -39,8 +39,6 @@ def score_pairs(
         raise UserError(
             f"{', '.join(needy)} compare with hr, and there is none.", "Give --hr, or --metrics that need no reference."
         )
-    if not metrics:
-        raise UserError("No metric is left to compute.", "Name some with --metrics.")
 
     def one(key: str) -> Row:
         output = read_scored(outputs[key])

@@ -1,4 +1,4 @@
-"""Learned metrics through pyiqa, by name: LPIPS, DISTS, MUSIQ, MANIQA, CLIP-IQA.
+"""Learned metrics through pyiqa, by name: LPIPS, DISTS, MUSIQ, MANIQA by two weights, CLIP-IQA.
 
 Their weights are read where pyiqa and torchvision look for them and are never downloaded here: a metric whose files are
 absent is refused by name, file and place. Before pyiqa unpickles a file, its digest is compared with the one its name
@@ -59,6 +59,7 @@ _ORIGINS = {
 }
 _MUSIQ = "e95806b9eae5f3814c410f574ba8e552362bd5bc63d758ed5b97860f5d6185aa"
 _CLIP_RN50 = "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
+_VIT = Needed("", "model.safetensors", repository="timm/vit_base_patch8_224.augreg2_in21k_ft_in1k")
 METRICS = {
     "lpips": Perceptual(
         "LPIPS",
@@ -97,9 +98,20 @@ METRICS = {
         4,
         (
             Needed("pyiqa", "ckpt_koniq10k.pt"),
-            Needed("", "model.safetensors", repository="timm/vit_base_patch8_224.augreg2_in21k_ft_in1k"),
+            _VIT,
         ),
         "trained on KonIQ-10k, 20 uniform crops of 224 px, RGB in [0, 1]",
+    ),
+    "maniqa-pipal": Perceptual(
+        "MANIQA-PIPAL",
+        True,
+        False,
+        4,
+        (
+            Needed("pyiqa", "MANIQA_PIPAL-ae6d356b.pth", "ae6d356b"),
+            _VIT,
+        ),
+        "trained on PIPAL, 20 uniform crops of 224 px, RGB in [0, 1]",
     ),
     "clipiqa": Perceptual(
         "CLIPIQA",
@@ -118,7 +130,7 @@ class PerceptualScore:
     def __init__(self, name: str) -> None:
         """Raises UserError where a file is absent, or is not the one its name states."""
         self._name, self._metric = name, METRICS[name]
-        digests = [_verify(name, file) for file in self._metric.files]
+        digests = [verify(name, file) for file in self._metric.files]
         self.weights = ", ".join(f"{f.name} sha256:{d[:16]}" for f, d in zip(self._metric.files, digests, strict=True))
         self.version = importlib.metadata.version("pyiqa")
         self._network: Any = None
@@ -153,15 +165,15 @@ def _build(name: str) -> Any:
 
 
 @cache
-def _verify(metric: str, file: Needed) -> str:
-    """The digest of a weight file that is there, whole, and what it says it is."""
+def verify(metric: str, file: Needed) -> str:
+    """The digest of a weight file that is there, whole, and what it says it is; UserError otherwise."""
     path = _place(file)
     if path is None or not path.is_file():
         origin = f"Hub repository {file.repository}" if file.repository else _ORIGINS[file.folder]
         where = "the Hub cache" if file.repository else str(_hub_folder() / file.folder)
         raise UserError(
             f"{metric} needs {file.name}, which is not on this machine.",
-            f"Put it into {where} (it is in {origin}), or leave {metric} out of evaluate.metrics.",
+            f"Put it into {where} (it is in {origin}), or leave {metric} out of the metrics.",
         )
     sha256 = sha256_file(path)
     if not sha256.startswith(file.sha256):
