@@ -48,6 +48,16 @@ def test_the_key_list_of_family_a_is_what_was_published():
     assert SETS["realsr"].keys_sha256 is None  # nobody publishes it; recorded on first use
 
 
+def test_the_readme_says_where_to_get_each_set_and_what_is_allowed():
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    section = readme[readme.index("## Datasets") : readme.index("## Several machines")]
+    for entry in SETS.values():
+        (line,) = [line for line in section.splitlines() if line.startswith(f"| `{entry.name}` | {entry.n} |")]
+        assert entry.source in line and entry.licence in line
+        assert (entry.keys_sha256 or "recorded on first use")[:16] in line
+    assert "seed 20260314" in section and testset.SEED == 20260314 and testset.PRESET in section
+
+
 def test_first_use_records_and_later_uses_are_held_to_it(tmp_path):
     given = files(tmp_path / "hr", ["a", "b", "c"])
     first = verify(SMALL, given, tmp_path)
@@ -87,6 +97,9 @@ def test_score_on_a_named_set(paired, tmp_path, monkeypatch):
     lines = list(run(Request(Path("out"), None, "small")))
     assert lines[1].startswith("PSNR-Y     80.0000" if paired else "NIQE")
     assert "first use" in lines[-1] and Path("data/testsets/small.json").exists()
+    if not paired:
+        with pytest.raises(UserError, match="fid compares with hr"):
+            list(run(Request(Path("out"), None, "small", ("niqe", "fid"))))
     Path("out/x_LR4.png").unlink()
     with pytest.raises(UserError, match=r"lacks 1 of 2 keys \(x\)"):
         list(run(Request(Path("out"), None, "small")))

@@ -1,8 +1,8 @@
 """The paper's Tables 1 to 4, as printed there, and their rendering beside our own measurements.
 
-`published.csv` holds every number with its table, method, set and metric, transcribed from the paper. Tables 1 and 2 are one
-list here: they share rows and sets. Published and measured numbers stand in columns of their own with the label of what
-they are, because two implementations of one metric are two metrics.
+`published.csv` holds every number with its table, method, set and metric, transcribed from the paper. Tables 1 and 2
+are one list here: they share rows and sets. Published and measured numbers stand in columns of their own with the label
+of what they are, because two implementations of one metric are two metrics.
 """
 
 import csv
@@ -22,8 +22,8 @@ PUBLISHED_METRICS = {"psnr": "PSNR", "ssim": "SSIM", "clipiqa": "CLIP-IQA", "mus
 _FILE = Path(__file__).parent / "published.csv"
 _DECIMALS = {"psnr": 2, "musiq": 2, "niqe": 2}
 NOTE = (
-    "published: transcribed from the paper. measured: by this program, on what the heading says. Nothing published was\n"
-    "measured here; other images, sizes and weights make other numbers, so compare down a column, not across."
+    "published: transcribed from the paper. measured: by this program, on what the heading says. Nothing published\n"
+    "was measured here; other images, sizes and weights make other numbers, so compare down a column, not across."
 )
 
 

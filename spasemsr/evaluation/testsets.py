@@ -50,7 +50,8 @@ class TestSet:
 
 
 FAMILY_A_IMAGES, FAMILY_A_CROPS = range(801, 901), 30
-_CROPS = "the 128/512 crops published with StableSR's test sets"
+_STABLESR = "https://huggingface.co/datasets/Iceclear/StableSR-TestSets"
+_CROPS = f"the 128/512 crops of StableSR's test sets, {_STABLESR}"
 _RECROPS = "re-cropping the originals gives other numbers"
 SETS = {
     entry.name: entry
@@ -64,17 +65,24 @@ SETS = {
         ),
         TestSet(
             "div2k-val-a", "DIV2K-Val", 3000, True,
-            "built here from DIV2K's 100 validation images: spasemsr testset build div2k-val-a DIV2K_valid_HR",
+            "built here from DIV2K's 100 validation images, https://data.vision.ee.ethz.ch/cvl/DIV2K",
             "DIV2K: academic research only",
             "harsh ranges, preset seesr; the published family A is hosted by no one, so these are other crops of it",
             keys=tuple(f"{image:04d}_{crop:02d}" for image in FAMILY_A_IMAGES for crop in range(FAMILY_A_CROPS)),
         ),
         TestSet(
-            "div2k-val-b", "DIV2K-Val (mild)", 3000, True, "DIV2K_V2_val of StableSR's test sets",
+            "div2k-val-b", "DIV2K-Val (mild)", 3000, True, f"DIV2K_V2_val of StableSR's test sets, {_STABLESR}",
             "DIV2K: academic research only", "mild ranges; never compare with family A",
         ),
-        TestSet("reallr200", "RealLR200", 200, False, "published with SeeSR", "its images' own, see SeeSR"),
-        TestSet("reallq250", "RealLQ250", 250, False, "published with DreamClear", "its images' own, see DreamClear"),
+        TestSet(
+            "reallr200", "RealLR200", 200, False, "published with SeeSR, https://github.com/cswry/SeeSR",
+            "its images' own, see SeeSR",
+        ),
+        TestSet(
+            "reallq250", "RealLQ250", 250, False,
+            "published with DreamClear, https://github.com/shallowdream204/DreamClear",
+            "its images' own, see DreamClear",
+        ),
         TestSet("dped-iphone", "DPED-iPhone", 113, False, _CROPS, "DPED: academic research only"),
     )
 }  # fmt: skip
