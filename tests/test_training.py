@@ -296,6 +296,12 @@ def test_the_learning_rate_warms_up_and_stays():
     assert learning_rate(0, SPEC.model_copy(update={"warmup_steps": 0})) == 0.01
 
 
+def test_the_learning_rate_falls_to_zero_over_the_cooldown():
+    spec = SPEC.model_copy(update={"steps": 10, "warmup_steps": 2, "cooldown_steps": 4})
+    shares = [learning_rate(step, spec) / spec.lr for step in range(10)]
+    assert shares == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+
+
 def test_the_average_follows_its_recurrence():
     method, _, average = trained(steps=0)
     expected = weights_of(method)

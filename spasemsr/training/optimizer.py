@@ -54,8 +54,9 @@ def build_optimizer(modules: dict[str, nn.Module], spec: TrainSpec) -> torch.opt
 
 
 def learning_rate(step: int, spec: TrainSpec) -> float:
-    """Linear warm-up from lr / warmup_steps at step 0, then constant."""
-    return spec.lr * min(1.0, (step + 1) / max(spec.warmup_steps, 1))
+    """Linear warm-up from lr / warmup_steps at step 0, constant, and linear to lr / cooldown_steps at the last step."""
+    warm, cool = (step + 1) / max(spec.warmup_steps, 1), (spec.steps - step) / max(spec.cooldown_steps, 1)
+    return spec.lr * min(1.0, warm, cool)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
