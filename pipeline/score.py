@@ -1,6 +1,7 @@
 """`spasemsr score`: outputs of any code against hr by the one protocol; means with intervals, CSV and JSON."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,11 +39,19 @@ class Request:
 def run(request: Request) -> Iterator[str]:
     """Score and write; yields the lines to print. Raises UserError before anything is written."""
     known = testsets.named(request.test_set) if request.test_set else None
+    for path in filter(None, (request.csv, request.json)):
+        _check_writable(path)
     hr_folder = request.hr or (known.folder("hr") if known and known.paired else None)
     if hr_folder is None and known is None:
         raise UserError("There is nothing to compare with.", "Give --hr FOLDER, or --set NAME.")
     endings = (*request.strip, *(known.strip if known else ()))
     outputs = index(request.outputs, "outputs", endings)
+    needed = hr_folder or (known.folder("lr") if known else None)
+    if known and needed and not needed.is_dir():
+        raise UserError(
+            f"{known.label}: there is no folder {needed}.",
+            f"Get it from {known.source} ({known.licence}) and put it there, or say where it is with --hr.",
+        )
     hr = None if hr_folder is None else index(hr_folder, "hr", endings)
     checked = testsets.verify(known, hr or _inputs(known, endings)) if known else {}
     if known and hr is None:
@@ -103,6 +112,13 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path} was not written by spasemsr score --json.", "Move it elsewhere.") from None
     return records
+
+
+def _check_writable(path: Path) -> None:
+    """What is to be written can be, or a UserError before anything is scored."""
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not above.is_dir() or not os.access(path if path.exists() else above, os.W_OK):
+        raise UserError(f"{path} cannot be written.", "Name a file in a folder that you may write to.")
 
 
 def _inputs(known: testsets.TestSet, endings: Sequence[str]) -> dict[str, Path]:

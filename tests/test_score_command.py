@@ -145,7 +145,11 @@ def test_defect_rgb_psnr_under_a_ycbcr_heading(folders, tmp_path):
     output, hr = (read_scored(folder / "a.png").pixels for folder in folders)
     rgb = 10 * np.log10(255**2 / np.mean((output.astype(float) - hr) ** 2))
     assert abs(psnr_y(output, hr) - rgb) > 0.5
-    assert "Y of YCbCr" in ask(folders)[1]
+    for folder in folders:
+        for name in ("b", "c10"):
+            (folder / f"{name}.png").unlink()
+    line = ask(folders)[1]
+    assert "Y of YCbCr" in line and line.split()[1] == f"{psnr_y(output, hr):.4f}" != f"{rgb:.4f}"
 
 
 # Inputs that are not 8-bit RGB.
@@ -181,12 +185,18 @@ def gray_float(path: Path, value: float) -> None:
     Image.fromarray(np.full((SIDE, SIDE), value, np.float32)).save(path)
 
 
+def rgb_float(path: Path, value: float) -> None:
+    cv2.imwrite(str(path), np.full((SIDE, SIDE, 3), value, np.float32))
+
+
 @pytest.mark.parametrize(
     ("write", "said"),
     [
         (lambda p: png(p.with_suffix(".png"), np.full((SIDE, SIDE, 4), 128, np.uint8)), "transparent pixels"),
         (lambda p: gray_float(p.with_suffix(".tif"), float("nan")), "floats with NaN"),
         (lambda p: gray_float(p.with_suffix(".tif"), 0.5), "holds floats"),
+        (lambda p: rgb_float(p.with_suffix(".tif"), float("nan")), "holds floats\\."),
+        (lambda p: rgb_float(p.with_suffix(".tif"), 0.5), "holds floats\\."),
         (lambda p: Image.new("CMYK", (SIDE, SIDE)).save(p.with_suffix(".jpg")), "colour mode is CMYK"),
         (lambda p: p.with_suffix(".png").write_bytes(b""), "no bytes"),
         (lambda p: Image.new("RGB", (SIDE, SIDE)).save(p.with_suffix(".bmp")), "format that is not scored"),
@@ -235,6 +245,21 @@ def test_folders_without_pictures(folder, tmp_path):
     (tmp_path / "empty" / "notes.txt").write_text("no picture")
     with pytest.raises(UserError, match="no folder" if folder == "absent" else "no pictures"):
         index(tmp_path / folder, "outputs")
+
+
+def test_what_cannot_be_written_is_said_before_scoring(folders, tmp_path):
+    for target in (tmp_path, folders[1] / "a.png" / "scores.csv"):
+        for part in ("csv", "json"):
+            with pytest.raises(UserError, match="cannot be written"):
+                ask((tmp_path / "absent", folders[1]), **{part: target})
+
+
+def test_a_named_set_that_is_not_here_says_where_to_get_it(folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("drealsr", "reallr200"):
+        with pytest.raises(UserError, match=f"no folder data/testsets/{name}") as error:
+            ask((folders[0], None), test_set=name)
+        assert "https://" in error.value.remedy and "--hr" in error.value.remedy
 
 
 def test_endings_that_are_no_part_of_the_key(tmp_path):

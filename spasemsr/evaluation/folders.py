@@ -16,19 +16,20 @@ are stored, as every published evaluation does. Defined treatments, each recorde
 Refused by name: transparency, floats and NaN, CMYK, truncated and unreadable files, formats that `ingest` refuses.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from spasemsr.data.image import FOREIGN_SUFFIXES, SUFFIXES, Decoded, open_image, read_bytes
 from spasemsr.errors import RejectedSample, UserError
 
 MAX_BYTES, MAX_PIXELS = 500_000_000, 200_000_000
-_ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258
+_ORIENTATION, _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 0x0112, 258, 339
 _PNG_DEPTH = slice(24, 26)  # bit depth and colour type in the header
 _NAMES = {"L": "gray", "1": "one_bit", "P": "palette"}
 
@@ -63,11 +64,13 @@ def index(folder: Path, what: str, strip: Sequence[str] = ()) -> dict[str, Path]
 
 def read_scored(path: Path) -> Decoded:
     """One picture as (H, W, 3) uint8 RGB and the treatments it received; UserError names the file and what is wrong."""
+    data = b""
     try:
         data = read_bytes(path, MAX_BYTES)
         return _treat(data, open_image(data, MAX_PIXELS))
     except RejectedSample as rejected:
-        raise UserError(f"{path} cannot be scored, {rejected}.", "Write it again as 8-bit RGB PNG.") from None
+        reason = "floats: it holds floats" if rejected.reason == "corrupt" and _holds_floats(data) else rejected
+        raise UserError(f"{path} cannot be scored, {reason}.", "Write it again as 8-bit RGB PNG.") from None
 
 
 def _key(stem: str, strip: Sequence[str]) -> str:
@@ -114,6 +117,19 @@ def _treat(data: bytes, image: Image.Image) -> Decoded:
     if (pixels == pixels[0, 0]).all():
         notes.append("constant")
     return Decoded(pixels, tuple(notes))
+
+
+def _holds_floats(data: bytes) -> bool:
+    """Whether a file is a TIFF of several float channels, which Pillow cannot open; its tags say so, undecoded."""
+    if data[:4] not in (b"II*\0", b"MM\0*"):
+        return False
+    tags, file = TiffImagePlugin.ImageFileDirectory_v2(data[:8]), io.BytesIO(data)
+    try:
+        file.seek(tags.next)
+        tags.load(file)
+        return 3 in tags.get(_SAMPLE_FORMAT, ())
+    except Exception:  # whatever else is wrong with it was said already
+        return False
 
 
 def _deep(data: bytes, image: Image.Image) -> npt.NDArray[np.uint8] | None:
