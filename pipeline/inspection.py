@@ -14,7 +14,7 @@ from pipeline import layout
 from pipeline.account import Account, read_accounts
 from pipeline.column_stage import backend_name
 from spasemsr.cache import default_root
-from spasemsr.config import Params, load_params
+from spasemsr.config import Params, ProfileName, load_params
 from spasemsr.data.columns import COLUMNS, Column
 from spasemsr.data.image import SUFFIXES
 from spasemsr.data.patches import Patch, of_splits, read_patches
@@ -22,6 +22,7 @@ from spasemsr.data.shards import ColumnReader
 from spasemsr.data.sources import Sources, missing_from_packages
 from spasemsr.errors import UserError
 from spasemsr.progress import duration
+from spasemsr.weights import inventory
 
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "dvc", "webdataset", "basicsr", "numpy")
 
@@ -78,12 +79,22 @@ def _describe(value: Any) -> str:
     return f"{value.dtype} {tuple(value.shape)}  min {low:.4g}  mean {mean:.4g}  max {high:.4g}"
 
 
-def check(params_path: Path) -> Iterator[str]:
-    """Params, photographs, packages and whatever columns exist; raises UserError at the first thing out of order."""
+def check(params_path: Path, profile: ProfileName | None = None) -> Iterator[str]:
+    """Params, photographs, packages, whatever columns exist, and what a profile (default: the active one) needs.
+
+    Raises UserError at the first thing out of order; what the profile lacks is listed first.
+    """
     params = load_params(params_path)
-    yield f"ok  {params_path}: profile {params.profile}"
+    name = profile or params.profile
+    yield f"ok  {params_path}: profile {name}"
     yield f"ok  Python {sys.version.split()[0]}: " + ", ".join(f"{n} {importlib.metadata.version(n)}" for n in PACKAGES)
     yield f"ok  photographs: {_photographs(params)}"
+    yield from _columns()
+    yield from _needs(params, name)
+
+
+def _columns() -> Iterator[str]:
+    """Hashes and keys of the columns that are built."""
     if not layout.PATCHES.exists():
         yield "--  no columns yet: dvc repro"
         return
@@ -94,6 +105,24 @@ def check(params_path: Path) -> Iterator[str]:
             yield f"ok  column {column.name}: {_verified(column, patches)}"
         else:
             yield f"--  column {column.name} is not built: dvc repro {column.stage}"
+
+
+def _needs(params: Params, name: ProfileName) -> Iterator[str]:
+    """Weights, disk, memory and device. Raises UserError naming how much is missing, after a line for each."""
+    from pipeline.planning.hardware import free_disk, hardware
+    from pipeline.planning.plan import make_plan, shortages
+
+    here = hardware()
+    plan = make_plan(params, name, here)
+    yield f"ok  device: {here}"
+    lacking = list(shortages(plan))
+    for shortage in lacking:
+        yield f"!!  {shortage.what}. {shortage.remedy}"
+    if lacking:
+        raise UserError(f"Profile {name} lacks {len(lacking)} things here, listed above.", lacking[0].remedy)
+    yield f"ok  disk: about {plan.disk / 1e9:.1f} GB needed, {free_disk(layout.SHARDS) / 1e9:.0f} GB free"
+    yield f"ok  memory: about {plan.train_memory / 1e9:.1f} GB in training, {plan.device_memory / 1e9:.0f} GB there"
+    yield f"ok  weights: {', '.join(inventory.used_by(plan.profile)) or 'none needed'}"
 
 
 def _photographs(params: Params) -> str:

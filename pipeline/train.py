@@ -43,7 +43,7 @@ def run(params: Params, method_name: MethodName) -> None:
     shutil.rmtree(state, ignore_errors=True)
     if spent.steps:
         log.info("train     done · %s", spent)
-        record(default_root(), Path.cwd(), method_name, spent)
+        record(default_root(), Path.cwd(), method_name, params.profile, spent)
 
 
 def _run_id(params: Params, config: ModelConfig) -> str:

@@ -1,7 +1,7 @@
 """The account of a training run: rate, peak memory and MFU of the last one of each method in a workspace.
 
-Lies beside the columns' accounts, `<cache>/accounts/<hash of the workspace's path>/train/<method>.json`, never in an
-out: it would differ from run to run.
+Lies beside the columns' accounts, `<cache>/accounts/<hash of the workspace's path>/train/<method>.<profile>.json`,
+never in an out: it would differ from run to run.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ from spasemsr.hashing import sha256_bytes
 from spasemsr.training.meter import Spent
 
 
-def record(cache_root: Path, workspace: Path, method: str, spent: Spent) -> None:
-    """Replace the account; a full or read-only disk never fails the run that was counted."""
-    path = _folder(cache_root, workspace) / f"{method}.json"
+def record(cache_root: Path, workspace: Path, method: str, profile: str, spent: Spent) -> None:
+    """Replace the account of a method under a profile; a full or read-only disk never fails the run."""
+    path = _folder(cache_root, workspace) / f"{method}.{profile}.json"
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(".tmp")
@@ -24,12 +24,12 @@ def record(cache_root: Path, workspace: Path, method: str, spent: Spent) -> None
         unfinished.replace(path)
 
 
-def read(cache_root: Path, workspace: Path) -> Iterator[tuple[str, Spent]]:
-    """Methods and what their last runs took; what is damaged or of another version is passed over."""
-    for path in sorted(_folder(cache_root, workspace).glob("*.json")):
+def read(cache_root: Path, workspace: Path, profile: str) -> Iterator[tuple[str, Spent]]:
+    """Methods and what their last runs under a profile took; what is damaged or of another version is passed over."""
+    for path in sorted(_folder(cache_root, workspace).glob(f"*.{profile}.json")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             values = json.loads(path.read_text(encoding="utf-8"))
-            yield path.stem, Spent(**{field.name: values[field.name] for field in fields(Spent)})
+            yield path.name.partition(".")[0], Spent(**{field.name: values[field.name] for field in fields(Spent)})
 
 
 def _folder(cache_root: Path, workspace: Path) -> Path:

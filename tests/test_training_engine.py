@@ -273,10 +273,11 @@ def test_peaks_are_those_of_the_data_sheets_for_bf16_only(monkeypatch):
 
 def test_accounts_of_training_are_read_back_and_damage_is_passed_over(tmp_path):
     spent = Spent("cpu", 2, 10, 12.5, 3.25, 10**9, None, None)
-    train_account.record(tmp_path / "cache", tmp_path, "spasemsr", spent)
-    assert list(train_account.read(tmp_path / "cache", tmp_path)) == [("spasemsr", spent)]
-    assert list(train_account.read(tmp_path / "cache", tmp_path / "elsewhere")) == []
-    (path,) = (tmp_path / "cache").rglob("spasemsr.json")
+    train_account.record(tmp_path / "cache", tmp_path, "spasemsr", "embedded", spent)
+    assert list(train_account.read(tmp_path / "cache", tmp_path, "embedded")) == [("spasemsr", spent)]
+    assert list(train_account.read(tmp_path / "cache", tmp_path / "elsewhere", "embedded")) == []
+    assert list(train_account.read(tmp_path / "cache", tmp_path, "foundation")) == []
+    (path,) = (tmp_path / "cache").rglob("spasemsr.embedded.json")
     path.write_text("{")
-    assert list(train_account.read(tmp_path / "cache", tmp_path)) == []
+    assert list(train_account.read(tmp_path / "cache", tmp_path, "embedded")) == []
     assert str(spent) == "3.25 samples/s on 2 x cpu · peak memory 1.00 GB"

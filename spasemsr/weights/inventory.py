@@ -53,7 +53,12 @@ def chosen(names: Sequence[str]) -> list[Entry]:
 
 def used_by(profile: Profile) -> list[str]:
     """The registry models that a profile names as a `source`, in the order of its stages."""
-    return list(dict.fromkeys(source for source in _sources(profile.plain()) if source in ENTRIES))
+    return [source for source in sources(profile) if source in ENTRIES]
+
+
+def sources(profile: Profile) -> list[str]:
+    """Every `source` of a profile, names of the registry and paths, in the order of its stages."""
+    return list(dict.fromkeys(_sources(profile.plain())))
 
 
 def _sources(section: Any) -> Iterator[str]:

@@ -1,0 +1,56 @@
+"""The machine that is planned for: the one at hand, or one that is named."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from spasemsr.devices import KNOWN, Device, known_device, peak_flops
+from spasemsr.errors import UserError
+from spasemsr.upscaling.memory import free_bytes
+
+_CPU_FLOPS = 50e9  # of one core, assumed
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """GPUs (None: there is none), how many of them in all, free memory of this machine and whether it was named."""
+
+    gpu: Device | None
+    count: int
+    memory: int
+    named: bool
+
+    @property
+    def flops(self) -> float:
+        """Peak of one device; of a CPU an assumption."""
+        return self.gpu.flops if self.gpu is not None else _CPU_FLOPS
+
+    def __str__(self) -> str:
+        if self.gpu is None:
+            return f"no GPU, {psutil.cpu_count()} cores, {self.memory / 1e9:.0f} GB of memory free"
+        return f"{self.count} x {self.gpu.name} ({self.gpu.memory / 1e9:.0f} GB){', as named' if self.named else ''}"
+
+
+def hardware(name: str | None = None, count: int | None = None) -> Hardware:
+    """The GPUs of this machine, or `count` of the kind `name`. Raises UserError for a name that is not listed."""
+    if name is not None:
+        device = known_device(name)
+        if device is None:
+            raise UserError(f"Nothing is known of a GPU {name!r}.", f"Choose from: {', '.join(d.name for d in KNOWN)}.")
+        return Hardware(device, count or 1, free_bytes(), True)
+    import torch
+
+    if not torch.cuda.is_available():
+        return Hardware(None, count or 1, free_bytes(), False)
+    properties = torch.cuda.get_device_properties(0)
+    flops = peak_flops(properties.name, "bf16") or known_device("A100").flops
+    found = Device(properties.name, properties.total_memory, flops)
+    return Hardware(found, count or torch.cuda.device_count(), free_bytes(), False)
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes free where a folder lies or will lie."""
+    while not folder.exists():
+        folder = folder.parent
+    return psutil.disk_usage(str(folder)).free

@@ -1,0 +1,61 @@
+"""Rates and sizes of the foundation models that were recorded elsewhere, each with its source; not measured here.
+
+Rates are samples per second on one device, `device` as in `spasemsr/devices.py`, for the sizes this project uses; where
+nobody published one, `operations` of a sample were counted (torch's FlopCounterMode on the meta device) and stand with
+a share of the peak that is assumed.
+"""
+
+from dataclasses import dataclass
+
+ASSUMED_MFU = 0.35  # of training and of networks without a recorded rate; a guess until a run has said its own
+FP32_SHARE = 1 / 16  # of a GPU's dense bf16 rate that plain float32 reaches: A100 19.5 of 312, H100 67 of 989 TFLOPS
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One model: parameters, GB that one more sample of a batch takes, and a rate or operations to estimate one."""
+
+    parameters: int
+    sample_gb: float
+    source: str
+    rate: float | None = None
+    device: str = ""
+    operations: float | None = None
+
+
+# By `source` name of params.yaml; `<name>/<part>` where several stages use parts of one checkpoint.
+MODELS = {
+    "llava-1.5-7b": Recorded(
+        7_063_427_072, 0.5,
+        "LLaVA: a caption within 1.5 s on an RTX 3090 (JackAILab/ConsistentID issue 42), one at a time: batches are "
+        "faster; memory: keys and values of 784 tokens",
+        rate=0.67, device="RTX 3090",
+    ),
+    "grounding-dino-base": Recorded(
+        232_000_000, 2.0,
+        "GroundingDINO: 8.37 frames/s of Swin-T on an A100 (paper, appendix I); Swin-B is slower; memory: 2.8 GB "
+        "resident on a CPU",
+        rate=8.37, device="A100",
+    ),
+    "grounding-dino-tiny": Recorded(
+        172_000_000, 2.0,
+        "GroundingDINO: 8.37 frames/s on an A100 (paper, appendix I); memory: 2.8 GB resident on a CPU",
+        rate=8.37, device="A100",
+    ),
+    "sam-vit-h": Recorded(
+        641_090_608, 2.7,
+        "SAM: 0.15 s per image on an A100 (the SAM project's FAQ); memory: attention of 16 heads over 4096 cells",
+        rate=6.7, device="A100",
+    ),
+    "sam-vit-l": Recorded(312_342_832, 2.7, "SAM: operations as ViT-H's by parameters", operations=2.9e12),
+    "sam-vit-b": Recorded(93_735_472, 2.0, "SAM: operations as ViT-H's by parameters", operations=0.87e12),
+    "autoencoder": Recorded(
+        83_653_863, 1.6, "autoencoder: encoding 512 px counted: 1.117 TFLOP; memory: 1.9 GB resident on a CPU",
+        operations=1.117e12,
+    ),
+    "restorer": Recorded(
+        16_700_000, 0.3, "restorer: RRDBNet x4, 35.8 MFLOP per lr pixel, by its layers; at 128 px of lr",
+        operations=0.587e12,
+    ),
+    "clip": Recorded(340_387_840, 0.0, "CLIP: frozen, a small part of a training step"),
+}  # fmt: skip

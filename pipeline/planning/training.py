@@ -1,0 +1,140 @@
+"""What a training step takes, from the real network with tensors that have shapes and no contents.
+
+Parameters are exact. Operations are counted in forward and backward; activations are what autograd would keep, at one
+and at two samples, which gives the part that grows with the batch. The CPU's kernels stand for the GPU's: estimates.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from spasemsr.config import ModelSpec, Profile, TrainSpec
+from spasemsr.models.constraint import semantic_degradation_loss
+from spasemsr.models.denoiser import build_unet
+from spasemsr.models.network import Encoded, SpaSemNetwork
+from spasemsr.training.memory import StateBytes, state_bytes
+
+OVERHEAD = 1.15  # fragmentation and what the allocator rounds up
+CONTEXT = 10**9  # CUDA and cuDNN themselves
+_POSITION = 1 / 8  # of all activations, at most, are one position's, which checkpointing holds while it recomputes
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Operations of a sample's step, and of its forward alone; bytes held whatever the batch, and of activations."""
+
+    trained: int
+    operations: float
+    forward: float
+    state: StateBytes
+    fixed: int
+    per_sample: int
+    fixed_checkpointed: int
+    per_sample_checkpointed: int
+
+    def memory(self, samples: int, checkpointing: bool) -> int:
+        """An estimate of a GPU's peak with micro-batches of so many samples."""
+        if checkpointing:
+            active = self.fixed_checkpointed + self.per_sample_checkpointed * samples
+            active += int(_POSITION * (self.fixed + self.per_sample * samples))
+        else:
+            active = self.fixed + self.per_sample * samples
+        return int((self.state.total + active) * OVERHEAD) + CONTEXT
+
+
+def step_cost(
+    profile: Profile, latents: int, text: tuple[int, int], features: int, processes: int, beside: int = 0
+) -> StepCost:
+    """Of one sample of the profile's patches; `latents` channels, `text` (rows, width), `features` channels of SAM.
+
+    `beside` are bytes of frozen models that stand beside the network: text encoder and autoencoder.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    spec = profile.model
+    with FakeTensorMode():
+        network = SpaSemNetwork(build_unet(spec.unet, latents, text[1]), spec, features)
+        cells, bf16 = profile.data.patch // 8, profile.train.precision == "bf16"
+        trace = _Trace(network, spec, latents, text, features, cells, bf16)
+        forward, operations = trace.operations()
+        (one, two), (one_again, two_again) = (
+            [trace.activations(samples, checkpointing) for samples in (1, 2)] for checkpointing in (False, True)
+        )
+        trained = sum(p.numel() for part in network.trainable().values() for p in part.parameters())
+        held = state_bytes(network, network.trainable(), profile.train, processes)
+    held = replace(held, frozen=held.frozen + beside)
+    return StepCost(
+        trained, operations, forward, held, 2 * one - two, two - one, 2 * one_again - two_again, two_again - one_again
+    )
+
+
+def fitting(cost: StepCost, spec: TrainSpec, memory: int, processes: int) -> tuple[int, bool] | None:
+    """The least (accumulate, checkpointing) with which a step is estimated to fit, None where one sample does not."""
+    share = spec.global_batch // processes
+    for checkpointing in (False, True):
+        for accumulate in (n for n in range(1, share + 1) if share % n == 0):
+            if cost.memory(share // accumulate, checkpointing) <= memory:
+                return accumulate, checkpointing
+    return None
+
+
+@dataclass
+class _Trace:
+    """Runs the network on tensors without contents; call under FakeTensorMode."""
+
+    network: SpaSemNetwork
+    spec: ModelSpec
+    latents: int
+    text: tuple[int, int]
+    features: int
+    cells: int
+    bf16: bool
+
+    def operations(self) -> tuple[float, float]:
+        """Of one sample's forward, and of forward and backward together."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        self.network.gradient_checkpointing = False
+        with FlopCounterMode(display=False) as counter:
+            loss = self._loss(1)
+            forward = counter.get_total_flops()
+            loss.backward()
+        for parameter in self.network.parameters():
+            parameter.grad = None
+        return float(forward), float(counter.get_total_flops())
+
+    def activations(self, samples: int, checkpointing: bool) -> int:
+        """Bytes autograd keeps between forward and backward, parameters left out, each storage once."""
+        self.network.gradient_checkpointing = checkpointing
+        own = {tensor.untyped_storage()._cdata for tensor in self.network.parameters()}
+        kept: dict[int, torch.UntypedStorage] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            kept[storage._cdata] = storage  # held, so that no address is used twice
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            self._loss(samples)
+        return sum(storage.nbytes() for address, storage in kept.items() if address not in own)
+
+    def _loss(self, samples: int) -> torch.Tensor:
+        """L_SD and L_SemDeg; text stands as its states, as the text encoder is no part of the network."""
+        rows, width = self.text
+        cells, objects = self.cells, self.spec.objects
+        spatial = (objects.max + 1) * objects.tokens
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            lr_up = torch.rand(samples, 3, 8 * cells, 8 * cells)
+            encoded = Encoded(
+                torch.cat([self.network.e_img(lr_up), self.network.e_sem(lr_up)], dim=1),
+                torch.randn(samples, rows, width),
+                torch.randn(samples, rows, width),
+                torch.randn(samples, spatial, width),
+                torch.ones(samples, spatial, dtype=torch.bool),
+            )
+            noisy = torch.randn(samples, self.latents, cells, cells)
+            prediction = self.network.predict(noisy, torch.zeros(samples, dtype=torch.int64), encoded)
+            halves = semantic_degradation_loss(
+                prediction.residuals, noisy, torch.randn(samples, self.features, cells, cells), self.network.heads, 0.5
+            )
+            return prediction.sample.float().square().mean() + sum(halves.values())
