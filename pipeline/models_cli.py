@@ -1,4 +1,4 @@
-"""`spasemsr models`: which pretrained models there are, bringing them here, proving that they are the right ones.
+"""`spasemsr models`: pretrained models, where to get them and whether they are the right ones; and releasing our own.
 
 A sub-application of the command line; `list` and `path` never touch the network, `fetch` does unless told otherwise.
 """
@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Pretrained weights of the foundation profile: list, fetch, verify.", no_args_is_help=True)
+app = typer.Typer(
+    help="Pretrained weights: list, fetch, verify the foundation profile's; release what was trained here.",
+    no_args_is_help=True,
+)
 Name = Annotated[str, typer.Argument(help="A name of `spasemsr models list`.")]
 Revision = Annotated[str | None, typer.Option(help="A Hub commit, 40 hexadecimal digits, instead of the registry's.")]
 
@@ -58,3 +61,16 @@ def path(name: Name, revision: Revision = None) -> None:
     from spasemsr.weights.store import locate
 
     typer.echo(str(locate(name, revision).path))
+
+
+@app.command()
+def release(
+    model: Annotated[Path, typer.Argument(help="A folder of weights, such as models/spasemsr.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    half: Annotated[bool, typer.Option(help="Half precision on disk.")] = True,
+) -> None:
+    """Write trained weights for others: safetensors, how to sample, a model card; `train.init` and upscale read it."""
+    from spasemsr.upscaling.upscaler import Upscaler
+
+    Upscaler.from_pretrained(model, device="cpu").save_pretrained(out, half=half)
+    typer.echo(f"{out}: {sum(path.stat().st_size for path in out.iterdir()) / 1e6:.1f} MB")

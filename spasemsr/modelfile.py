@@ -20,11 +20,25 @@ if TYPE_CHECKING:
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
 
-def save_model(folder: Path, method: "Method", config: dict[str, Any]) -> None:
-    """Write `weights.safetensors` and `config.json`; the same weights and config give the same bytes."""
+def save_model(folder: Path, method: "Method", config: dict[str, Any], half: bool = False) -> None:
+    """Write `weights.safetensors` and `config.json`; the same weights and config give the same bytes.
+
+    `half` stores float32 tensors as float16, which loading widens again. Raises UserError where that would overflow.
+    """
+    tensors = tensors_of(method.trainable())
+    if half:
+        tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    save_tensors(folder / WEIGHTS, tensors_of(method.trainable()))
+    save_tensors(folder / WEIGHTS, tensors)
     (folder / CONFIG).write_text(json.dumps(config, sort_keys=True, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    if tensor.dtype != torch.float32:
+        return tensor
+    if not torch.isfinite(half := tensor.half()).all():
+        raise UserError(f"Tensor {name} has values beyond float16's range.", "Release these weights in full precision.")
+    return half
 
 
 def load_model(folder: Path, method: "Method") -> None:

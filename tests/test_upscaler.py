@@ -83,6 +83,27 @@ class FakeHub:
         return f"https://hub/{repo_id}/commit/1"
 
 
+def test_half_precision_takes_half_the_room_and_restores_the_same_to_a_grey_level(tiny, folder, tmp_path):
+    tiny.save_pretrained(tmp_path / "half", half=True)
+    whole, half = (path / "weights.safetensors" for path in (folder, tmp_path / "half"))
+    assert half.stat().st_size < 0.55 * whole.stat().st_size
+    image = photograph(40, 32)
+    restored = [pixels(Upscaler.from_pretrained(path.parent)(image)).astype(int) for path in (whole, half)]
+    assert np.abs(restored[0] - restored[1]).mean() < 0.5
+
+
+def test_weights_beyond_half_precision_are_refused(tiny, tmp_path):
+    tensor = next(parameter for part in tiny._method.trainable().values() for parameter in part.parameters())
+    kept = tensor.flatten()[0].item()
+    tensor.data.flatten()[0] = 1e6
+    try:
+        with pytest.raises(UserError, match="float16"):
+            tiny.save_pretrained(tmp_path / "half", half=True)
+    finally:
+        tensor.data.flatten()[0] = kept
+    assert not (tmp_path / "half" / "weights.safetensors").exists()
+
+
 def test_push_uploads_the_folder_and_says_where(tiny, monkeypatch):
     monkeypatch.setattr("huggingface_hub.HfApi", FakeHub)
     assert tiny.push_to_hub("nano", token="t").endswith("me/nano/commit/1")

@@ -18,10 +18,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def save(folder: Path, method: Method, config: ModelConfig) -> None:
+def save(folder: Path, method: Method, config: ModelConfig, half: bool = False) -> None:
     """Write weights, config and model card; the same model gives the same bytes."""
     try:
-        save_model(folder, method, config.plain())
+        save_model(folder, method, config.plain(), half)
         parameters = sum(tensor.numel() for module in method.trainable().values() for tensor in module.parameters())
         (folder / CARD).write_text(model_card(config, parameters), encoding="utf-8")
     except OSError as error:

@@ -97,9 +97,12 @@ class Upscaler:
         upscaler.weights_sha256 = sha256_file(folder / WEIGHTS)
         return upscaler
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights, a config.json that also says how to sample, and a model card: the Hub's layout."""
-        hub.save(Path(folder), self._method, self.released_config())
+    def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
+        """Write weights, a config.json that also says how to sample, and a model card: the Hub's layout.
+
+        `half` stores them in half precision: half the size, and a loss below a grey level.
+        """
+        hub.save(Path(folder), self._method, self.released_config(), half)
 
     def push_to_hub(
         self, repository: str, *, private: bool = True, token: str | None = None, message: str = "Upload SpaSemSR"
