@@ -29,6 +29,7 @@ VARIANTS: dict[str, tuple[bool, bool, bool]] = {
 }
 TABLES_OF = {"Ours-w/o-semantic": ("3",), "Ours-w/o-vae": ("3",), "Ours-w/o-spatial": ("4",)}
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+STAGE = "evaluate"  # where an experiment ends; page and dial are for the variants a person chooses
 SCORES = layout.REPORTS / "scores"
 _LABELS = {"bicubic": "Bicubic", "restorer": "Restorer (DRM)"}
 
@@ -46,7 +47,7 @@ class Recipe:
         where = "--queue" if queue else "--temp"
         pairs = [part for setting in settings for part in ("-S", setting)]
         copied = [part for path in travelling for part in ("-C", path)]
-        return ["exp", "run", where, *copied, "-n", self.name, *pairs]
+        return ["exp", "run", where, *copied, "-n", self.name, *pairs, STAGE]
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def _measurement(name: str, data: Mapping[str, Any]) -> Measured | None:
     states = tuple(bool(_at(params, f"{profile}.{switch}", True)) for switch in SWITCHES)
     variant = next((variant for variant, wanted in VARIANTS.items() if wanted == states), None)
     active = {**params.get(profile, {}), **{part: params.get(part) for part in ("seed", "degradation", "photographs")}}
-    rest = fingerprint([profile, _without(active, SWITCHES)])[:6]
+    rest = fingerprint([profile, _without(active, (*SWITCHES, "dial"))])[:6]  # the dial changes no score
     return Measured(name, variant, float(params.get("lambda", 0.5)), profile, rest, means)
 
 
