@@ -179,7 +179,8 @@ def build_column(
     former = book.previous.tars if book.previous else {}
     changed = sum(former.get(tar) != sha256 for tar, sha256 in account.tars.items())
     tars = f"{len(account.tars)} tars, {changed} changed"
-    log.info("%-9s done · %s · digest %s · %s", column.stage, tars, account.digest[:12], duration(account.seconds))
+    took = duration(account.seconds) + (f" · {account.rate:.3g} samples/s" if account.rate else "")
+    log.info("%-9s done · %s · digest %s · %s", column.stage, tars, account.digest[:12], took)
     return account
 
 

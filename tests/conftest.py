@@ -2,7 +2,8 @@
 
 import pytest
 
-LONGEST = ["test_pipeline.py", "test_kill.py", "test_foundation_pipeline.py", "test_executors.py", "test_faults.py"]
+LONGEST = ["test_pipeline.py", "test_kill.py", "test_foundation_pipeline.py", "test_distributed.py"]
+LONGEST += ["test_executors.py", "test_faults.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

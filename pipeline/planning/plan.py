@@ -110,11 +110,8 @@ def make_plan(params: Params, name: ProfileName, hardware: Hardware, samples: in
     spec = profile.autoencoder
     latents = 3 * spec.keep**2 if spec.kind == "block_dct" else _LATENTS
     processes = hardware.count if hardware.gpu is not None else 1
-    beside = sum(
-        model.parameters * (2 if part.kind == "clip" else 4)
-        for part in (profile.autoencoder, profile.text_encoder)
-        if hasattr(part, "source") and (model := recorded_for(part)) is not None
-    )
+    text = recorded_for(profile.text_encoder) if hasattr(profile.text_encoder, "source") else None
+    beside = 2 * text.parameters if text is not None else 0  # the autoencoder is never loaded: latents are a column
     features, _ = feature_shape(profile, counts.patch)
     spent = dict(train_account.read(default_root(), Path.cwd(), name)).get(params.methods[0])
     return Plan(

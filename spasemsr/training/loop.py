@@ -6,6 +6,7 @@ size changes neither. On one machine a stopped and resumed run ends in the same 
 
 import logging
 import math
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +46,7 @@ def train(
     UserError for a loss or gradient that is not finite, before it is used, and when memory runs out; on SIGTERM saves
     the state and raises SystemExit(143).
     """
-    accelerator = Accelerator()
+    accelerator = _accelerator()
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     slices = world * spec.accumulate
     if spec.global_batch % slices:
@@ -93,6 +94,12 @@ def train(
     accelerator.wait_for_everyone()
     average.copy_to_parameters()
     return meter.spent() if accelerator.is_main_process else None
+
+
+def _accelerator() -> Accelerator:
+    """The processes of this launch, together; without a GPU accelerate has to be told, or each would train alone."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    return Accelerator(cpu=True) if launched > 1 and not torch.cuda.is_available() else Accelerator()
 
 
 def _prepared(accelerator: Accelerator, method: Method, spec: TrainSpec) -> torch.nn.Module:
