@@ -13,6 +13,8 @@ def test_the_foundation_profile_runs_end_to_end(tmp_path):
     scores = project.json("reports/evaluate/spasemsr/metrics.json")["val"]
     assert set(scores) == {"spasemsr", "bicubic", "restorer", "hr"}
     assert all(10 < scores[method]["psnr"] < 60 for method in ("spasemsr", "bicubic", "restorer"))
+    sweep = (project.folder / "reports/dial/spasemsr.csv").read_text().splitlines()
+    assert [line.split(",")[1:3] for line in sweep[1:]] == [["guidance", v] for v in ("1", "2", "3", "4.5", "5.5")]
     model = project.json("models/spasemsr/config.json")
     assert model["identities"]["text_encoder"]["kind"] == "clip"
     assert len(model["identities"]["autoencoder"]["weights_sha256"]) == 64

@@ -1,6 +1,7 @@
 """The whole pipeline under the real `dvc`: run, run again, vary, extend, kill."""
 
 import csv
+import json
 import re
 import time
 from pathlib import Path
@@ -72,6 +73,23 @@ for column in ("hr", "lr", "restored", "objects", "caption", "latents", "feature
     assert printed[4] == f"caption {both} ['caption.0.json', 'caption.1.json']"
     assert printed[5] == f"latents {patches['train']} ['moments.npy']"
     assert printed[6] == f"features/spasemsr {patches['train']} ['sam.npy']"
+
+
+def test_dvc_plots_give_the_curves_of_the_page(finished):
+    drawn = json.loads(finished.run("dvc", "plots", "show", "--json").stdout)["data"]
+    axes = {}
+    for path, (plot,) in drawn.items():
+        content = plot["content"]
+        layer = content["layer"][0] if "layer" in content and "y" not in content["encoding"] else content
+        axes[path] = [axis["field"] for axis in (content["encoding"]["x"], layer["encoding"]["y"])]
+    assert axes == {
+        "reports/train/spasemsr/losses.csv": ["step", "total"],
+        "reports/dial/spasemsr.csv": ["psnr", "niqe"],
+        "reports/tradeoff.csv": ["psnr", "niqe"],
+    }
+    dial = drawn["reports/dial/spasemsr.csv"][0]["content"]
+    assert dial["layer"][0]["mark"] == "line" and "DVC_METRIC" not in json.dumps(dial)
+    assert [row["value"] for row in dial["data"]["values"]] == ["0", "0.25", "0.5", "1"]
 
 
 def test_another_lambda_trains_again_and_touches_no_column(finished):

@@ -66,6 +66,7 @@ def foundation_params(folder: Path) -> dict[str, Any]:
         },
         "evaluate.metrics": ["psnr", "ssim", "niqe"],
         "evaluate.sample.steps": 2,
+        "dial": {"sweeps": ["guidance"], "images": 1, "seeds": 2},
     }  # fmt: skip
     flat: dict[str, Any] = {}
     for section, value in sections.items():
