@@ -7,7 +7,8 @@ import torch
 from small_networks import FEATURES, TEXT, pico_network, random_condition, random_inputs, redraw_zeros
 
 from spasemsr.config import ModelSpec
-from spasemsr.models.network import SpaSemNetwork
+from spasemsr.models.denoiser import build_unet
+from spasemsr.models.network import Encoded, SpaSemNetwork
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +190,21 @@ def test_a_unet_of_another_family_is_refused():
         SpaSemNetwork(
             UNet2DConditionModel(attention_head_dim=8, use_linear_projection=True, **tiny), ModelSpec(), FEATURES
         )
+
+
+@pytest.mark.slow
+def test_the_network_of_the_paper_starts_as_its_base():
+    """966,993,428 trained parameters around SD 2.1-base's UNet in fp32: one step, some 9 GB, minutes on a CPU."""
+    spec = ModelSpec()
+    torch.manual_seed(0)
+    network = SpaSemNetwork(build_unet(spec.unet, 4, 1024), spec, 256).eval()
+    assert sum(p.numel() for part in network.trainable().values() for p in part.parameters()) == 966_993_428
+    draw = torch.Generator().manual_seed(1)
+    text, spatial = torch.randn(1, 77, 1024, generator=draw), torch.randn(1, 168, 1024, generator=draw)
+    lr_up = torch.rand(1, 3, 512, 512, generator=draw)
+    noisy, timesteps = torch.randn(1, 4, 64, 64, generator=draw), torch.tensor([601])
+    with torch.no_grad():
+        features = torch.cat([network.e_img(lr_up), network.e_sem(lr_up)], dim=1)
+        encoded = Encoded(features, text, text.flip(1), spatial, torch.ones(1, 168, dtype=torch.bool))
+        guided = network.predict(noisy, timesteps, encoded).sample
+        assert torch.equal(guided, network.unet(noisy, timesteps, text).sample)
