@@ -1,0 +1,271 @@
+"""A training step from precomputed columns against the same step with the frozen models in the loop.
+
+    python benchmarks/train_step.py [--scale nano|full] [--device cpu|cuda] [--batch 4] [--rounds 5]
+
+On a CPU the clock counts this process alone, so that other jobs do not show; on a GPU it is the wall's. Real classes
+with random weights: SpaSemSR around a diffusers UNet, transformers' CLIPTextModel, diffusers' AutoencoderKL,
+segment-anything's image encoder. Measured in turns in one run, medians of the rounds:
+
+    ours        latents and SAM features come with the batch; CLIP encodes the batch's distinct strings, as in training
+    + VAE       and the autoencoder encodes hr in every step
+    + VAE, SAM  and SAM's image encoder sees hr in every step
+    ControlNet  diffusers' plain ControlNet step on the same UNet, latents precomputed, one prompt a sample
+
+`full` is SD 2.1-base, SAM ViT-H and 512 px (967 M trained parameters): a GPU of 80 GB, or 45 GB of memory.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+
+from spasemsr.backends.protocols import Identity, TextStates
+from spasemsr.config import ModelSpec, SampleSpec, TrainSpec
+from spasemsr.data.dataset import Batch, Objects
+from spasemsr.methods.base import Noise, build_method
+from spasemsr.training.memory import state_bytes
+from spasemsr.training.meter import Meter
+from spasemsr.training.optimizer import build_optimizer
+
+TAGS = ("dog", "red car", "tree", "sky", "window", "stone wall")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of everything."""
+
+    patch: int
+    model: dict[str, Any]
+    clip: dict[str, int]
+    vae: tuple[int, ...]
+    sam: dict[str, Any]
+    features: int
+
+
+SCALES = {
+    "nano": Scale(
+        128,
+        {
+            "unet": {"block_out_channels": [32, 64, 96, 96], "attention_heads": [2, 4, 6, 6], "norm_num_groups": 16},
+            "encoders": {"hint_channels": [8, 16, 16, 32]},
+            "fusion_width": 64,
+        },
+        {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4},
+        (16, 32, 64, 64),
+        {"img_size": 256, "embed_dim": 64, "depth": 4, "num_heads": 4, "global_attn_indexes": (3,), "out_chans": 16},
+        16,
+    ),
+    "full": Scale(
+        512,
+        {},
+        {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16},
+        (128, 256, 512, 512),
+        {
+            "img_size": 1024, "embed_dim": 1280, "depth": 32, "num_heads": 16, "out_chans": 256,
+            "global_attn_indexes": (7, 15, 23, 31),
+        },
+        256,
+    ),
+}  # fmt: skip
+
+
+class Latents:
+    """What a method asks of an autoencoder in training: sizes."""
+
+    identity = Identity("latents", 1)
+    channels, downscale, scaling_factor = 4, 8, 0.18215
+
+
+class RandomClip(nn.Module):
+    """CLIPTextModel with random weights; a string's tokens follow from its letters."""
+
+    identity = Identity("random_clip", 1)
+    length = 77
+
+    def __init__(self, sizes: dict[str, int]) -> None:
+        from transformers import CLIPTextConfig, CLIPTextModel
+
+        super().__init__()
+        self.width = sizes["hidden_size"]
+        self.model = CLIPTextModel(CLIPTextConfig(**sizes)).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> TextStates:
+        """(B, 77, D) and the mask of BOS, letters and EOS."""
+        ids, mask = torch.zeros(len(texts), self.length, dtype=torch.int64), torch.zeros(len(texts), self.length)
+        for row, text in enumerate(texts):
+            letters = [1, *(2 + ord(letter) % 250 for letter in text[: self.length - 2]), 300]
+            ids[row, : len(letters)], mask[row, : len(letters)] = torch.tensor(letters), 1
+        device = next(self.model.parameters()).device
+        states = self.model(input_ids=ids.to(device)).last_hidden_state.float()
+        return TextStates(states, mask.to(device))
+
+
+def build_sam(sizes: dict[str, Any]) -> nn.Module:
+    """segment-anything's image encoder as its `_build_sam` makes it."""
+    from segment_anything.modeling import ImageEncoderViT
+
+    return ImageEncoderViT(
+        patch_size=16, mlp_ratio=4, qkv_bias=True, use_rel_pos=True, window_size=14,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6), **sizes,
+    ).eval().requires_grad_(False)  # fmt: skip
+
+
+def build_vae(widths: tuple[int, ...]) -> nn.Module:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=widths, layers_per_block=2, latent_channels=4, norm_num_groups=min(widths[0], 32),
+    ).eval().requires_grad_(False)  # fmt: skip
+
+
+def make_batch(scale: Scale, size: int, device: torch.device) -> Batch:
+    """Random pictures, six objects and a caption each."""
+    draw = torch.Generator().manual_seed(0)
+    cells, boxes = scale.patch // 8, np.tile(np.array([[0.1, 0.2, 0.6, 0.9]], np.float32), (len(TAGS), 1))
+    objects = Objects(list(TAGS), boxes, [0.9] * len(TAGS), "benchmark")
+    batch = Batch(
+        keys=[f"k{i}" for i in range(size)],
+        lr=torch.rand(size, 3, scale.patch // 4, scale.patch // 4, generator=draw),
+        objects=[objects] * size,
+        captions=[f"blurry and noisy, image {i}" for i in range(size)],
+        moments=0.5 * torch.randn(size, 8, cells, cells, generator=draw),
+        features={"sam": torch.randn(size, scale.features, cells, cells, generator=draw)},
+        hr=torch.rand(size, 3, scale.patch, scale.patch, generator=draw),
+    )
+    return batch.to(device)
+
+
+class ControlNetStep(nn.Module):
+    """The loss of diffusers' train_controlnet example: frozen UNet, a ControlNet copied from it, one prompt."""
+
+    def __init__(self, unet: nn.Module, text: RandomClip, schedule: Any) -> None:
+        from diffusers import ControlNetModel
+
+        super().__init__()
+        self.unet, self.text, self.schedule = unet, text, schedule
+        self.controlnet = ControlNetModel.from_unet(unet)
+
+    def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        assert batch.moments is not None and batch.hr is not None
+        latents = Latents.scaling_factor * batch.moments.chunk(2, dim=1)[0]
+        eps = noise.gaussian("noise", batch.keys, latents.shape[1:]).to(latents)
+        timesteps = noise.timesteps(batch.keys, 1000).to(latents.device)
+        noisy = self.schedule.add_noise(latents, eps, timesteps)
+        states = self.text.encode([", ".join(objects.tags) for objects in batch.objects]).states_BLD
+        picture = nn.functional.interpolate(batch.lr, batch.hr.shape[-2:], mode="bicubic")
+        down, mid = self.controlnet(noisy, timesteps, states, picture, return_dict=False)
+        predicted = self.unet(
+            noisy, timesteps, states, down_block_additional_residuals=down, mid_block_additional_residual=mid
+        ).sample
+        return {"noise": nn.functional.mse_loss(predicted.float(), eps)}
+
+
+def frozen_calls(scale: Scale, device: torch.device) -> tuple[Callable[[Batch], Any], Callable[[Batch], Any]]:
+    """VAE encoding and SAM features of a batch's hr."""
+    vae, sam, side = build_vae(scale.vae).to(device), build_sam(scale.sam).to(device), scale.sam["img_size"]
+
+    @torch.no_grad()
+    def encode(batch: Batch) -> Any:
+        return vae.encode(batch.hr * 2 - 1).latent_dist.parameters
+
+    @torch.no_grad()
+    def see(batch: Batch) -> Any:
+        return sam(nn.functional.interpolate(batch.hr, (side, side), mode="bilinear"))
+
+    return encode, see
+
+
+def require_memory(model: nn.Module, trainable: dict[str, nn.Module], spec: TrainSpec, device: torch.device) -> None:
+    """Stop before the machine does."""
+    held = state_bytes(model, trainable, spec).total
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    if held * 1.2 > free:
+        raise SystemExit(f"{held / 1e9:.1f} GB of weights, gradients and moments do not fit into {free / 1e9:.1f} GB")
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, before: Sequence[Any], bf16: bool) -> None:
+    """One step, the frozen models' calls first."""
+    with torch.autocast(batch.lr.device.type, torch.bfloat16, enabled=bf16):
+        for call in before:
+            call(batch)
+        losses = model(batch, Noise(1, 0))
+    sum(losses.values()).backward()
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    if batch.lr.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", choices=SCALES, default="nano")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), help="Default: bf16 on a GPU.")
+    parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--json", type=Path, help="Write the numbers here too.")
+    args = parser.parse_args()
+    scale, device = SCALES[args.scale], torch.device(args.device)
+    precision = args.precision or ("bf16" if device.type == "cuda" else "fp32")
+    spec = TrainSpec(steps=1000, precision=precision)
+    text = RandomClip(scale.clip)
+    ours: Any = build_method(
+        "spasemsr", ModelSpec.model_validate(scale.model), SampleSpec(), scale=4, seed=0, lambda_=0.5,
+        controlnet_weight=0.05, autoencoder=Latents(), text_encoder=text, feature_channels=scale.features,
+    )  # fmt: skip
+    require_memory(ours, ours.trainable(), spec, device)
+    ours.set_engine(checkpointing=args.checkpointing, compiled=False)
+    ours.to(device).train()
+    control = ControlNetStep(ours.network.unet, text, ours.schedule).to(device)
+    batch, (encode, see) = make_batch(scale, args.batch, device), frozen_calls(scale, device)
+    mine = build_optimizer(ours.trainable(), spec)
+    theirs = build_optimizer({"controlnet": control.controlnet}, spec)
+    cases = {
+        "ours": partial(step, ours, mine, batch, ()),
+        "+ VAE": partial(step, ours, mine, batch, (encode,)),
+        "+ VAE, SAM": partial(step, ours, mine, batch, (encode, see)),
+        "ControlNet": partial(step, control, theirs, batch, ()),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    peaks: dict[str, int] = {}
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    for turn in range(args.rounds + 1):  # the first is warm-up
+        for name, run in cases.items():
+            meter = Meter(device, 1, args.batch, precision)
+            start = clock()
+            run(precision == "bf16")
+            if turn:
+                seconds[name].append(clock() - start)
+                peaks[name] = meter.peak_bytes
+    trained = sum(p.numel() for p in ours.parameters() if p.requires_grad)
+    print(f"{args.scale}: {trained:,} trained parameters, {scale.patch} px, batch {args.batch}, {precision}, {device}")
+    base = statistics.median(seconds["ours"])
+    rows = []
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        memory = f"  peak {peaks[name] / 1e9:.1f} GB" if device.type == "cuda" else ""
+        rate = args.batch / median
+        print(f"{name:<12}{median * 1000:9.0f} ms{rate:9.2f} samples/s  ours is {median / base:5.2f}x as fast{memory}")
+        rows.append({"name": name, "seconds": median, "samples_per_second": rate, "ratio": median / base})
+    if device.type == "cpu":
+        print(f"peak of the process {Meter(device, 1, 1, precision).peak_bytes / 1e9:.1f} GB")
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
