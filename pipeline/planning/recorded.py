@@ -33,13 +33,14 @@ MODELS = {
     ),
     "grounding-dino-base": Recorded(
         232_000_000, 2.0,
-        "GroundingDINO: 8.37 frames/s of Swin-T on an A100 (paper, appendix I); Swin-B is slower; memory: 2.8 GB "
-        "resident on a CPU",
+        "GroundingDINO: 8.37 frames/s of Swin-T (paper, appendix I, as quoted in its issue 50; taken to be an A100's); "
+        "Swin-B is slower; memory: 2.8 GB resident on a CPU",
         rate=8.37, device="A100",
     ),
     "grounding-dino-tiny": Recorded(
         172_000_000, 2.0,
-        "GroundingDINO: 8.37 frames/s on an A100 (paper, appendix I); memory: 2.8 GB resident on a CPU",
+        "GroundingDINO: 8.37 frames/s (paper, appendix I, as quoted in its issue 50; taken to be an A100's); memory: "
+        "2.8 GB resident on a CPU",
         rate=8.37, device="A100",
     ),
     "sam-vit-h": Recorded(
