@@ -89,12 +89,14 @@ def check(params_path: Path, profile: ProfileName | None = None) -> Iterator[str
     yield f"ok  {params_path}: profile {name}"
     yield f"ok  Python {sys.version.split()[0]}: " + ", ".join(f"{n} {importlib.metadata.version(n)}" for n in PACKAGES)
     yield f"ok  photographs: {_photographs(params)}"
-    yield from _columns()
+    yield from _columns(params)
     yield from _needs(params, name)
 
 
-def _columns() -> Iterator[str]:
-    """Hashes and keys of the columns that are built."""
+def _columns(params: Params) -> Iterator[str]:
+    """Hashes and keys of the columns that are built, and whether their models and weights are still the same."""
+    from pipeline.provenance import made_otherwise
+
     if not layout.PATCHES.exists():
         yield "--  no columns yet: dvc repro"
         return
@@ -103,6 +105,8 @@ def _columns() -> Iterator[str]:
     for column in COLUMNS.values():
         if (layout.SHARDS / column.name).is_dir():
             yield f"ok  column {column.name}: {_verified(column, patches)}"
+            if made_otherwise(column.name, ColumnReader(layout.SHARDS, column).info["identity"], params.active):
+                yield f"--  column {column.name} was made with other models or weights: dvc repro -f {column.stage}"
         else:
             yield f"--  column {column.name} is not built: dvc repro {column.stage}"
 

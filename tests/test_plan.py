@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image
 from project import ROOT
 from small_methods import FEATURES, small_batch, small_method
 from small_networks import LATENTS, PICO, TEXT
+from tiny_checkpoints import SAM, write_sam
 from typer.testing import CliRunner
 
 from pipeline import inspection, layout, train_account
@@ -21,7 +23,8 @@ from pipeline.planning.columns import column_costs
 from pipeline.planning.counts import Counts, count
 from pipeline.planning.hardware import Hardware
 from pipeline.planning.training import StepCost, fitting, step_cost
-from spasemsr.config import ModelSpec, TrainSpec, load_params
+from pipeline.provenance import identity_now, made_otherwise
+from spasemsr.config import FeaturesSpec, ModelSpec, TrainSpec, load_params
 from spasemsr.data.columns import CAPTION, COLUMNS, FEATURES_SPASEMSR, HR, LR
 from spasemsr.data.columns import LATENTS as LATENTS_COLUMN
 from spasemsr.data.patches import Patch, write_patches
@@ -264,3 +267,30 @@ def _gathered(source, lines):
     for line in source:
         lines.append(line)
     return []
+
+
+# Weights that change under a column
+
+
+def test_a_column_made_with_other_weights_is_noticed(params, folder):
+    path = folder / "sam.pth"
+    spec = {"kind": "sam", "source": str(path), "architecture": SAM, "precision": "fp32"}
+    features = FeaturesSpec.model_validate({"spasemsr": {"sam": spec}})
+    profile = params.foundation.model_copy(update={"features": features})
+    torch.manual_seed(1)
+    write_sam(path)
+    stated = identity_now("features/spasemsr", profile)
+    assert len(stated["weights_sha256"]) == 64
+    assert not made_otherwise("features/spasemsr", stated, profile)
+    write_sam(path)  # other random weights
+    assert made_otherwise("features/spasemsr", stated, profile)
+    path.unlink()
+    assert not made_otherwise("features/spasemsr", stated, profile)
+
+
+def test_weight_free_columns_are_known_by_their_backends(params):
+    for column in ("restored", "objects", "caption", "latents", "features/spasemsr"):
+        stated = identity_now(column, params.embedded)
+        assert not made_otherwise(column, stated, params.embedded)
+        assert made_otherwise(column, {"kind": "another"}, params.embedded)
+    assert identity_now("hr", params.embedded) is None
