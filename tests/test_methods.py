@@ -45,6 +45,32 @@ def test_objects_become_the_rows_of_their_own_tag(method):
     assert cond.use_boxes_B.tolist() == [True]
 
 
+RESIDUAL = {"schedule": {"prediction": "residual"}}
+
+
+def silenced(**sample):
+    """A method whose network says nothing, and predicts what is missing from bicubic lr."""
+    method = small_method(sample={"colorfix": "none"} | sample, **RESIDUAL)
+    for parameter in method.network.unet.conv_out.parameters():
+        torch.nn.init.zeros_(parameter)
+    return method
+
+
+@pytest.mark.parametrize("solver", ["ddpm", "dpmpp"])
+def test_a_residual_of_nothing_restores_bicubic(solver):
+    method, batch = silenced(solver=solver, start=0.3, steps=3, tile=16, tile_overlap=4), small_batch(["a"], 40, 56)
+    lr_up = bicubic_upsample(batch.lr, 4)
+    through = method.autoencoder.decode(method.autoencoder.moments(lr_up).chunk(2, dim=1)[0])
+    assert torch.allclose(method.restore(batch, NOISE), through, atol=1e-5)
+
+
+def test_the_residual_is_trained_on_what_bicubic_lacks():
+    method, batch = silenced(), small_batch(["a", "b"])
+    lr_latents = method._lr_latents(bicubic_upsample(batch.lr, 4))
+    _, latents = method._training_latents(batch, NOISE)
+    assert method(batch, NOISE)["diffusion"].item() == pytest.approx((latents - lr_latents).square().mean().item())
+
+
 def test_long_tags_keep_their_first_words_and_the_end(method):
     batch = replace(small_batch(["a"]), objects=[objects_of(("one two three four five", (0, 0, 1, 1), 1.0))])
     cond = method.condition(batch)

@@ -37,6 +37,7 @@ class LatentDiffusion(nn.Module, ABC):
         super().__init__()
         self.autoencoder = autoencoder
         self.schedule = Schedule.of(schedule)
+        self.from_lr = schedule.prediction == "residual"  # the network's output is added to z_LR
         self.sampling = spec
         self.scale = scale
         self.run_tiles: TileMap = map  # how the tiles of one step are worked through: an upscaler may use threads
@@ -78,9 +79,12 @@ class LatentDiffusion(nn.Module, ABC):
         latents_ref, latents = self._training_latents(batch, noise)
         timesteps = noise.timesteps(batch.keys, self.schedule.num_train_timesteps).to(latents.device)
         eps = noise.gaussian("noise", batch.keys, latents.shape[1:]).to(latents)
-        encoded = self.encode(bicubic_upsample(batch.lr, self.scale), self.training_condition(batch, noise))
+        lr_up = bicubic_upsample(batch.lr, self.scale)
+        encoded = self.encode(lr_up, self.training_condition(batch, noise))
         prediction = self.predict(self.schedule.add_noise(latents, eps, timesteps), timesteps, encoded)
         target = self.schedule.target(latents, eps, timesteps)
+        if self.from_lr:
+            target = target - self._lr_latents(lr_up)
         losses = {"diffusion": functional.mse_loss(prediction.sample.float(), target)}
         return losses | self.side_losses(prediction, latents_ref, batch)
 
@@ -94,25 +98,31 @@ class LatentDiffusion(nn.Module, ABC):
         return factor * mean, factor * (mean + std * drawn)
 
     @torch.no_grad()
+    def _lr_latents(self, lr_up_B3HW: Tensor) -> Tensor:
+        """z_LR: the scaled posterior mean of upsampled lr."""
+        return self.autoencoder.scaling_factor * self.autoencoder.moments(lr_up_B3HW).chunk(2, dim=1)[0]
+
+    @torch.no_grad()
     def restore(self, batch: Batch, noise: Noise) -> Tensor:
         """lr of any size -> (B, 3, scale h, scale w) in [0, 1]: LR start, guided solver, decoding, colour fix."""
         lr_up = bicubic_upsample(batch.lr, self.scale)
         height, width = lr_up.shape[-2:]
         padded = pad_reflect(lr_up, MULTIPLE)
-        factor, cell = self.autoencoder.scaling_factor, self.autoencoder.downscale
-        lr_latents = factor * self.autoencoder.moments(padded).chunk(2, dim=1)[0]
+        cell, lr_latents = self.autoencoder.downscale, self._lr_latents(padded)
         start = noise.gaussian("start", batch.keys, lr_latents.shape[1:]).to(lr_latents)
         latents = sample(
-            self._predictor(batch, padded, height / cell, width / cell),
+            self._predictor(batch, padded, lr_latents, height / cell, width / cell),
             initial_latents(self.schedule, self.sampling, lr_latents, start),
             self.schedule,
             self.sampling,
             lambda index: noise.gaussian(f"solver/{index}", batch.keys, lr_latents.shape[1:]),
         )
-        restored = self.autoencoder.decode(latents / factor)[..., :height, :width]
+        restored = self.autoencoder.decode(latents / self.autoencoder.scaling_factor)[..., :height, :width]
         return fix_colors(self.sampling.colorfix, restored, lr_up)
 
-    def _predictor(self, batch: Batch, lr_up_B3HW: Tensor, height: float, width: float) -> Predict:
+    def _predictor(
+        self, batch: Batch, lr_up_B3HW: Tensor, lr_latents_BChw: Tensor, height: float, width: float
+    ) -> Predict:
         """The guided, tiled network as a function of latents and timestep; conditions are encoded once per tile.
 
         `lr_up_B3HW` is padded; `height`, `width` are the latent cells of the image itself, which boxes are shares of.
@@ -141,7 +151,8 @@ class LatentDiffusion(nn.Module, ABC):
                 unconditional = self.predict(window_BChw, timesteps, other, spec.conditioning_scale).sample.float()
                 return guide(conditional, unconditional, spec.guidance)
 
-            return stitch(latents_BChw, tiles, in_window, self.run_tiles)
+            predicted = stitch(latents_BChw, tiles, in_window, self.run_tiles)
+            return predicted + lr_latents_BChw if self.from_lr else predicted
 
         return predict
 

@@ -26,7 +26,8 @@ class Schedule:
     def of(cls, spec: ScheduleSpec) -> "Schedule":
         """SD's "scaled_linear" schedule: square roots of beta equally spaced."""
         roots = torch.linspace(spec.beta_start**0.5, spec.beta_end**0.5, spec.num_train_timesteps, dtype=torch.float32)
-        return cls(torch.cumprod(1.0 - roots**2, dim=0), spec.prediction)
+        prediction = "sample" if spec.prediction == "residual" else spec.prediction  # z_LR added, it is z_0
+        return cls(torch.cumprod(1.0 - roots**2, dim=0), prediction)
 
     @property
     def num_train_timesteps(self) -> int:
