@@ -118,10 +118,13 @@ class ScheduleSpec(Spec):
     """The forward diffusion of SD 2.1: variance schedule and what the network predicts.
 
     `sample` is z_0 itself; `residual` is z_0 minus the latents of bicubic lr, so an untrained network is bicubic.
+    `last_share` of the training samples are at the last timestep, pure noise, where z_0 is regressed from lr alone; the
+    others are uniform.
     """
 
     prediction: Literal["epsilon", "v_prediction", "sample", "residual"] = "epsilon"
     num_train_timesteps: Annotated[int, Field(ge=2)] = 1000
+    last_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     beta_start: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.00085
     beta_end: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.012
 

@@ -82,6 +82,7 @@ def test_timesteps_are_the_leading_list():
     assert schedule.sampling_timesteps(10, 0.3) == list(range(271, 0, -30))
     assert schedule.sampling_timesteps(1000) == list(range(999, -1, -1))
     assert schedule.sampling_timesteps(3, 0.003) == [2, 1, 0]
+    assert schedule.sampling_timesteps(1) == [999] and schedule.sampling_timesteps(1, 0.3) == [299]
 
 
 @settings(deadline=None)
@@ -95,7 +96,7 @@ def test_timesteps_descend_within_the_share_or_are_refused(steps, start):
     timesteps = schedule.sampling_timesteps(steps, start)
     assert len(timesteps) == steps
     assert timesteps == sorted(set(timesteps), reverse=True)
-    assert 0 <= timesteps[-1] <= 1 and timesteps[0] < max(start * 1000 + 0.5, 1.5)
+    assert (0 <= timesteps[-1] <= 1 or steps == 1) and timesteps[0] < max(start * 1000 + 0.5, 1.5)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)

@@ -64,6 +64,15 @@ def test_a_residual_of_nothing_restores_bicubic(solver):
     assert torch.allclose(method.restore(batch, NOISE), through, atol=1e-5)
 
 
+def test_a_share_of_the_samples_is_at_the_last_timestep():
+    batch, counts = small_batch([f"k{index}" for index in range(400)], 8, 8), {}
+    for share in (0.0, 0.5):
+        timesteps = small_method(schedule={"last_share": share})._training_timesteps(batch, NOISE)
+        assert timesteps.min() >= 0 and timesteps.max() <= 999
+        counts[share] = (timesteps == 999).float().mean().item()
+    assert counts[0.0] < 0.02 and counts[0.5] == pytest.approx(0.5, abs=0.1)
+
+
 def test_the_residual_is_trained_on_what_bicubic_lacks():
     method, batch = silenced(), small_batch(["a", "b"])
     lr_latents = method._lr_latents(bicubic_upsample(batch.lr, 4))

@@ -289,6 +289,12 @@ def test_the_dial_runs_from_faithful_to_sharp():
     assert sampling_for(SAMPLE, Settings(dial=1.0), 1000).guidance == 1.0
 
 
+def test_beyond_the_whole_schedule_the_dial_takes_more_steps_where_there_are_few():
+    one, many = (SAMPLE.model_copy(update={"start": 1.0, "steps": steps}) for steps in (1, 50))
+    assert [sampling_for(one, Settings(dial=dial), 1000).steps for dial in (0.0, 0.5, 0.75, 1.0)] == [1, 1, 3, 5]
+    assert sampling_for(many, Settings(dial=1.0), 1000).steps == 50
+
+
 def test_the_dial_changes_the_picture(tiny):
     picture = from_image(photograph(32, 32))
     results = [tiny.restore(picture, Settings(dial=dial), NOTHING).picture.colour for dial in (0.0, 1.0)]

@@ -37,6 +37,7 @@ class LatentDiffusion(nn.Module, ABC):
         super().__init__()
         self.autoencoder = autoencoder
         self.schedule = Schedule.of(schedule)
+        self.last_share = schedule.last_share
         self.from_lr = schedule.prediction == "residual"  # the network's output is added to z_LR
         self.sampling = spec
         self.scale = scale
@@ -77,7 +78,7 @@ class LatentDiffusion(nn.Module, ABC):
     def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """L_SD = mean (target - prediction)^2 at a uniform timestep, and the method's own losses."""
         latents_ref, latents = self._training_latents(batch, noise)
-        timesteps = noise.timesteps(batch.keys, self.schedule.num_train_timesteps).to(latents.device)
+        timesteps = self._training_timesteps(batch, noise).to(latents.device)
         eps = noise.gaussian("noise", batch.keys, latents.shape[1:]).to(latents)
         lr_up = bicubic_upsample(batch.lr, self.scale)
         encoded = self.encode(lr_up, self.training_condition(batch, noise))
@@ -96,6 +97,11 @@ class LatentDiffusion(nn.Module, ABC):
         drawn = noise.gaussian("posterior", batch.keys, mean.shape[1:]).to(mean)
         factor = self.autoencoder.scaling_factor
         return factor * mean, factor * (mean + std * drawn)
+
+    def _training_timesteps(self, batch: Batch, noise: Noise) -> Tensor:
+        """(B,) int64: uniform on all timesteps, but for the share that is moved to the last one."""
+        steps = self.schedule.num_train_timesteps
+        return noise.timesteps(batch.keys, round(steps / (1.0 - self.last_share))).clamp(max=steps - 1)
 
     @torch.no_grad()
     def _lr_latents(self, lr_up_B3HW: Tensor) -> Tensor:

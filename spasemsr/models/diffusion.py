@@ -66,8 +66,9 @@ class Schedule:
     def sampling_timesteps(self, steps: int, start: float = 1.0) -> list[int]:
         """`steps` descending timesteps over the first `start` of the schedule, "leading" spacing, as SD has it.
 
-        50 steps from the top are 981, 961, ..., 1. The first one is the tau of the LR-embedded start. Raises UserError
-        when the share holds fewer timesteps than asked for.
+        50 steps from the top are 981, 961, ..., 1. A single step is the top of the share, as few-step models have it:
+        at t = 1, where the list would have it, next to nothing is left to predict. The first one is the tau of the
+        LR-embedded start. Raises UserError when the share holds fewer timesteps than asked for.
         """
         span = round(start * self.num_train_timesteps)
         if span < steps:
@@ -76,6 +77,8 @@ class Schedule:
                 f"that share of the schedule has {span} timesteps.",
                 "Take fewer steps or a later start.",
             )
+        if steps == 1:
+            return [span - 1]
         spacing = span // steps
         offset = min(STEPS_OFFSET, spacing - 1)  # spacing 1 uses every timestep, and T itself does not exist
         return [index * spacing + offset for index in reversed(range(steps))]

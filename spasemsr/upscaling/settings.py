@@ -1,8 +1,9 @@
 """What a person may ask of one picture, and what the dial from faithful to sharp does to the sampling.
 
 The dial moves where sampling starts: the noisier the start, the more the network invents. At 0.5 a model samples as it
-was released; the ends are a start of a fifth and of five times the share of the schedule (all of it at most), with
-steps in proportion to its square root, and weaker or stronger guidance.
+was released; the ends are a start of a fifth and of five times the share of the schedule, with steps in proportion to
+its square root, and weaker or stronger guidance. What would lie beyond the whole schedule becomes more steps where
+there are few: a single step from pure noise is the mean of all pictures that fit, more steps are one of them.
 """
 
 import math
@@ -14,7 +15,7 @@ from spasemsr.backend_specs import Fraction, Positive, Spec
 from spasemsr.config import SampleSpec
 
 DIAL_RANGE = 5.0
-MIN_STEPS = 2  # a single step would start at the last timestep, with next to no noise
+FEW_STEPS = 10  # from here on more steps change little
 MAX_TEXT = 512  # characters of one tag or caption
 MAX_TAGS = 64
 MAP_SEEDS = 4  # results whose deviation the map shows
@@ -36,11 +37,15 @@ class Settings(Spec):
 def sampling_for(base: SampleSpec, settings: Settings, num_train_timesteps: int) -> SampleSpec:
     """The sampling of these settings: `base` with start, guidance and steps moved by dial and `steps`."""
     offset = 2 * settings.dial - 1  # -1 faithful .. 1 sharp
-    start = min(base.start * DIAL_RANGE**offset, 1.0) if base.lre else base.start
+    wanted = base.start * DIAL_RANGE**offset
+    start = min(wanted, 1.0) if base.lre else base.start
     guidance = base.guidance
     if base.guidance > 1.0:  # without guidance there is nothing to strengthen
         guidance = 1.0 + (base.guidance - 1.0) * (1.0 + offset * (1.0 if offset < 0 else 0.5))
-    steps = settings.steps or max(math.ceil(base.steps * math.sqrt(start / base.start) - 1e-9), MIN_STEPS)
+    steps = math.ceil(base.steps * math.sqrt(start / base.start) - 1e-9)
+    if base.lre and steps < FEW_STEPS:
+        steps = min(math.ceil(steps * wanted / start - 1e-9), FEW_STEPS)
+    steps = settings.steps or steps
     steps = min(steps, max(round(start * num_train_timesteps), 1))
     return base.model_copy(update={"start": start, "guidance": guidance, "steps": steps})
 
