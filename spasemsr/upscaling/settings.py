@@ -42,10 +42,8 @@ def sampling_for(base: SampleSpec, settings: Settings, num_train_timesteps: int)
     guidance = base.guidance
     if base.guidance > 1.0:  # without guidance there is nothing to strengthen
         guidance = 1.0 + (base.guidance - 1.0) * (1.0 + offset * (1.0 if offset < 0 else 0.5))
-    steps = math.ceil(base.steps * math.sqrt(start / base.start) - 1e-9)
-    if base.lre and steps < FEW_STEPS:
-        steps = min(math.ceil(steps * wanted / start - 1e-9), FEW_STEPS)
-    steps = settings.steps or steps
+    few = base.lre and base.steps < FEW_STEPS
+    steps = settings.steps or math.ceil(base.steps * math.sqrt((wanted if few else start) / base.start) - 1e-9)
     steps = min(steps, max(round(start * num_train_timesteps), 1))
     return base.model_copy(update={"start": start, "guidance": guidance, "steps": steps})
 
