@@ -14,6 +14,7 @@ from spasemsr.upscaling.upscaler import Upscaler
 
 
 def main(photo: Path, out: Path) -> None:
+    """Upload, restore, and write what the browser shows as a PNG."""
     upscaler = Upscaler.from_pretrained("data/pretrained/nano")
     served, address = page.start(upscaler, "127.0.0.1", 0, max_pixels=4_000_000)
     with sync_playwright() as playwright:
