@@ -30,9 +30,10 @@ import torch
 from torch import Tensor, nn
 
 from spasemsr.backends.protocols import Identity, TextStates
-from spasemsr.config import ModelSpec, SampleSpec, TrainSpec
+from spasemsr.config import SampleSpec, TrainSpec
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.methods.base import Noise, build_method
+from spasemsr.model_specs import ModelSpec
 from spasemsr.training.memory import state_bytes
 from spasemsr.training.meter import Meter
 from spasemsr.training.optimizer import build_optimizer

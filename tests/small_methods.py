@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn import functional
 
 from spasemsr.backends.protocols import Identity, TextStates
-from spasemsr.config import ModelSpec, SampleSpec
+from spasemsr.config import SampleSpec
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.methods.base import build_method
+from spasemsr.model_specs import ModelSpec
 
 SCALE, CHANNELS, FEATURES = 4, 4, 8
 

@@ -6,7 +6,7 @@ Text is random here: what the network does must not depend on what the text enco
 import torch
 from torch import Tensor
 
-from spasemsr.config import ModelSpec
+from spasemsr.model_specs import ModelSpec
 from spasemsr.models.conditioning import Conditioning
 from spasemsr.models.denoiser import build_unet
 from spasemsr.models.network import SpaSemNetwork

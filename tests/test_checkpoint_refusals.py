@@ -20,8 +20,8 @@ from spasemsr.backends.grounding import build_detector, build_segmenter
 from spasemsr.backends.protocols import Box, Tag
 from spasemsr.backends.restorer import build_restorer
 from spasemsr.backends.text_encoder import build_text_encoder
-from spasemsr.config import ScheduleSpec, UNetSpec
 from spasemsr.errors import UserError
+from spasemsr.model_specs import ScheduleSpec, UNetSpec
 from spasemsr.models.pretrained_base import load_base
 from spasemsr.weights.pretrained import load_pretrained
 from spasemsr.weights.tensors import load_strictly, read_state_dict

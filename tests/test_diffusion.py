@@ -6,8 +6,9 @@ from diffusers import DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spasemsr.config import SampleSpec, ScheduleSpec
+from spasemsr.config import SampleSpec
 from spasemsr.errors import UserError
+from spasemsr.model_specs import ScheduleSpec
 from spasemsr.models.diffusion import Schedule, ddpm_step
 from spasemsr.models.sampling import guide, initial_latents, sample
 

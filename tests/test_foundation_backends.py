@@ -22,9 +22,10 @@ from spasemsr.backends.grounding import build_detector, build_segmenter, build_t
 from spasemsr.backends.protocols import Box, Tag
 from spasemsr.backends.restorer import build_restorer
 from spasemsr.backends.text_encoder import build_text_encoder
-from spasemsr.config import Params, ScheduleSpec, UNetSpec, parse_params
+from spasemsr.config import Params, parse_params
 from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, LATENTS, OBJECTS
 from spasemsr.errors import UserError
+from spasemsr.model_specs import ScheduleSpec, UNetSpec
 from spasemsr.models.denoiser import require_topology
 from spasemsr.models.pretrained_base import load_base
 

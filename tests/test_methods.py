@@ -7,10 +7,10 @@ import pytest
 import torch
 from small_methods import MANY, NONE, TWO, objects_of, rows_of, small_batch, small_method
 
-from spasemsr.config import DropSpec
 from spasemsr.methods.base import Noise, build_method
 from spasemsr.methods.bicubic import Bicubic, Restored
 from spasemsr.methods.spasemsr import Drops, base_prompt
+from spasemsr.model_specs import DropSpec
 from spasemsr.resize import bicubic_upsample
 
 NOISE = Noise(7, 0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_networks import FEATURES, TEXT, pico_network, random_condition, random_inputs, redraw_zeros
 
-from spasemsr.config import ModelSpec
+from spasemsr.model_specs import ModelSpec
 from spasemsr.models.denoiser import build_unet
 from spasemsr.models.network import Encoded, SpaSemNetwork
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from spasemsr.config import ModelSpec
+from spasemsr.model_specs import ModelSpec
 from spasemsr.models.attention import build_attention
 from spasemsr.models.controlnet import attentions_of
 from spasemsr.models.denoiser import build_unet

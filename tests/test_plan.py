@@ -24,12 +24,13 @@ from pipeline.planning.counts import Counts, count
 from pipeline.planning.hardware import Hardware
 from pipeline.planning.training import StepCost, fitting, step_cost
 from pipeline.provenance import identity_now, made_otherwise
-from spasemsr.config import FeaturesSpec, ModelSpec, TrainSpec, load_params
+from spasemsr.config import FeaturesSpec, TrainSpec, load_params
 from spasemsr.data.columns import CAPTION, COLUMNS, FEATURES_SPASEMSR, HR, LR
 from spasemsr.data.columns import LATENTS as LATENTS_COLUMN
 from spasemsr.data.patches import Patch, write_patches
 from spasemsr.devices import PEAK, known_device
 from spasemsr.errors import UserError
+from spasemsr.model_specs import ModelSpec
 from spasemsr.training.loop import train
 from spasemsr.training.memory import StateBytes
 from spasemsr.training.meter import Spent

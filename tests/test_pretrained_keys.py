@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_networks import LATENTS, PICO, TEXT, pico_network
 
-from spasemsr.config import ModelSpec, UNetSpec
+from spasemsr.model_specs import ModelSpec, UNetSpec
 from spasemsr.models.controlnet import attentions_of
 from spasemsr.models.denoiser import build_unet
 from spasemsr.models.network import SpaSemNetwork

@@ -10,9 +10,10 @@ from small_methods import Colours, small_batch, small_method
 from torch import nn
 
 from pipeline import train_account
-from spasemsr.config import LIGHT, ModelSpec, TrainSpec
+from spasemsr.config import TrainSpec
 from spasemsr.devices import PEAK, known_device, peak_flops
 from spasemsr.errors import UserError
+from spasemsr.model_specs import LIGHT, ModelSpec
 from spasemsr.training.loop import train
 from spasemsr.training.memory import smaller_settings, state_bytes
 from spasemsr.training.meter import Spent

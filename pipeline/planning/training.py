@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from spasemsr.config import ModelSpec, Profile, TrainSpec
+from spasemsr.config import Profile, TrainSpec
+from spasemsr.model_specs import ModelSpec
 from spasemsr.models.constraint import semantic_degradation_loss
 from spasemsr.models.denoiser import build_unet
 from spasemsr.models.network import Encoded, SpaSemNetwork

@@ -18,8 +18,9 @@ from spasemsr import randomness
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Autoencoder, TextEncoder
-    from spasemsr.config import ModelSpec, SampleSpec
+    from spasemsr.config import SampleSpec
     from spasemsr.data.dataset import Batch
+    from spasemsr.model_specs import ModelSpec
 
 
 @dataclass(frozen=True)

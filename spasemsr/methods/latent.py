@@ -22,9 +22,10 @@ from spasemsr.resize import bicubic_upsample
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Autoencoder
-    from spasemsr.config import SampleSpec, ScheduleSpec
+    from spasemsr.config import SampleSpec
     from spasemsr.data.dataset import Batch
     from spasemsr.methods.base import Noise
+    from spasemsr.model_specs import ScheduleSpec
 
 MULTIPLE = 64  # output sides are padded to this many pixels: 8 latent cells, three halvings of the UNet
 LOGVAR_RANGE = (-30.0, 20.0)  # diffusers' clamp of the posterior's log-variance

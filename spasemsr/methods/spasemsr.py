@@ -24,9 +24,10 @@ from spasemsr.models.tiling import Tile, boxes_in_tile
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Autoencoder, TextEncoder
-    from spasemsr.config import DropSpec, ModelSpec, SampleSpec
+    from spasemsr.config import SampleSpec
     from spasemsr.data.dataset import Batch, Objects
     from spasemsr.methods.base import Noise
+    from spasemsr.model_specs import DropSpec, ModelSpec
 
 FEATURE = "sam"  # the member of features/spasemsr
 WHOLE = (0.0, 0.0, 1.0, 1.0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from spasemsr.config import AttentionSpec
+from spasemsr.model_specs import AttentionSpec
 from spasemsr.models.attention import build_attention, clone, tokens, zero_out
 from spasemsr.models.guided import Cell, encoder_states, time_states
 from spasemsr.models.visual_encoders import Injection

@@ -7,7 +7,7 @@ every position index is the same at every size. Checks that a given UNet (built 
 from typing import TYPE_CHECKING, assert_never
 
 from spasemsr.backend_specs import PretrainedBaseSpec, RandomBaseSpec
-from spasemsr.config import ModelSpec, UNetSpec
+from spasemsr.model_specs import ModelSpec, UNetSpec
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spasemsr.config import ScheduleSpec
 from spasemsr.errors import UserError
+from spasemsr.model_specs import ScheduleSpec
 
 STEPS_OFFSET = 1  # SD's "leading" lists end at t = 1, not 0
 

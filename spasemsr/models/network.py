@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from spasemsr.config import AttentionSpec, ModelSpec
+from spasemsr.model_specs import AttentionSpec, ModelSpec
 from spasemsr.models.attention import Kind, build_attention, clone, tokens, zero_out
 from spasemsr.models.conditioning import Conditioning
 from spasemsr.models.constraint import ConstraintHeads

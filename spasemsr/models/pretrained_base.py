@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spasemsr.backend_specs import BaseSpec, PretrainedBaseSpec, RandomBaseSpec
-from spasemsr.config import ScheduleSpec, UNetSpec
 from spasemsr.errors import UserError
+from spasemsr.model_specs import ScheduleSpec, UNetSpec
 from spasemsr.weights.pretrained import load_pretrained, read_config
 from spasemsr.weights.store import Checkpoint, locate
 

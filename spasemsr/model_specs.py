@@ -1,0 +1,108 @@
+"""What a model is made of: the typed form of the section `model` of `params.yaml`, no torch import.
+
+Defaults are the paper's sizes. Shapes and reasons stand at the modules that are built from these.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from spasemsr.backend_specs import BaseSpec, Fraction, Positive, RandomBaseSpec, Spec
+
+
+class UNetSpec(Spec):
+    """The base denoiser, a diffusers UNet2DConditionModel with SD 2.1's topology; defaults are SD 2.1-base."""
+
+    block_out_channels: tuple[Positive, Positive, Positive, Positive] = (320, 640, 1280, 1280)
+    attention_heads: tuple[Positive, Positive, Positive, Positive] = (5, 10, 20, 20)
+    norm_num_groups: Positive = 32
+    sample_size: Positive = 64
+
+
+class ScheduleSpec(Spec):
+    """The forward diffusion of SD 2.1: variance schedule and what the network predicts.
+
+    `sample` is z_0 itself; `residual` is z_0 minus the latents of bicubic lr, so an untrained network is bicubic.
+    `last_share` of the training samples are at the last timestep, pure noise, where z_0 is regressed from lr alone; the
+    others are uniform.
+    """
+
+    prediction: Literal["epsilon", "v_prediction", "sample", "residual"] = "epsilon"
+    num_train_timesteps: Annotated[int, Field(ge=2)] = 1000
+    last_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    beta_start: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.00085
+    beta_end: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.012
+
+
+class ConstraintSpec(Spec):
+    """Which halves of L_SemDeg (eq. 9) are on; off removes the term and its heads, the other keeps its weight."""
+
+    img: bool = True
+    sem: bool = True
+
+
+class SpatialSpec(Spec):
+    """Off: the box displacement of eq. 5 is zero in training and inference, and equal tags are merged."""
+
+    boxes: bool = True
+
+
+class ObjectsSpec(Spec):
+    """How objects become text: at most `max` objects of `tokens` text rows each."""
+
+    max: Positive = 20
+    tokens: Annotated[int, Field(ge=2)] = 8
+
+
+class EncodersSpec(Spec):
+    """E_img and E_sem: widths of the hint stack and the number of ConvNeXt blocks of E_sem."""
+
+    hint_channels: tuple[Positive, Positive, Positive, Positive] = (16, 32, 96, 256)
+    sem_blocks: Annotated[int, Field(ge=0)] = 4
+
+
+class AttentionSpec(Spec):
+    """Which building block each added attention is: `full` (Full2D) or `cross` (Cross2D).
+
+    A preset may stand in its place: `paper`, or `light`, all Cross2D (594,748,308 trained parameters instead of
+    966,993,428).
+    """
+
+    deg: Literal["full", "cross"] = "full"
+    spasem: Literal["full", "cross"] = "full"
+    spatext: Literal["full", "cross"] = "cross"
+    semimg: Literal["full", "cross"] = "full"
+
+
+LIGHT = {"deg": "cross", "spasem": "cross", "spatext": "cross", "semimg": "cross"}
+
+
+def _attention_preset(value: Any) -> Any:
+    """The name of a preset -> what it stands for."""
+    presets: dict[str, dict[str, str]] = {"paper": {}, "light": LIGHT}
+    return presets.get(value, value) if isinstance(value, str) else value
+
+
+class DropSpec(Spec):
+    """Probabilities of dropping each condition in training, which makes guidance possible."""
+
+    text: Fraction = 0.1
+    caption: Fraction = 0.1
+    boxes: Fraction = 0.1
+    object: Fraction = 0.1
+
+
+class ModelSpec(Spec):
+    """SpaSemSR around one base denoiser; defaults are paper scale (966,993,428 trained parameters)."""
+
+    base: BaseSpec = RandomBaseSpec()
+    unet: UNetSpec = UNetSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
+    encoders: EncodersSpec = EncodersSpec()
+    objects: ObjectsSpec = ObjectsSpec()
+    fusion_width: Positive = 512
+    attention: Annotated[AttentionSpec, BeforeValidator(_attention_preset)] = AttentionSpec()
+    constraint: ConstraintSpec = ConstraintSpec()
+    spatial: SpatialSpec = SpatialSpec()
+    drop: DropSpec = DropSpec()
+    train_base: bool = False
