@@ -1,6 +1,8 @@
 # The weights in data/pretrained/nano, from a folder of photographs: sh experiments/nano.sh PHOTOGRAPHS [OUT]
 # Two runs of the pipeline's own trainer, base denoiser and side modules jointly: small patches at a high rate, then
 # larger ones from there, cooling down. Killed and started again it goes on; with a GPU, raise global_batch and steps.
+# The restorer that both are shown ships with the package; its weights are made by the same means:
+#   dvc exp run (data as in the second run, variants=12) synthesize && python experiments/restorer.py OUT
 set -e
 photographs=${1:?a folder of photographs}
 out=${2:-data/pretrained/nano}

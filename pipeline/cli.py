@@ -76,7 +76,7 @@ def synthesize(executor: Where = None, workers: Workers = 1) -> None:
 
 @app.command(rich_help_panel="Stages")
 def restore(executor: Where = None, workers: Workers = 1) -> None:
-    """Column lr -> restored: the degradation removal module, evaluation splits only."""
+    """Column lr -> restored: the degradation removal module."""
     _column_stage("restore", executor, workers)
 
 

@@ -21,7 +21,7 @@ from pipeline.restoration import SPLIT, CachedRestoration, ImageU8, to_pixels
 from spasemsr.assembly import build, read_model_config
 from spasemsr.cache import Cache
 from spasemsr.config import MethodName, ModelConfig, Params, SampleSpec, SweepName
-from spasemsr.data.columns import CAPTION, HR, LR, OBJECTS
+from spasemsr.data.columns import COLUMNS, HR
 from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.shards import ColumnReader
 from spasemsr.deviation import as_picture, luma_deviation
@@ -120,10 +120,10 @@ class _Bench:
     def __init__(self, params: Params, config: ModelConfig, folder: Path) -> None:
         self.seed, self.scale = params.seed, config.scale
         self.metrics = build_metrics(params.active.evaluate.metrics)
-        self.dataset = Dataset(layout.SHARDS, [LR, OBJECTS, CAPTION], SPLIT)
-        self._hr = ColumnReader(layout.SHARDS, HR)
         self._method: Method = build(config, params.active.evaluate.sample)
         load_model(folder, self._method)
+        self.dataset = Dataset(layout.SHARDS, [COLUMNS[name] for name in self._method.restore_columns], SPLIT)
+        self._hr = ColumnReader(layout.SHARDS, HR)
         self._weights, self._cache = sha256_file(folder / WEIGHTS), Cache()
 
     def hr(self, key: str) -> ImageU8:

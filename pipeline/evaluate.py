@@ -9,7 +9,7 @@ from pipeline.restoration import SPLIT, CachedRestoration, ImageU8, to_pixels, w
 from spasemsr.assembly import build, read_model_config
 from spasemsr.cache import Cache
 from spasemsr.config import MethodName, Params
-from spasemsr.data.columns import CAPTION, HR, LR, OBJECTS, RESTORED
+from spasemsr.data.columns import COLUMNS, HR, LR, RESTORED
 from spasemsr.data.dataset import Dataset
 from spasemsr.data.shards import ColumnReader
 from spasemsr.evaluation.metrics import Metric, build_metrics
@@ -31,7 +31,7 @@ def run(params: Params, method_name: MethodName) -> None:
     config = read_model_config(folder)
     method = build(config, spec.sample)
     load_model(folder, method)
-    dataset = Dataset(layout.SHARDS, [LR, OBJECTS, CAPTION], SPLIT)
+    dataset = Dataset(layout.SHARDS, [COLUMNS[name] for name in method.restore_columns], SPLIT)
     readers = {column.name: ColumnReader(layout.SHARDS, column) for column in (HR, LR, RESTORED)}
     restore = CachedRestoration(method, Cache(), params.seed, [sha256_file(folder / WEIGHTS), spec.sample.plain()])
     bicubic, metrics = Bicubic(config.scale), build_metrics(spec.metrics)

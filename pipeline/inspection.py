@@ -15,7 +15,7 @@ from pipeline.account import Account, read_accounts
 from pipeline.column_stage import backend_name
 from spasemsr.cache import default_root
 from spasemsr.config import Params, ProfileName, load_params
-from spasemsr.data.columns import COLUMNS, Column
+from spasemsr.data.columns import COLUMNS, Column, columns_of
 from spasemsr.data.image import SUFFIXES
 from spasemsr.data.patches import Patch, of_splits, read_patches
 from spasemsr.data.shards import ColumnReader
@@ -102,7 +102,7 @@ def _columns(params: Params) -> Iterator[str]:
         return
     patches = read_patches(layout.PATCHES)
     yield f"ok  {layout.PATCHES}: {len(patches)} patches"
-    for column in COLUMNS.values():
+    for column in columns_of(params.active.model.input).values():
         if (layout.SHARDS / column.name).is_dir():
             yield f"ok  column {column.name}: {_verified(column, patches)}"
             if made_otherwise(column.name, ColumnReader(layout.SHARDS, column).info["identity"], params.active):

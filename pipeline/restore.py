@@ -1,4 +1,4 @@
-"""Stage restore: lr -> column restored, the degradation removal module's output on evaluation splits."""
+"""Stage restore: lr -> column restored, the degradation removal module's output."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,16 +11,16 @@ from spasemsr.backend_specs import RestorerSpec
 from spasemsr.backends.restorer import build_restorer
 from spasemsr.cache import Cache
 from spasemsr.config import Params
-from spasemsr.data.columns import LR, RESTORED
+from spasemsr.data.columns import LR, columns_of
 from spasemsr.data.patches import read_patches
 
 
 def run(params: Params, executor: Executor) -> None:
-    """Clean and enlarge every evaluation image; the model never sees the result, only Grounded-SAM does."""
-    spec = params.active.restore
+    """Clean and enlarge lr: of evaluation for Grounded-SAM, of training too for a model whose `input` is `restored`."""
+    spec, column = params.active.restore, columns_of(params.active.model.input)["restored"]
     build_column(
-        RESTORED,
-        units_of(RESTORED, read_patches(layout.PATCHES)),
+        column,
+        units_of(column, read_patches(layout.PATCHES), params.active.data.variants),
         inputs=[InputRef(LR)],
         make_worker=partial(RestoreWorker, spec, params.scale),
         identity=build_restorer(spec).identity.plain(),

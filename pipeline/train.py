@@ -11,7 +11,7 @@ from pipeline.train_account import record
 from spasemsr.assembly import build
 from spasemsr.cache import default_root
 from spasemsr.config import MethodName, ModelConfig, Params
-from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, LATENTS, LR, OBJECTS
+from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, LATENTS, LR, OBJECTS, RESTORED
 from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.order import SampleOrder
 from spasemsr.hashing import digest_of, fingerprint, sha256_file
@@ -25,7 +25,8 @@ def run(params: Params, method_name: MethodName) -> None:
     """Train one method and write its averaged weights with a description of what they are."""
     pin_threads()
     profile = params.active
-    dataset = Dataset(layout.SHARDS, [LR, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR], "train")
+    seen = [LR, RESTORED] if profile.model.input == "restored" else [LR]
+    dataset = Dataset(layout.SHARDS, [*seen, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR], "train")
     config = describe(params, method_name, dataset.digests)
     method = build(config, profile.evaluate.sample)
     order = SampleOrder(dataset.keys_by_shard, params.seed, profile.train.global_batch)

@@ -43,9 +43,16 @@ class WeightsSpec(Spec):
 
 
 class FilterRestorerSpec(Spec):
-    """Embedded restorer: an edge-preserving filter on lr, then bicubic."""
+    """A restorer without weights: an edge-preserving filter on lr, then bicubic."""
 
     kind: Literal["filter"]
+    batch_size: Positive = 1
+
+
+class CompactRestorerSpec(Spec):
+    """Embedded restorer: a small network (Real-ESRGAN's Compact) whose weights ship with this project."""
+
+    kind: Literal["compact"]
     batch_size: Positive = 1
 
 
@@ -202,7 +209,7 @@ class PretrainedBaseSpec(Spec):
     revision: Revision | None = None
 
 
-RestorerSpec = Annotated[FilterRestorerSpec | SpandrelRestorerSpec, Field(discriminator="kind")]
+RestorerSpec = Annotated[FilterRestorerSpec | CompactRestorerSpec | SpandrelRestorerSpec, Field(discriminator="kind")]
 TaggerSpec = Annotated[PaletteTaggerSpec | VocabularyTaggerSpec | LlavaTaggerSpec, Field(discriminator="kind")]
 DetectorSpec = Annotated[ComponentDetectorSpec | GroundingDinoSpec, Field(discriminator="kind")]
 SegmenterSpec = Annotated[ComponentSegmenterSpec | SamSegmenterSpec, Field(discriminator="kind")]

@@ -22,7 +22,8 @@ class UNetSpec(Spec):
 class ScheduleSpec(Spec):
     """The forward diffusion of SD 2.1: variance schedule and what the network predicts.
 
-    `sample` is z_0 itself; `residual` is z_0 minus the latents of bicubic lr, so an untrained network is bicubic.
+    `sample` is z_0 itself; `residual` is z_0 minus the latents of what `model.input` shows, so an untrained network
+    returns just that.
     `last_share` of the training samples are at the last timestep, pure noise, where z_0 is regressed from lr alone; the
     others are uniform.
     """
@@ -93,8 +94,13 @@ class DropSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """SpaSemSR around one base denoiser; defaults are paper scale (966,993,428 trained parameters)."""
+    """SpaSemSR around one base denoiser; defaults are paper scale (966,993,428 trained parameters).
 
+    `input` is what E_img, E_sem and the LR start are shown: lr enlarged by bicubic, as in the paper, or the restorer's
+    clean image, as in DiffBIR.
+    """
+
+    input: Literal["lr", "restored"] = "lr"
     base: BaseSpec = RandomBaseSpec()
     unet: UNetSpec = UNetSpec()
     schedule: ScheduleSpec = ScheduleSpec()

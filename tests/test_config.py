@@ -98,7 +98,11 @@ def test_no_file_and_no_yaml(tmp_path):
             "?",
             "questions = '?': no such key (allowed: source, revision, precision, kind",
         ),
-        ("foundation.restore.kind", "waifu", "foundation.restore.kind = 'waifu': choose one of 'filter', 'spandrel'"),
+        (
+            "foundation.restore.kind",
+            "waifu",
+            "restore.kind = 'waifu': choose one of 'filter', 'compact', 'spandrel'",
+        ),
         ("foundation.ground.segmenter.architecture", "vit_x", "'vit_h', 'vit_l' or 'vit_b'"),
         ("foundation.model.base", {"kind": "pretrained"}, "foundation.model.base.source: missing"),
         ("foundation.model.unet.attention_heads", [7, 10, 20, 20], "foundation.model.unet: width 320"),

@@ -9,7 +9,7 @@ from toy_columns import Toy, patches_of, photographs
 
 from pipeline.column_stage import Sample, build_column, units_of
 from pipeline.executors import Serial
-from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, HR, LATENTS, LR, OBJECTS, Column
+from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, HR, LATENTS, LR, OBJECTS, RESTORED, Column
 from spasemsr.data.dataset import Dataset, collate
 from spasemsr.data.order import Draw, SampleOrder
 from spasemsr.data.shards import ColumnReader
@@ -34,6 +34,7 @@ class Fill:
             "objects.json": {"tags": ["sky"] * number, "boxes": [[0, 0, 1, 0.5]] * number, "scores": [0.5] * number,
                              "source": "hr" if sample.patch.split == "train" else "restored"},
             "masks.png": np.ones((16, 16), np.uint8),
+            "restored.png": np.full((16, 16, 3), 10 * number + (sample.variant or 0), np.uint8),
             "caption.json": {"text": f"{sample.patch.key} {sample.variant}", "prompt": "?"},
             "moments.npy": np.full((4, 2, 2), number / 4, np.float16),
             "sam.npy": np.full((3, 2, 2), -number, np.float16),
@@ -88,6 +89,17 @@ def test_a_training_batch_holds_the_drawn_variant_of_every_column(toy):
         assert torch.equal(batch.features["sam"][i], torch.full((3, 2, 2), -float(number)))
     assert {t.dtype for t in (batch.lr, batch.moments, batch.features["sam"])} == {torch.float32}
     assert batch.to("cpu").keys == batch.keys and batch.lr.is_contiguous()
+
+
+def test_a_batch_holds_the_restored_image_of_the_drawn_variant(toy):
+    fill(toy, RESTORED)
+    dataset = Dataset(toy.shards, [LR, RESTORED], "train")
+    draws = SampleOrder(dataset.keys_by_shard, 3, 4).at(2)
+    batch = dataset.batch(draws, seed=3)
+    levels = [10 * (int(draw.key[-5:]) + 1) + dataset.variant(draw, 3) for draw in draws]
+    assert batch.restored.shape == (4, 3, 16, 16)
+    assert (255 * batch.restored.mean((1, 2, 3))).round().tolist() == levels
+    assert dataset.batch(draws, seed=3).to("cpu").restored.equal(batch.restored)
 
 
 def test_variants_follow_seed_epoch_and_key_and_are_drawn_evenly(toy):

@@ -27,6 +27,7 @@ from spasemsr.backends.protocols import Identity
 from spasemsr.cache import Cache
 from spasemsr.config import load_params
 from spasemsr.data.columns import HR, LR, RESTORED
+from spasemsr.data.patches import read_patches
 from spasemsr.data.shards import ColumnReader
 from spasemsr.errors import UserError
 
@@ -323,12 +324,12 @@ def test_a_changed_question_or_degradation_recomputes_what_depends_on_it_and_not
         for name, sha256 in ColumnReader(Path("data/shards"), column).hashes().items()
         if name[1].endswith(".png") and hashes[name] != sha256
     }
-    lr, restored = (sum(name[0] == column for name in moved) for column in ("lr", "restored"))
-    validation = {name[0] for name in before[RESTORED]}
-    assert 0 < lr < total["synthesize"]
+    lr = sum(name[0] == "lr" for name in moved)
+    validation = {patch.key for patch in read_patches(Path("data/patches.jsonl")) if patch.split == "val"}
+    restored = sum(name[0] == "restored" and name[1] in validation for name in moved)
+    assert 0 < restored < lr < total["synthesize"]
     assert computed == {**dict.fromkeys(EMBEDDED, 0), "synthesize": total["synthesize"], "caption": lr,
-                        "restore": sum(name[0] == "lr" and name[1] in validation for name in moved),
-                        "ground": restored}  # fmt: skip
+                        "restore": lr, "ground": restored}  # fmt: skip
     workspace.params["degradation"]["override"] = {}
     assert all(computed == 0 for computed, _ in workspace.run(*EMBEDDED).values())
 

@@ -9,7 +9,7 @@ from small_methods import MANY, NONE, TWO, objects_of, rows_of, small_batch, sma
 
 from spasemsr.methods.base import Noise, build_method
 from spasemsr.methods.bicubic import Bicubic, Restored
-from spasemsr.methods.spasemsr import Drops, base_prompt
+from spasemsr.methods.spasemsr import Drops, SpaSemSR, base_prompt
 from spasemsr.model_specs import DropSpec
 from spasemsr.resize import bicubic_upsample
 
@@ -62,6 +62,21 @@ def test_a_residual_of_nothing_restores_bicubic(solver):
     lr_up = bicubic_upsample(batch.lr, 4)
     through = method.autoencoder.decode(method.autoencoder.moments(lr_up).chunk(2, dim=1)[0])
     assert torch.allclose(method.restore(batch, NOISE), through, atol=1e-5)
+
+
+def test_a_model_that_is_shown_the_restored_image_starts_from_it():
+    clean = small_batch(["x", "y"], 64, 64).lr
+    batch = replace(small_batch(["a", "b"]), restored=clean)
+    method = small_method(sample={"colorfix": "none", "start": 0.3}, input="restored", **RESIDUAL)
+    assert {"restored"} == method.columns - SpaSemSR.columns == method.restore_columns - SpaSemSR.restore_columns
+    other = replace(batch, restored=clean.flip(3))
+    assert method(batch, NOISE)["diffusion"] != method(other, NOISE)["diffusion"]  # E_img sees it, the base is it
+    for parameter in method.network.unet.conv_out.parameters():
+        torch.nn.init.zeros_(parameter)
+    through = method.autoencoder.decode(method.autoencoder.moments(clean).chunk(2, dim=1)[0])
+    assert torch.allclose(method.restore(batch, NOISE), through, atol=1e-5)
+    bicubic = small_method(sample={"colorfix": "none"}, **RESIDUAL)
+    assert torch.equal(bicubic.restore(batch, NOISE), bicubic.restore(other, NOISE))  # it is shown lr
 
 
 def test_a_share_of_the_samples_is_at_the_last_timestep():

@@ -68,7 +68,7 @@ for column in ("hr", "lr", "restored", "objects", "caption", "latents", "feature
     both = patches["train"] + patches["val"]
     assert printed[0] == f"hr {both} ['hr.png']"
     assert printed[1] == f"lr {both} ['degradation.0.json', 'degradation.1.json', 'lr.0.png', 'lr.1.png']"
-    assert printed[2] == f"restored {patches['val']} ['restored.0.png']"
+    assert printed[2] == f"restored {both} ['restored.0.png', 'restored.1.png']"
     assert printed[3] == f"objects {both} ['masks.png', 'objects.json']"
     assert printed[4] == f"caption {both} ['caption.0.json', 'caption.1.json']"
     assert printed[5] == f"latents {patches['train']} ['moments.npy']"

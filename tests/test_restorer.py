@@ -1,16 +1,21 @@
-"""The embedded degradation removal module."""
+"""The embedded degradation removal modules: the network whose weights ship here, and the filter without weights."""
 
 import numpy as np
 import pytest
 import torch
 from photographs import FLAT, blurred, noisy, photograph, psnr, shrunk
 
-from spasemsr.backend_specs import FilterRestorerSpec
-from spasemsr.backends.restorer import build_restorer
-from spasemsr.evaluation.metrics import niqe
+from spasemsr.backend_specs import CompactRestorerSpec, FilterRestorerSpec
+from spasemsr.backends.restorer import WEIGHTS, build_restorer
+from spasemsr.config import DegradationSpec
+from spasemsr.data.degradation import degrade
+from spasemsr.evaluation.metrics import niqe, psnr_y
+from spasemsr.hashing import sha256_file
 from spasemsr.resize import bicubic_upsample
 
 RESTORER = build_restorer(FilterRestorerSpec(kind="filter"))
+COMPACT = build_restorer(CompactRestorerSpec(kind="compact"), "cpu")
+UNSEEN = ("astronaut", "chelsea", "china", "coins")  # the network was not trained on these
 
 
 def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
@@ -73,3 +78,33 @@ def test_neighbours_in_a_batch_do_not_matter():
     together = RESTORER.restore(images, 4)
     for image, restored in zip(images, together, strict=True):
         assert np.array_equal(RESTORER.restore([image], 4)[0], restored)
+
+
+# The network.
+
+
+def test_the_network_beats_bicubic_on_photographs_it_has_not_seen():
+    spec, gains, sharper = DegradationSpec(preset="seesr"), [], []
+    for name in UNSEEN:
+        hr = photograph(name, 256)
+        for seed in range(4):
+            lr = degrade(hr, spec, 4, seed).lr
+            restored, plain = COMPACT.restore([lr], 4)[0], bicubic(lr, 4)
+            gains.append(psnr_y(restored, hr) - psnr_y(plain, hr))
+            sharper.append(niqe(plain) - niqe(restored))
+    assert np.mean(gains) > 0.3 and np.mean(sharper) > 0.5
+
+
+@pytest.mark.parametrize("shape", [(20, 33, 3), (1, 1, 3), (5, 2, 3)])
+def test_the_network_takes_any_size_and_looks_at_one_image_at_a_time(shape):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, shape).astype(np.uint8), photograph("coins", 40), photograph("chelsea", 40)]
+    together = COMPACT.restore(images, 4)
+    assert together[0].shape == (shape[0] * 4, shape[1] * 4, 3) and together[0].dtype == np.uint8
+    for image, restored in zip(images, together, strict=True):
+        assert np.array_equal(COMPACT.restore([image], 4)[0], restored)
+
+
+def test_the_networks_identity_is_its_weights():
+    assert COMPACT.identity.weights_sha256 == sha256_file(WEIGHTS)
+    assert WEIGHTS.stat().st_size < 1_000_000

@@ -9,7 +9,7 @@ from pipeline.planning.counts import Counts
 from pipeline.planning.recorded import ASSUMED_MFU, FP32_SHARE, MODELS, Recorded
 from spasemsr.backend_specs import SamSizeSpec
 from spasemsr.config import Params, Profile
-from spasemsr.data.columns import COLUMNS, Column
+from spasemsr.data.columns import Column, columns_of
 from spasemsr.devices import Device, known_device
 
 _TAR = 768  # bytes of header and padding per member, on average
@@ -18,7 +18,7 @@ _JSON = {"objects": 2500, "caption": 600, "lr": 2500}
 _MASK = 0.01  # bytes per pixel of a map of areas
 # Embedded backends, results per second of one core at this side in pixels: accounts of this project's own default run.
 _CPU = {
-    "hr": (398.0, 128), "lr": (74.0, 128), "restored": (73.0, 256), "objects": (20.5, 128), "caption": (481.0, 128),
+    "hr": (398.0, 128), "lr": (74.0, 128), "restored": (44.0, 192), "objects": (20.5, 128), "caption": (481.0, 128),
     "latents": (333.0, 128), "features/spasemsr": (62.8, 128),
 }  # fmt: skip
 _RECORDED = "recorded, not measured in this folder"
@@ -52,7 +52,7 @@ def column_costs(
 ) -> Iterator[ColumnCost]:
     """Every column in the order of stages; `accounts` are those of this workspace, by column."""
     built = params.active.data  # what accounts were measured on
-    for name, column in COLUMNS.items():
+    for name, column in columns_of(profile.model.input).items():
         units = counts.units(column)
         models, batch = _models(name, profile)
         memory = _memory(models, batch) if models else None
@@ -65,20 +65,20 @@ def column_costs(
             origin += f" at {built.patch} px, scaled by area)" if scale != 1 else ")"
             yield ColumnCost(name, units, size * units, 1 / rate, bool(models) and gpu is not None, memory, origin)
         elif models:
-            seconds = _recorded_seconds(models, gpu, name, counts)
+            seconds = _recorded_seconds(models, gpu, counts)
             sources = tuple(dict.fromkeys(model.source for model, _ in models))
             yield ColumnCost(name, units, size * units, seconds, True, memory, _RECORDED, sources)
         else:
             rate, side = _CPU[name]
-            patch = counts.val_patch if name == "restored" else counts.patch
             source = f"{name}: {rate:g} results/s of one core at {side} px, this project's default run; scaled by area"
-            yield ColumnCost(name, units, size * units, (patch / side) ** 2 / rate, False, None, _RECORDED, (source,))
+            yield ColumnCost(
+                name, units, size * units, (counts.patch / side) ** 2 / rate, False, None, _RECORDED, (source,)
+            )
 
 
 def _bytes(column: Column, profile: Profile, counts: Counts) -> int:
     """A result's members in a tar, by shape; pictures and texts by what they took in other columns."""
-    size = counts.patch if "train" in column.splits else counts.val_patch
-    total = 0.0
+    size, total = counts.patch, 0.0
     for member in column.members:
         if member.kind == "json":
             total += _JSON.get(column.name, 1000)
@@ -153,7 +153,7 @@ def _bytes_per_weight(model: Recorded, precision: str) -> float:
     return 4.0
 
 
-def _recorded_seconds(models: list[tuple[Recorded, str]], gpu: Device | None, column: str, counts: Counts) -> float:
+def _recorded_seconds(models: list[tuple[Recorded, str]], gpu: Device | None, counts: Counts) -> float:
     """Seconds of one GPU for a result; a rate of another GPU is scaled by the peaks of both."""
     gpu = gpu or known_device("A100")
     assert gpu is not None
@@ -165,9 +165,8 @@ def _recorded_seconds(models: list[tuple[Recorded, str]], gpu: Device | None, co
             seconds += device.flops / gpu.flops / model.rate
         else:
             assert model.operations is not None
-            side = counts.val_patch if column == "restored" else counts.patch
             peak = gpu.flops * (FP32_SHARE if precision == "fp32" else 1.0)
-            seconds += model.operations * (side / 512) ** 2 / (peak * ASSUMED_MFU)
+            seconds += model.operations * (counts.patch / 512) ** 2 / (peak * ASSUMED_MFU)
     return seconds
 
 

@@ -12,7 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import cv2
@@ -274,7 +274,7 @@ HR = Column("hr", 1, "ingest", (Member("hr.png", (None, None, 3)),))
 LR = Column(
     "lr", 1, "synthesize", (Member("lr.{k}.png", (None, None, 3)), Member("degradation.{k}.json", check=_check_trace))
 )
-RESTORED = Column("restored", 1, "restore", (Member("restored.{k}.png", (None, None, 3)),), EVALUATION_SPLITS)
+RESTORED = Column("restored", 1, "restore", (Member("restored.{k}.png", (None, None, 3)),))
 OBJECTS = Column(
     "objects", 1, "ground", (Member("objects.json", check=_check_objects), Member("masks.png", (None, None)))
 )
@@ -284,3 +284,11 @@ FEATURES_SPASEMSR = Column(
     "features/spasemsr", 1, "features@spasemsr", (Member("sam.npy", (None, None, None), "float16"),), ("train",)
 )
 COLUMNS = {column.name: column for column in (HR, LR, RESTORED, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR)}
+
+
+def columns_of(shown: str) -> dict[str, Column]:
+    """The columns by name for a model whose `input` is `lr` or `restored`.
+
+    Only the second trains on `restored`; for the first it is made of evaluation splits, where boxes are found on it.
+    """
+    return COLUMNS if shown == "restored" else {**COLUMNS, "restored": replace(RESTORED, splits=EVALUATION_SPLITS)}

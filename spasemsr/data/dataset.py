@@ -40,8 +40,8 @@ class Objects:
 class Batch:
     """What methods are given; a column that was not joined is None, or an empty list or dict.
 
-    lr (B, 3, h, w) and hr (B, 3, H, W) in [0, 1], moments (B, 2C, H/f, W/f), features by stem ("sam": (B, C, h, w)),
-    all float32.
+    lr (B, 3, h, w), hr and restored (B, 3, H, W) in [0, 1], moments (B, 2C, H/f, W/f), features by stem ("sam":
+    (B, C, h, w)), all float32.
     """
 
     keys: list[str]
@@ -51,6 +51,7 @@ class Batch:
     moments: Tensor | None
     features: dict[str, Tensor]
     hr: Tensor | None
+    restored: Tensor | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch with its tensors on a device."""
@@ -60,6 +61,7 @@ class Batch:
             moments=None if self.moments is None else self.moments.to(device),
             features={name: tensor.to(device) for name, tensor in self.features.items()},
             hr=None if self.hr is None else self.hr.to(device),
+            restored=None if self.restored is None else self.restored.to(device),
         )
 
 
@@ -114,7 +116,7 @@ class Dataset:
 def collate(samples: Sequence[dict[str, Any]]) -> Batch:
     """Samples -> one batch. Raises ValueError where arrays of one name differ in shape."""
     first = samples[0]
-    known = {"key", "lr.png", "hr.png", "objects.json", "caption.json", "moments.npy"}
+    known = {"key", "lr.png", "hr.png", "objects.json", "caption.json", "moments.npy", "restored.png"}
     features = [name for name in first if name not in known]
     return Batch(
         keys=[sample["key"] for sample in samples],
@@ -124,6 +126,7 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
         moments=_stack(samples, "moments.npy", _array) if "moments.npy" in first else None,
         features={name.partition(".")[0]: _stack(samples, name, _array) for name in features},
         hr=_stack(samples, "hr.png", _image) if "hr.png" in first else None,
+        restored=_stack(samples, "restored.png", _image) if "restored.png" in first else None,
     )
 
 

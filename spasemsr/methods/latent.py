@@ -34,12 +34,15 @@ LOGVAR_RANGE = (-30.0, 20.0)  # diffusers' clamp of the posterior's log-variance
 class LatentDiffusion(nn.Module, ABC):
     """Base of the latent-diffusion methods; `autoencoder` is frozen and never saved."""
 
-    def __init__(self, autoencoder: Autoencoder, schedule: ScheduleSpec, spec: SampleSpec, scale: int) -> None:
+    def __init__(
+        self, autoencoder: Autoencoder, schedule: ScheduleSpec, spec: SampleSpec, scale: int, input_: str = "lr"
+    ) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.schedule = Schedule.of(schedule)
         self.last_share = schedule.last_share
         self.from_lr = schedule.prediction == "residual"  # the network's output is added to z_LR
+        self.sees_restored = input_ == "restored"
         self.sampling = spec
         self.scale = scale
         self.run_tiles: TileMap = map  # how the tiles of one step are worked through: an upscaler may use threads
@@ -81,7 +84,7 @@ class LatentDiffusion(nn.Module, ABC):
         latents_ref, latents = self._training_latents(batch, noise)
         timesteps = self._training_timesteps(batch, noise).to(latents.device)
         eps = noise.gaussian("noise", batch.keys, latents.shape[1:]).to(latents)
-        lr_up = bicubic_upsample(batch.lr, self.scale)
+        lr_up = self._lr_up(batch)
         encoded = self.encode(lr_up, self.training_condition(batch, noise))
         prediction = self.predict(self.schedule.add_noise(latents, eps, timesteps), timesteps, encoded)
         target = self.schedule.target(latents, eps, timesteps)
@@ -104,15 +107,22 @@ class LatentDiffusion(nn.Module, ABC):
         steps = self.schedule.num_train_timesteps
         return noise.timesteps(batch.keys, round(steps / (1.0 - self.last_share))).clamp(max=steps - 1)
 
+    def _lr_up(self, batch: Batch) -> Tensor:
+        """lr at hr's size, (B, 3, H, W), as the network is shown it: by bicubic, or cleaned by the restorer."""
+        if not self.sees_restored:
+            return bicubic_upsample(batch.lr, self.scale)
+        assert batch.restored is not None, "this model needs the restored column"
+        return batch.restored
+
     @torch.no_grad()
     def _lr_latents(self, lr_up_B3HW: Tensor) -> Tensor:
-        """z_LR: the scaled posterior mean of upsampled lr."""
+        """z_LR: the scaled posterior mean of what the network is shown."""
         return self.autoencoder.scaling_factor * self.autoencoder.moments(lr_up_B3HW).chunk(2, dim=1)[0]
 
     @torch.no_grad()
     def restore(self, batch: Batch, noise: Noise) -> Tensor:
         """lr of any size -> (B, 3, scale h, scale w) in [0, 1]: LR start, guided solver, decoding, colour fix."""
-        lr_up = bicubic_upsample(batch.lr, self.scale)
+        lr_up = self._lr_up(batch)
         height, width = lr_up.shape[-2:]
         padded = pad_reflect(lr_up, MULTIPLE)
         cell, lr_latents = self.autoencoder.downscale, self._lr_latents(padded)
@@ -125,7 +135,7 @@ class LatentDiffusion(nn.Module, ABC):
             lambda index: noise.gaussian(f"solver/{index}", batch.keys, lr_latents.shape[1:]),
         )
         restored = self.autoencoder.decode(latents / self.autoencoder.scaling_factor)[..., :height, :width]
-        return fix_colors(self.sampling.colorfix, restored, lr_up)
+        return fix_colors(self.sampling.colorfix, restored, bicubic_upsample(batch.lr, self.scale))
 
     def _predictor(
         self, batch: Batch, lr_up_B3HW: Tensor, lr_latents_BChw: Tensor, height: float, width: float

@@ -73,7 +73,10 @@ class SpaSemSR(LatentDiffusion):
         text_encoder: TextEncoder,
         feature_channels: int,
     ) -> None:
-        super().__init__(autoencoder, spec.schedule, sample, scale)
+        super().__init__(autoencoder, spec.schedule, sample, scale, spec.input)
+        if self.sees_restored:
+            self.columns |= {"restored"}
+            self.restore_columns |= {"restored"}
         self.spec = spec
         self.lambda_ = lambda_
         self.controlnet_weight = controlnet_weight

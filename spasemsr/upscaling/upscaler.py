@@ -31,6 +31,7 @@ from spasemsr.hashing import sha256_file
 from spasemsr.methods.base import Method
 from spasemsr.modelfile import WEIGHTS, load_model
 from spasemsr.models.tiling import Tile, tile_grid
+from spasemsr.resize import bicubic_upsample
 from spasemsr.upscaling import hub
 from spasemsr.upscaling.colour import fix_canvas, lr_float, tensor_of
 from spasemsr.upscaling.description import Describer, Description
@@ -197,14 +198,23 @@ class Upscaler:
         self._method.sampling = sampling.model_copy(update={"colorfix": "none"})  # it is the whole image's business
         for window in windows:
             y, x = (span.start * scale // cell for span in (window.rows, window.columns))
-            crop = tensor_of(lr_float(window.crop(lr)))
-            batch = Batch([_KEY], crop, [description.objects], [description.caption], None, {}, None)
-            place = Tile(y, x, -(-crop.shape[2] * scale // cell), -(-crop.shape[3] * scale // cell))
+            crop = window.crop(lr)
+            batch = self._batch(crop, description)
+            place = Tile(y, x, -(-crop.shape[0] * scale // cell), -(-crop.shape[1] * scale // cell))
             batch = self._method.in_tile(batch, place, height, width).to(self.device)
             restored = self._method.restore(batch, FieldNoise(seed, 0, y, x))
             paste(canvas, window, restored[0].permute(1, 2, 0).float().cpu().numpy(), scale)
         fix_canvas(sampling.colorfix, canvas, lr, scale)
         return canvas
+
+    def _batch(self, lr: Pixels, description: Description) -> Batch:
+        """A window as the method takes it, with the restorer's image of it for a model that is shown that."""
+        restored = None
+        if "restored" in self._method.restore_columns:
+            clean = self._describer.restorer.restore([Picture(lr, None, "").rgb8()], self.config.scale)[0]
+            restored = tensor_of(clean / np.float32(255))
+        pixels = tensor_of(lr_float(lr))
+        return Batch([_KEY], pixels, [description.objects], [description.caption], None, {}, None, restored)
 
     def _deviation(
         self,
@@ -222,17 +232,12 @@ class Upscaler:
         return as_picture(luma_deviation(chain([canvas], others)))
 
     def _alpha(self, alpha: Pixels, windows: list[Window]) -> npt.NDArray[np.uint16]:
-        """Alpha enlarged by the restorer, which invents nothing: (H, W) uint16."""
+        """Alpha enlarged by bicubic, which invents nothing: (H, W) uint16."""
         scale = self.config.scale
         canvas = np.zeros((alpha.shape[0] * scale, alpha.shape[1] * scale, 1), np.uint16)
-        eight = Picture(alpha[..., None], None, "").rgb8()
         for window in windows:
-            crop = np.ascontiguousarray(window.crop(eight))
-            if (crop == crop.flat[0]).all():
-                large = np.full((crop.shape[0] * scale, crop.shape[1] * scale, 1), crop.flat[0], np.uint8)
-            else:
-                large = self._describer.restorer.restore([crop], scale)[0][..., :1]
-            paste(canvas, window, large.astype(np.float32) / 255, scale)
+            large = bicubic_upsample(tensor_of(lr_float(window.crop(alpha[..., None]))), scale)[0, :1]
+            paste(canvas, window, large.permute(1, 2, 0).clamp(0, 1).numpy(), scale)
         return canvas[..., 0]
 
     @contextmanager
