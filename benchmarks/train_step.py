@@ -1,17 +1,18 @@
 """A training step from precomputed columns against the same step with the frozen models in the loop.
 
-    python benchmarks/train_step.py [--scale nano|full] [--device cpu|cuda] [--batch 4] [--rounds 5]
+    python benchmarks/train_step.py [--scale nano|full] [--device cpu|cuda] [--batch 4] [--rounds 5] [--only ours]...
 
 On a CPU the clock counts this process alone, so that other jobs do not show; on a GPU it is the wall's. Real classes
 with random weights: SpaSemSR around a diffusers UNet, transformers' CLIPTextModel, diffusers' AutoencoderKL,
 segment-anything's image encoder. Measured in turns in one run, medians of the rounds:
 
     ours        latents and SAM features come with the batch; CLIP encodes the batch's distinct strings, as in training
-    + VAE       and the autoencoder encodes hr in every step
-    + VAE, SAM  and SAM's image encoder sees hr in every step
+    VAE         the autoencoder encodes hr: what a step with it in the loop does beside
+    SAM         its image encoder sees hr, likewise
     ControlNet  diffusers' plain ControlNet step on the same UNet, latents precomputed, one prompt a sample
 
-`full` is SD 2.1-base, SAM ViT-H and 512 px (967 M trained parameters): a GPU of 80 GB, or 45 GB of memory.
+`full` is SD 2.1-base, SAM ViT-H and 512 px (967 M trained parameters). All four at once need a GPU of 80 GB; `--only`
+with one of them at a time and `--half-frozen` stays below 21 GB.
 """
 
 import argparse
@@ -34,10 +35,13 @@ from spasemsr.config import SampleSpec, TrainSpec
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.methods.base import Noise, build_method
 from spasemsr.model_specs import ModelSpec
+from spasemsr.models.denoiser import build_base
+from spasemsr.models.diffusion import Schedule
 from spasemsr.training.memory import state_bytes
 from spasemsr.training.meter import Meter
 from spasemsr.training.optimizer import build_optimizer
 
+CASES = ("ours", "VAE", "SAM", "ControlNet")
 TAGS = ("dog", "red car", "tree", "sky", "window", "stone wall")
 
 
@@ -173,41 +177,84 @@ class ControlNetStep(nn.Module):
         return {"noise": nn.functional.mse_loss(predicted.float(), eps)}
 
 
-def frozen_calls(scale: Scale, device: torch.device) -> tuple[Callable[[Batch], Any], Callable[[Batch], Any]]:
-    """VAE encoding and SAM features of a batch's hr."""
-    vae, sam, side = build_vae(scale.vae).to(device), build_sam(scale.sam).to(device), scale.sam["img_size"]
-
-    @torch.no_grad()
-    def encode(batch: Batch) -> Any:
-        return vae.encode(batch.hr * 2 - 1).latent_dist.parameters
-
-    @torch.no_grad()
-    def see(batch: Batch) -> Any:
-        return sam(nn.functional.interpolate(batch.hr, (side, side), mode="bilinear"))
-
-    return encode, see
-
-
 def require_memory(model: nn.Module, trainable: dict[str, nn.Module], spec: TrainSpec, device: torch.device) -> None:
     """Stop before the machine does."""
-    held = state_bytes(model, trainable, spec).total
+    held, there = state_bytes(model, trainable, spec), sum(p.numel() * p.element_size() for p in model.parameters())
+    wanted = held.total - (there if device.type == "cpu" else 0)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    if held * 1.2 > free:
-        raise SystemExit(f"{held / 1e9:.1f} GB of weights, gradients and moments do not fit into {free / 1e9:.1f} GB")
+    if wanted * 1.1 > free:
+        raise SystemExit(f"{wanted / 1e9:.1f} GB of weights, gradients and moments do not fit into {free / 1e9:.1f} GB")
 
 
-def step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, before: Sequence[Any], bf16: bool) -> None:
-    """One step, the frozen models' calls first."""
-    with torch.autocast(batch.lr.device.type, torch.bfloat16, enabled=bf16):
-        for call in before:
-            call(batch)
-        losses = model(batch, Noise(1, 0))
-    sum(losses.values()).backward()
-    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    if batch.lr.device.type == "cuda":
-        torch.cuda.synchronize()
+def halve_frozen(model: nn.Module) -> None:
+    """Frozen convolutions and linear layers in bf16, which autocast makes of them anyway; norms stay as they are."""
+    for layer in model.modules():
+        frozen = [p for p in layer.parameters(recurse=False) if not p.requires_grad]
+        if isinstance(layer, (nn.Conv2d, nn.Linear)) and frozen:
+            for parameter in frozen:
+                parameter.data = parameter.data.bfloat16()
+
+
+def training_step(
+    model: nn.Module, trainable: dict[str, nn.Module], batch: Batch, spec: TrainSpec, half_frozen: bool
+) -> Callable[[], None]:
+    """Forward, backward, clip, AdamW."""
+    device = batch.lr.device
+    if half_frozen:
+        halve_frozen(model)
+    require_memory(model, trainable, spec, device)
+    model.to(device).train()
+    optimizer = build_optimizer(trainable, spec)
+
+    def run() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
+            losses = model(batch, Noise(1, 0))
+        sum(losses.values()).backward()
+        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return run
+
+
+def build_case(
+    name: str, scale: Scale, batch: Batch, spec: TrainSpec, checkpointing: bool, half_frozen: bool
+) -> tuple[Callable[[], Any], int]:
+    """What is timed, and how many parameters it trains."""
+    device, model_spec = batch.lr.device, ModelSpec.model_validate(scale.model)
+    if name in ("VAE", "SAM"):
+        frozen = (build_vae(scale.vae) if name == "VAE" else build_sam(scale.sam)).to(device)
+        if half_frozen:
+            halve_frozen(frozen)
+        side = scale.sam["img_size"]
+
+        @torch.no_grad()
+        def look() -> Any:
+            assert batch.hr is not None
+            with torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
+                if name == "VAE":
+                    return frozen.encode(batch.hr * 2 - 1).latent_dist.parameters
+                return frozen(nn.functional.interpolate(batch.hr, (side, side), mode="bilinear"))
+
+        return look, 0
+    text = RandomClip(scale.clip).to(device)
+    model: Any
+    if name == "ours":
+        model = build_method(
+            "spasemsr", model_spec, SampleSpec(), scale=4, seed=0, lambda_=0.5, controlnet_weight=0.05,
+            autoencoder=Latents(), text_encoder=text, feature_channels=scale.features,
+        )  # fmt: skip
+        model.set_engine(checkpointing=checkpointing, compiled=False)
+        trainable = model.trainable()
+    else:
+        unet = build_base(model_spec, Latents.channels, text.width).requires_grad_(False)
+        model = ControlNetStep(unet, text, Schedule.of(model_spec.schedule))
+        trainable = {"controlnet": model.controlnet}
+        if checkpointing:
+            model.controlnet.enable_gradient_checkpointing()
+            model.unet.enable_gradient_checkpointing()
+    trained = sum(p.numel() for module in trainable.values() for p in module.parameters() if p.requires_grad)
+    return training_step(model, trainable, batch, spec, half_frozen), trained
 
 
 def main() -> None:
@@ -216,52 +263,48 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--warmup", type=int, default=1, help="Rounds that are not counted.")
+    parser.add_argument("--only", action="append", choices=CASES, help="Default: all.")
     parser.add_argument("--precision", choices=("fp32", "bf16"), help="Default: bf16 on a GPU.")
     parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--half-frozen", action="store_true", help="Frozen weights in bf16.")
     parser.add_argument("--json", type=Path, help="Write the numbers here too.")
     args = parser.parse_args()
     scale, device = SCALES[args.scale], torch.device(args.device)
     precision = args.precision or ("bf16" if device.type == "cuda" else "fp32")
-    spec = TrainSpec(steps=1000, precision=precision)
-    text = RandomClip(scale.clip)
-    ours: Any = build_method(
-        "spasemsr", ModelSpec.model_validate(scale.model), SampleSpec(), scale=4, seed=0, lambda_=0.5,
-        controlnet_weight=0.05, autoencoder=Latents(), text_encoder=text, feature_channels=scale.features,
-    )  # fmt: skip
-    require_memory(ours, ours.trainable(), spec, device)
-    ours.set_engine(checkpointing=args.checkpointing, compiled=False)
-    ours.to(device).train()
-    control = ControlNetStep(ours.network.unet, text, ours.schedule).to(device)
-    batch, (encode, see) = make_batch(scale, args.batch, device), frozen_calls(scale, device)
-    mine = build_optimizer(ours.trainable(), spec)
-    theirs = build_optimizer({"controlnet": control.controlnet}, spec)
-    cases = {
-        "ours": partial(step, ours, mine, batch, ()),
-        "+ VAE": partial(step, ours, mine, batch, (encode,)),
-        "+ VAE, SAM": partial(step, ours, mine, batch, (encode, see)),
-        "ControlNet": partial(step, control, theirs, batch, ()),
-    }
+    spec, batch = TrainSpec(steps=1000, precision=precision), make_batch(scale, args.batch, device)
+    chosen = [name for name in CASES if name in (args.only or CASES)]
+    cases, trained = {}, {}
+    for name in chosen:
+        cases[name], trained[name] = build_case(name, scale, batch, spec, args.checkpointing, args.half_frozen)
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     peaks: dict[str, int] = {}
     clock = time.perf_counter if device.type == "cuda" else time.process_time
-    for turn in range(args.rounds + 1):  # the first is warm-up
+    for turn in range(args.warmup + args.rounds):
         for name, run in cases.items():
             meter = Meter(device, 1, args.batch, precision)
             start = clock()
-            run(precision == "bf16")
-            if turn:
+            run()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn >= args.warmup:
                 seconds[name].append(clock() - start)
                 peaks[name] = meter.peak_bytes
-    trained = sum(p.numel() for p in ours.parameters() if p.requires_grad)
-    print(f"{args.scale}: {trained:,} trained parameters, {scale.patch} px, batch {args.batch}, {precision}, {device}")
-    base = statistics.median(seconds["ours"])
+    print(
+        f"{args.scale}: {scale.patch} px, batch {args.batch}, {precision}, {device}, {torch.get_num_threads()} threads"
+    )
     rows = []
     for name, values in seconds.items():
         median = statistics.median(values)
         memory = f"  peak {peaks[name] / 1e9:.1f} GB" if device.type == "cuda" else ""
         rate = args.batch / median
-        print(f"{name:<12}{median * 1000:9.0f} ms{rate:9.2f} samples/s  ours is {median / base:5.2f}x as fast{memory}")
-        rows.append({"name": name, "seconds": median, "samples_per_second": rate, "ratio": median / base})
+        print(f"{name:<12}{median * 1000:9.0f} ms{rate:9.3f} samples/s  {trained[name]:>13,} trained{memory}")
+        rows.append({"name": name, "seconds": median, "samples_per_second": rate, "trained": trained[name]})
+    if "ours" in seconds:
+        ours, beside = statistics.median(seconds["ours"]), 0.0
+        for name in (name for name in ("VAE", "SAM") if name in seconds):
+            beside += statistics.median(seconds[name])
+            print(f"with {name} in the loop too: {1 + beside / ours:.2f} x our time")
     if device.type == "cpu":
         print(f"peak of the process {Meter(device, 1, 1, precision).peak_bytes / 1e9:.1f} GB")
     if args.json:

@@ -4,6 +4,7 @@
 Weights are random, so nothing here says anything about quality: the loading code, the key sets and the shapes are real.
 """
 
+import itertools
 import json
 from functools import partial
 from pathlib import Path
@@ -234,20 +235,20 @@ def write_sam(path: Path) -> None:
     torch.save(tiny_sam().state_dict(), path)
 
 
-def tiny_sam() -> torch.nn.Module:
+def tiny_sam(sizes: dict[str, Any] = SAM) -> torch.nn.Module:
     """Sam(ImageEncoderViT, PromptEncoder, MaskDecoder) of the package, built as its `_build_sam` does."""
     from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-    grid, channels = SAM["image_size"] // SAM_PATCH, SAM["channels"]
+    grid, channels = sizes["image_size"] // SAM_PATCH, sizes["channels"]
     encoder = ImageEncoderViT(
-        img_size=SAM["image_size"], patch_size=SAM_PATCH, embed_dim=SAM["width"], depth=SAM["depth"],
-        num_heads=SAM["heads"], mlp_ratio=4, out_chans=channels, qkv_bias=True, use_rel_pos=True,
+        img_size=sizes["image_size"], patch_size=SAM_PATCH, embed_dim=sizes["width"], depth=sizes["depth"],
+        num_heads=sizes["heads"], mlp_ratio=4, out_chans=channels, qkv_bias=True, use_rel_pos=True,
         norm_layer=partial(torch.nn.LayerNorm, eps=1e-6), window_size=SAM_WINDOW,
-        global_attn_indexes=SAM["global_attention"],
+        global_attn_indexes=sizes["global_attention"],
     )  # fmt: skip
     torch.nn.init.normal_(encoder.pos_embed, std=0.5)
     prompt = PromptEncoder(
-        embed_dim=channels, image_embedding_size=(grid, grid), input_image_size=(SAM["image_size"],) * 2,
+        embed_dim=channels, image_embedding_size=(grid, grid), input_image_size=(sizes["image_size"],) * 2,
         mask_in_chans=16,
     )  # fmt: skip
     decoder = MaskDecoder(
@@ -257,15 +258,15 @@ def tiny_sam() -> torch.nn.Module:
     return Sam(encoder, prompt, decoder).eval()
 
 
-def write_rrdbnet(path: Path) -> None:
-    """The layout of Real-ESRGAN's x4 checkpoints: basicsr's RRDBNet under the key `params_ema`, here with one block."""
-    features, growth = 8, 32  # spandrel takes 32 for granted
+def write_rrdbnet(path: Path, features: int = 8, blocks: int = 1) -> None:
+    """The layout of Real-ESRGAN's x4 checkpoints: basicsr's RRDBNet under the key `params_ema`."""
+    growth = 32  # spandrel takes it for granted
     shapes = {"conv_first": (features, 3), "conv_last": (3, features)}
     shapes |= {name: (features, features) for name in ("conv_body", "conv_up1", "conv_up2", "conv_hr")}
-    for dense in ("rdb1", "rdb2", "rdb3"):
+    for block, dense in itertools.product(range(blocks), ("rdb1", "rdb2", "rdb3")):
         for i in range(1, 6):
             out = features if i == 5 else growth
-            shapes[f"body.0.{dense}.conv{i}"] = (out, features + (i - 1) * growth)
+            shapes[f"body.{block}.{dense}.conv{i}"] = (out, features + (i - 1) * growth)
     state = {}
     for name, (out, inner) in shapes.items():
         state[f"{name}.weight"] = 0.1 * torch.randn(out, inner, 3, 3)
