@@ -211,6 +211,19 @@ def test_each_window_sees_its_own_part_of_the_objects(tiny, monkeypatch):
     assert np.allclose(seen[1].objects[0].boxes, [((240 - 128) / 192, 0, 1, 1), WHOLE])
 
 
+def test_a_model_that_is_shown_the_restored_image_gets_that_of_each_window(monkeypatch):
+    made, seen = tiny_upscaler(workers=1, input="restored"), []
+    real, restorer = made._method.restore, made._describer.restorer
+    monkeypatch.setattr(made, "plan", lambda *args: Budget(16, 192, 0, 0))
+    monkeypatch.setattr(made._method, "restore", lambda batch, noise: seen.append(batch) or real(batch, noise))
+    picture = from_image(photograph(320, 16))
+    large = made.restore(picture, Settings(), NOTHING).picture
+    assert large.size == (1280, 64) and len(seen) == 2
+    for batch, left in zip(seen, (0, 128), strict=True):
+        clean = restorer.restore([np.ascontiguousarray(picture.colour[:, left : left + 192])], 4)[0]
+        assert np.array_equal((255 * batch.restored[0]).round().permute(1, 2, 0).numpy(), clean)
+
+
 def test_threads_change_no_bit_and_seeds_do(tiny):
     picture = from_image(photograph(56, 40))
     first = tiny.restore(picture, Settings(seed=3), NOTHING).picture.colour
