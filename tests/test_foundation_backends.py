@@ -326,6 +326,14 @@ def test_clip_text_takes_eos_from_the_attention_mask(profile):
     assert ids[last] == tokenizer.eos_token_id and tokenizer.pad_token_id == 0
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_training_in_bf16_reads_the_text_as_sampling_does(profile, precision):
+    encoder = build_text_encoder(profile.text_encoder.model_copy(update={"precision": precision}))
+    alone = encoder.encode(["a cat"]).states_BLD
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(encoder.encode(["a cat"]).states_BLD, alone)
+
+
 def test_weights_follow_the_module_to_its_device(profile):
     encoder = build_text_encoder(profile.text_encoder).to("meta")
     assert encoder._place.device.type == "meta"

@@ -117,7 +117,8 @@ class LatentDiffusion(nn.Module, ABC):
     @torch.no_grad()
     def _lr_latents(self, lr_up_B3HW: Tensor) -> Tensor:
         """z_LR: the scaled posterior mean of what the network is shown."""
-        return self.autoencoder.scaling_factor * self.autoencoder.moments(lr_up_B3HW).chunk(2, dim=1)[0]
+        with torch.autocast(lr_up_B3HW.device.type, enabled=False):  # as exact in training as in sampling
+            return self.autoencoder.scaling_factor * self.autoencoder.moments(lr_up_B3HW).chunk(2, dim=1)[0]
 
     @torch.no_grad()
     def restore(self, batch: Batch, noise: Noise) -> Tensor:

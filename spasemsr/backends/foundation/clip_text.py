@@ -45,7 +45,8 @@ class ClipText(nn.Module):
             list(texts), padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         )
         device = self._place.device
-        states = model(input_ids=tokens["input_ids"].to(device)).last_hidden_state.float()
+        with torch.autocast(device.type, enabled=False):  # its own precision, in training as in sampling
+            states = model(input_ids=tokens["input_ids"].to(device)).last_hidden_state.float()
         return TextStates(states, tokens["attention_mask"].to(device, torch.float32))
 
     def _loaded(self) -> tuple[Any, Any]:
