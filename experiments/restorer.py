@@ -24,7 +24,7 @@ from spasemsr.modelfile import WEIGHTS, save_tensors
 from spasemsr.training.loop import train
 
 LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
-COLOUR_SHARE = 0.5  # of the squared error of RGB beside that of Y, which PSNR-Y looks at
+COLOUR_SHARE = 0.2  # of the squared error of RGB beside that of Y, which PSNR-Y looks at
 LEAST_ERROR = 1e-5  # a mean squared error below this (50 dB) earns nothing more
 
 

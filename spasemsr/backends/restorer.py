@@ -7,6 +7,7 @@ images better, NIQE slightly lower; on sharp lr with noise of 16 and 25 grey lev
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
@@ -21,6 +22,7 @@ from spasemsr.resize import bicubic_upsample
 WEIGHTS = Path(__file__).parent / "compact.safetensors"  # of CompactRestorerSpec
 _HARMLESS_NOISE = 1.0  # grey levels; texture alone measures about as much
 _LUMA_RADIUS, _CHROMA_RADIUS = 1.5, 3.0  # Gaussian sigma in lr pixels; chroma noise is coarser than its detail
+_MIRRORS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # steps along y and x
 _CRISP = 0.8  # sharpness from which on nothing is sharpened
 
 
@@ -49,6 +51,26 @@ class FilterRestorer:
         return np.clip(np.rint(large), 0, 255).astype(np.uint8)
 
 
+class MirroredRestorer:
+    """The mean of a restorer's answers to an image and its mirror images (EDSR's self-ensemble): errors that depend on
+    the direction cancel, which is worth 0.05 dB to the shipped network.
+    """
+
+    def __init__(self, restorer: Restorer) -> None:
+        self._restorer = restorer
+        self.identity = replace(restorer.identity, kind=f"mirrored_{restorer.identity.kind}")
+
+    def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
+        """(h, w, 3) u8 images -> (scale h, scale w, 3) u8."""
+        mirrored = [np.ascontiguousarray(image[::y, ::x]) for image in images for y, x in _MIRRORS]
+        answers = iter(self._restorer.restore(mirrored, scale))
+        restored = []
+        for _ in images:
+            back = [next(answers)[::y, ::x].astype(np.float32) for y, x in _MIRRORS]
+            restored.append(np.rint(np.mean(back, axis=0)).astype(np.uint8))
+        return restored
+
+
 def _guided(plane: np.ndarray, radius: float, detail: float) -> np.ndarray:
     """Guided filter of (H, W) float32 by itself: kept where it varies by more than `detail`, smoothed where by less."""
 
@@ -68,7 +90,7 @@ def build_restorer(spec: RestorerSpec, device: str = "auto") -> Restorer:
             return FilterRestorer()
         case CompactRestorerSpec():
             shipped = SpandrelRestorerSpec(kind="spandrel", source=str(WEIGHTS), precision="fp32")
-            return build_restorer(shipped, device)
+            return MirroredRestorer(build_restorer(shipped, device))
         case SpandrelRestorerSpec():
             from spasemsr.backends.foundation.spandrel_restorer import SpandrelRestorer
 
