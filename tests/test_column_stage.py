@@ -20,7 +20,7 @@ from toy_columns import NOTE, PaintWorker, Toy, patches_of, photographs
 from pipeline.account import read_accounts
 from pipeline.column_stage import InputRef, SampleError, Unit, backend_name, build_column, units_of
 from pipeline.executors import Processes, Serial
-from spasemsr.data.columns import HR, LATENTS, LR, OBJECTS, RESTORED
+from spasemsr.data.columns import HR, LATENTS, LR, OBJECTS, columns_of
 from spasemsr.data.shards import ColumnReader
 from spasemsr.errors import UserError
 
@@ -360,7 +360,8 @@ def test_units_follow_the_schema():
     assert units_of(HR, [train, val]) == [Unit(p, None) for p in sorted([train, val])]
     lr = units_of(LR, [train, val], variants=3)
     assert [u.variant for u in lr if u.patch == train] == [0, 1, 2] and [u.variant for u in lr if u.patch == val] == [0]
-    assert units_of(RESTORED, [train, val]) == [Unit(val, 0)]
+    assert units_of(columns_of("lr")["restored"], [train, val]) == [Unit(val, 0)]
+    assert units_of(columns_of("restored")["restored"], [train, val], variants=3) == lr
     assert units_of(LATENTS, [train, val]) == [Unit(train, None)]
     assert {u.variant for u in units_of(OBJECTS, [train, val])} == {None}
 
