@@ -30,14 +30,19 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import tiny_checkpoints as tiny  # noqa: E402
 
-from spasemsr import backend_specs as specs  # noqa: E402
 from spasemsr.backends.autoencoder import build_autoencoder  # noqa: E402
+from spasemsr.backends.autoencoder.spec import AutoencoderSpec  # noqa: E402
 from spasemsr.backends.captioner import build_captioner  # noqa: E402
-from spasemsr.backends.features import build_extractor  # noqa: E402
+from spasemsr.backends.captioner.spec import CaptionerSpec  # noqa: E402
+from spasemsr.backends.extractors import build_extractor  # noqa: E402
+from spasemsr.backends.extractors.spec import ExtractorSpec  # noqa: E402
 from spasemsr.backends.grounding import build_detector, build_segmenter, build_tagger  # noqa: E402
+from spasemsr.backends.grounding.spec import DetectorSpec, SegmenterSpec, TaggerSpec  # noqa: E402
 from spasemsr.backends.protocols import Box, Tag  # noqa: E402
 from spasemsr.backends.restorer import build_restorer  # noqa: E402
+from spasemsr.backends.restorer.spec import RestorerSpec  # noqa: E402
 from spasemsr.backends.text_encoder import build_text_encoder  # noqa: E402
+from spasemsr.backends.text_encoder.spec import TextEncoderSpec  # noqa: E402
 
 Call = Callable[[], Any]
 ALONE = ("detector/grounding_dino", "captioner/llava")
@@ -67,9 +72,9 @@ def embedded(images: list[np.ndarray]) -> Iterator[tuple[str, Call, Call]]:
     def decode() -> Any:
         return [cv2.imdecode(file, cv2.IMREAD_COLOR) for file in files]
 
-    tagger = build_tagger(spec_of(specs.TaggerSpec, kind="palette"))
-    detector = build_detector(spec_of(specs.DetectorSpec, kind="components"))
-    segmenter = build_segmenter(spec_of(specs.SegmenterSpec, kind="components"))
+    tagger = build_tagger(spec_of(TaggerSpec, kind="palette"))
+    detector = build_detector(spec_of(DetectorSpec, kind="components"))
+    segmenter = build_segmenter(spec_of(SegmenterSpec, kind="components"))
     turn = itertools.count()
 
     def ground() -> Any:
@@ -79,16 +84,16 @@ def embedded(images: list[np.ndarray]) -> Iterator[tuple[str, Call, Call]]:
         return segmenter.segment(new, detector.detect(new, tags))
 
     yield "ground/palette+components", ground, decode
-    captioner = build_captioner(spec_of(specs.CaptionerSpec, kind="rules"))
+    captioner = build_captioner(spec_of(CaptionerSpec, kind="rules"))
     yield "captioner/rules", lambda: captioner.caption(images), decode
-    restorer = build_restorer(spec_of(specs.RestorerSpec, kind="filter"))
+    restorer = build_restorer(spec_of(RestorerSpec, kind="filter"))
     yield "restorer/filter", lambda: restorer.restore(small, 4), decode
-    extractor = build_extractor(spec_of(specs.ExtractorSpec, kind="filter_bank"))
+    extractor = build_extractor(spec_of(ExtractorSpec, kind="filter_bank"))
     yield "features/filter_bank", lambda: extractor.extract(images), decode
-    autoencoder = build_autoencoder(spec_of(specs.AutoencoderSpec, kind="block_dct"))
+    autoencoder = build_autoencoder(spec_of(AutoencoderSpec, kind="block_dct"))
     tensor = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
     yield "autoencoder/block_dct", lambda: autoencoder.moments(tensor), decode
-    text = build_text_encoder(spec_of(specs.TextEncoderSpec, kind="hashed"))
+    text = build_text_encoder(spec_of(TextEncoderSpec, kind="hashed"))
     yield "text/hashed", lambda: text.encode(TEXTS), decode
 
 
@@ -97,34 +102,34 @@ def foundation(images: list[np.ndarray], folder: Path, device: str) -> Iterator[
     precision = "fp32"
     tensor = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255).to(device)
     sam = {"source": str(folder / "sam.pth"), "architecture": tiny.SAM, "precision": precision}
-    extractor: Any = build_extractor(spec_of(specs.ExtractorSpec, kind="sam", **sam), device)
+    extractor: Any = build_extractor(spec_of(ExtractorSpec, kind="sam", **sam), device)
     side = tiny.SAM["image_size"]
     seen = torch.rand(len(images), 3, side, side, device=device)
     yield "features/sam", lambda: extractor.extract(images), lambda: extractor._model.image_encoder(seen)
-    segmenter: Any = build_segmenter(spec_of(specs.SegmenterSpec, kind="sam", **sam), device)
+    segmenter: Any = build_segmenter(spec_of(SegmenterSpec, kind="sam", **sam), device)
     boxes = [BOXES] * len(images)
     yield "segmenter/sam", lambda: segmenter.segment(images, boxes), lambda: segmenter._model.image_encoder(seen)
     diffusion = {"source": str(folder / "sd"), "precision": precision}
-    autoencoder: Any = build_autoencoder(spec_of(specs.AutoencoderSpec, kind="autoencoder_kl", **diffusion), device)
+    autoencoder: Any = build_autoencoder(spec_of(AutoencoderSpec, kind="autoencoder_kl", **diffusion), device)
     yield (
         "autoencoder/autoencoder_kl",
         lambda: autoencoder.moments(tensor),
         lambda: autoencoder._loaded().encode(tensor).latent_dist.parameters,
     )
-    text: Any = build_text_encoder(spec_of(specs.TextEncoderSpec, kind="clip", **diffusion), device)
+    text: Any = build_text_encoder(spec_of(TextEncoderSpec, kind="clip", **diffusion), device)
     ids = torch.ones(len(TEXTS), text.length, dtype=torch.int64, device=device)
     yield "text/clip", lambda: text.encode(TEXTS), lambda: text._loaded()[0](input_ids=ids)
     network = {"source": str(folder / "rrdbnet.pth"), "precision": precision}
-    restorer: Any = build_restorer(spec_of(specs.RestorerSpec, kind="spandrel", **network), device)
+    restorer: Any = build_restorer(spec_of(RestorerSpec, kind="spandrel", **network), device)
     small = [cv2.resize(image, None, fx=0.25, fy=0.25) for image in images]
     low = (torch.from_numpy(np.stack(small)).permute(0, 3, 1, 2).float() / 255).to(device)
     yield "restorer/spandrel", lambda: restorer.restore(small, 4), lambda: restorer._model(low)
     dino = {"source": str(folder / "grounding_dino"), "precision": precision, "min_score": 0.0}
-    detector: Any = build_detector(spec_of(specs.DetectorSpec, kind="grounding_dino", **dino), device)
+    detector: Any = build_detector(spec_of(DetectorSpec, kind="grounding_dino", **dino), device)
     tags = [TAGS] * len(images)
     yield "detector/grounding_dino", lambda: detector.detect(images, tags), one_by_one(detector.detect, images, tags)
     answers = {"source": str(folder / "llava"), "precision": precision, "question": "Describe.", "max_new_tokens": 12}
-    captioner: Any = build_captioner(spec_of(specs.CaptionerSpec, kind="llava", **answers), device)
+    captioner: Any = build_captioner(spec_of(CaptionerSpec, kind="llava", **answers), device)
     yield "captioner/llava", lambda: captioner.caption(images), one_by_one(captioner.caption, images)
 
 

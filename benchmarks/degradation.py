@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from spasemsr.config import DegradationSpec
 from spasemsr.data import degradation
+from spasemsr.data.spec import DegradationSpec
 
 KERNEL = 21
 

@@ -27,14 +27,19 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
 import tiny_checkpoints as tiny  # noqa: E402
 from backends import BOXES, TAGS, TEXTS, pictures, spec_of  # noqa: E402
 
-from spasemsr import backend_specs as specs  # noqa: E402
 from spasemsr.backends.autoencoder import build_autoencoder  # noqa: E402
+from spasemsr.backends.autoencoder.spec import AutoencoderSpec  # noqa: E402
 from spasemsr.backends.captioner import build_captioner  # noqa: E402
-from spasemsr.backends.features import build_extractor  # noqa: E402
+from spasemsr.backends.captioner.spec import CaptionerSpec  # noqa: E402
+from spasemsr.backends.extractors import build_extractor  # noqa: E402
+from spasemsr.backends.extractors.spec import ExtractorSpec  # noqa: E402
 from spasemsr.backends.grounding import build_detector, build_segmenter  # noqa: E402
+from spasemsr.backends.grounding.spec import DetectorSpec, SegmenterSpec  # noqa: E402
 from spasemsr.backends.restorer import build_restorer  # noqa: E402
+from spasemsr.backends.restorer.spec import RestorerSpec  # noqa: E402
 from spasemsr.backends.text_encoder import build_text_encoder  # noqa: E402
-from spasemsr.devices import known_device  # noqa: E402
+from spasemsr.backends.text_encoder.spec import TextEncoderSpec  # noqa: E402
+from spasemsr.training.devices import known_device  # noqa: E402
 from spasemsr.training.meter import Meter  # noqa: E402
 
 VIT_H = {
@@ -66,7 +71,7 @@ def autoencoder(folder: Path, device: str, images: list[Any]) -> Callable[[], An
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=768,
     ).save_pretrained(folder / "vae")  # fmt: skip
-    built = build_autoencoder(spec_of(specs.AutoencoderSpec, kind="autoencoder_kl", source=str(folder)), device)
+    built = build_autoencoder(spec_of(AutoencoderSpec, kind="autoencoder_kl", source=str(folder)), device)
     tensor = (torch.stack([torch.from_numpy(image) for image in images]).permute(0, 3, 1, 2).float() / 255).to(device)
     return lambda: built.moments(tensor)
 
@@ -81,27 +86,27 @@ def text(folder: Path, device: str, images: list[Any]) -> Callable[[], Any]:
         bos_token_id=words - 2, eos_token_id=words - 1,
     )  # fmt: skip
     randomized(CLIPTextModel, config).save_pretrained(folder / "text_encoder")
-    built = build_text_encoder(spec_of(specs.TextEncoderSpec, kind="clip", source=str(folder)), device)
+    built = build_text_encoder(spec_of(TextEncoderSpec, kind="clip", source=str(folder)), device)
     return lambda: built.encode(TEXTS)
 
 
 def restorer(folder: Path, device: str, images: list[Any]) -> Callable[[], Any]:
     """RRDBNet with 23 blocks of 64 features; lr is a quarter of the side."""
     tiny.write_rrdbnet(folder / "rrdbnet.pth", 64, 23)
-    spec = spec_of(specs.RestorerSpec, kind="spandrel", source=str(folder / "rrdbnet.pth"), precision="fp32")
+    spec = spec_of(RestorerSpec, kind="spandrel", source=str(folder / "rrdbnet.pth"), precision="fp32")
     built, small = build_restorer(spec, device), [image[::4, ::4].copy() for image in images]
     return lambda: built.restore(small, 4)
 
 
 def features(folder: Path, device: str, images: list[Any]) -> Callable[[], Any]:
     """SAM ViT-H's image encoder at 1024 px."""
-    return _sam(folder, specs.ExtractorSpec, build_extractor, device, lambda built: built.extract(images))
+    return _sam(folder, ExtractorSpec, build_extractor, device, lambda built: built.extract(images))
 
 
 def segmenter(folder: Path, device: str, images: list[Any]) -> Callable[[], Any]:
     """SAM ViT-H, masks of two boxes."""
     boxes = [BOXES] * len(images)
-    return _sam(folder, specs.SegmenterSpec, build_segmenter, device, lambda built: built.segment(images, boxes))
+    return _sam(folder, SegmenterSpec, build_segmenter, device, lambda built: built.segment(images, boxes))
 
 
 def _sam(folder: Path, union: Any, build: Any, device: str, use: Callable[[Any], Any]) -> Callable[[], Any]:
@@ -138,7 +143,7 @@ def detector(folder: Path, device: str, images: list[Any]) -> Callable[[], Any]:
     config = GroundingDinoConfig(backbone_config=backbone, text_config=BertConfig())
     GroundingDinoForObjectDetection(config).save_pretrained(folder)
     GroundingDinoProcessor(GroundingDinoImageProcessor(), tokenizer).save_pretrained(folder)
-    spec = spec_of(specs.DetectorSpec, kind="grounding_dino", source=str(folder), precision="fp32", min_score=0.3)
+    spec = spec_of(DetectorSpec, kind="grounding_dino", source=str(folder), precision="fp32", min_score=0.3)
     built, tags = build_detector(spec, device), [TAGS] * len(images)
     return lambda: built.detect(images, tags)
 
@@ -177,7 +182,7 @@ def captioner(folder: Path, device: str, images: list[Any]) -> Callable[[], Any]
     del model
     processor.save_pretrained(folder)
     spec = spec_of(
-        specs.CaptionerSpec, kind="llava", source=str(folder), precision="bf16", question=QUESTION, max_new_tokens=32
+        CaptionerSpec, kind="llava", source=str(folder), precision="bf16", question=QUESTION, max_new_tokens=32
     )
     built = build_captioner(spec, device)
     return lambda: built.caption(images)

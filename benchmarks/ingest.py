@@ -21,8 +21,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from pipeline import ingest
-from pipeline.executors import Serial
+from pipeline.engine.executors import Serial
+from pipeline.stages import ingest
 from spasemsr.config import load_params
 
 ROOT = Path(__file__).parent.parent

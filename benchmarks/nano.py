@@ -17,19 +17,19 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from pipeline.restoration import to_pixels
 from spasemsr.backends.restorer import build_restorer
-from spasemsr.config import DegradationSpec
 from spasemsr.data.degradation import degrade_variant
-from spasemsr.data.image import read_image
 from spasemsr.data.sources import SUFFIXES
+from spasemsr.data.spec import DegradationSpec
 from spasemsr.evaluation.artifacts import colour_shift, grid_strength
 from spasemsr.evaluation.intervals import summarize
 from spasemsr.evaluation.metrics import build_metrics
+from spasemsr.evaluation.restoration import to_pixels
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_per_image
+from spasemsr.images.flat import read_image
+from spasemsr.images.picture import from_image
+from spasemsr.pixels import bicubic_upsample
 from spasemsr.progress import Progress
-from spasemsr.resize import bicubic_upsample
-from spasemsr.upscaling.picture import from_image
 from spasemsr.upscaling.settings import Settings
 from spasemsr.upscaling.upscaler import Upscaler
 

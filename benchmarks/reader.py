@@ -30,8 +30,8 @@ import webdataset
 from engine import Crop, patches_of
 from torch.utils.data import DataLoader
 
-from pipeline.column_stage import Sample, build_column, units_of
-from pipeline.executors import Serial
+from pipeline.engine.build import Sample, build_column, units_of
+from pipeline.engine.executors import Serial
 from spasemsr.cache import Cache
 from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, LATENTS, LR, OBJECTS, Column
 from spasemsr.data.dataset import Dataset

@@ -31,15 +31,17 @@ import torch
 from torch import Tensor, nn
 
 from spasemsr.backends.protocols import Identity, TextStates
-from spasemsr.config import SampleSpec, TrainSpec
 from spasemsr.data.dataset import Batch, Objects
-from spasemsr.methods.base import Noise, build_method
-from spasemsr.model_specs import ModelSpec
-from spasemsr.models.denoiser import build_base
-from spasemsr.models.diffusion import Schedule
+from spasemsr.diffusion.base import build_base
+from spasemsr.diffusion.schedule import Schedule
+from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.methods.noise import Noise
+from spasemsr.methods.protocol import build_method
+from spasemsr.methods.spasemsr.spec import ModelSpec
 from spasemsr.training.memory import state_bytes
 from spasemsr.training.meter import Meter
 from spasemsr.training.optimizer import build_optimizer
+from spasemsr.training.spec import TrainSpec
 
 CASES = ("ours", "VAE", "SAM", "ControlNet")
 TAGS = ("dog", "red car", "tree", "sky", "window", "stone wall")

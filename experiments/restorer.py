@@ -19,8 +19,8 @@ from spasemsr.data.columns import HR, LR
 from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.order import SampleOrder
 from spasemsr.hashing import fingerprint
-from spasemsr.methods.base import Noise
-from spasemsr.modelfile import WEIGHTS, save_tensors
+from spasemsr.methods.folder import WEIGHTS, save_tensors
+from spasemsr.methods.noise import Noise
 from spasemsr.training.loop import train
 
 LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)

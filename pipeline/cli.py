@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline import models_cli, score_cli, upscale_cli
+from pipeline.commands import models, score, upscale
 from spasemsr.errors import UserError
 
 app = typer.Typer(
@@ -21,8 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 cache_app = typer.Typer(help="The sample cache (SPASEMSR_CACHE).", no_args_is_help=True)
-app.command(rich_help_panel="Pictures")(upscale_cli.upscale)
-app.command(rich_help_panel="Pictures")(upscale_cli.serve)
+app.command(rich_help_panel="Pictures")(upscale.upscale)
+app.command(rich_help_panel="Pictures")(upscale.serve)
 ExecutorName = Literal["serial", "processes", "ray"]
 Method = Annotated[str, typer.Argument(help="Which of `methods` in params.yaml.")]
 Where = Annotated[
@@ -41,25 +41,25 @@ def _column_stage(name: str, executor: ExecutorName | None, workers: int, *argum
     """Run the stage module of this name under the guard of its outs."""
     from importlib import import_module
 
-    from pipeline.executors import build_executor
-    from pipeline.guard import exclusive
+    from pipeline.engine.executors import build_executor
+    from pipeline.engine.lock import exclusive
     from spasemsr.config import load_params
 
     params = load_params()
     with exclusive(".".join([name, *arguments])):
-        import_module(f"pipeline.{name}").run(params, build_executor(executor, workers), *arguments)
+        import_module(f"pipeline.stages.{name}").run(params, build_executor(executor, workers), *arguments)
 
 
 def _model_stage(name: str, *arguments: str) -> None:
     """Run a stage that is one process by nature under the guard of its outs."""
     from importlib import import_module
 
-    from pipeline.guard import exclusive
+    from pipeline.engine.lock import exclusive
     from spasemsr.config import load_params
 
     params = load_params()
     with exclusive(".".join([name, *arguments])):
-        import_module(f"pipeline.{name}").run(params, *arguments)
+        import_module(f"pipeline.stages.{name}").run(params, *arguments)
 
 
 @app.command(rich_help_panel="Stages")
@@ -131,7 +131,7 @@ def report() -> None:
 @app.command(rich_help_panel="Tools")
 def status() -> None:
     """What each column's stage has done so far, also while another process works."""
-    from pipeline import inspection
+    from pipeline.tools import inspection
 
     _say(inspection.status())
 
@@ -139,7 +139,7 @@ def status() -> None:
 @app.command(rich_help_panel="Tools")
 def check(profile: ProfileOption = None) -> None:
     """Verify params.yaml, packages, photographs, columns, and weights, disk, memory and device; runs nothing."""
-    from pipeline import inspection
+    from pipeline.tools import inspection
 
     _say(inspection.check(Path("params.yaml"), profile))
 
@@ -166,7 +166,7 @@ def plan(
 @app.command(rich_help_panel="Tools")
 def show(key: Annotated[str, typer.Argument(help="A key of data/patches.jsonl, or its beginning.")]) -> None:
     """Print everything the columns hold about one sample."""
-    from pipeline import inspection
+    from pipeline.tools import inspection
 
     _say(inspection.show(key))
 
@@ -198,8 +198,8 @@ def cache_prune(
 
 
 app.add_typer(cache_app, name="cache", rich_help_panel="Tools")
-app.add_typer(models_cli.app, name="models", rich_help_panel="Tools")
-score_cli.register(app)
+app.add_typer(models.app, name="models", rich_help_panel="Tools")
+score.register(app)
 
 
 def _say(lines: Iterable[str]) -> None:

@@ -10,86 +10,22 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from spasemsr.backend_specs import (
-    AutoencoderSpec,
-    CaptionerSpec,
-    DetectorSpec,
-    ExtractorSpec,
-    Fraction,
-    Positive,
-    RestorerSpec,
-    SegmenterSpec,
-    Spec,
-    TaggerSpec,
-    TextEncoderSpec,
-)
+from spasemsr.backends.autoencoder.spec import AutoencoderSpec
+from spasemsr.backends.captioner.spec import CaptionerSpec
+from spasemsr.backends.extractors.spec import ExtractorSpec
+from spasemsr.backends.grounding.spec import GroundSpec
+from spasemsr.backends.restorer.spec import RestorerSpec
+from spasemsr.backends.text_encoder.spec import TextEncoderSpec
 from spasemsr.config_messages import explain
+from spasemsr.data.spec import DataSpec, DegradationSpec
 from spasemsr.errors import UserError
-from spasemsr.model_specs import ModelSpec
+from spasemsr.evaluation.spec import DialSpec, EvaluateSpec
+from spasemsr.methods.spasemsr.spec import ModelSpec
+from spasemsr.spec import Fraction, Spec
+from spasemsr.training.spec import TrainSpec
 
-Range = tuple[float, float]
 MethodName = Literal["spasemsr"]
-MetricName = Literal["psnr", "ssim", "niqe", "lpips", "dists", "musiq", "maniqa", "maniqa-pipal", "clipiqa"]
-SweepName = Literal["dial", "start", "guidance", "steps", "colorfix", "consistency"]
 ProfileName = Literal["embedded", "foundation"]
-
-
-class DegradationRanges(Spec):
-    """Ranges of the second-order Real-ESRGAN chain; `None` takes the preset's value (`data/degradation.py`)."""
-
-    resize_range: Range | None = None
-    noise_range: Range | None = None
-    poisson_scale_range: Range | None = None
-    jpeg_range: Range | None = None
-    second_blur_prob: Fraction | None = None
-    resize_range2: Range | None = None
-    noise_range2: Range | None = None
-    poisson_scale_range2: Range | None = None
-    jpeg_range2: Range | None = None
-
-
-class DegradationSpec(Spec):
-    """Real-ESRGAN degradations: a named preset and what is changed in it; `usm_target` sharpens hr before degrading."""
-
-    preset: Literal["seesr", "stablesr"] = "seesr"
-    usm_target: bool = False
-    override: DegradationRanges = DegradationRanges()
-
-
-class DataSpec(Spec):
-    """Which photographs, how they are split by image and cut into patches; sizes in pixels."""
-
-    packages: tuple[Literal["skimage", "sklearn", "matplotlib"], ...] = ()
-    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    patch: Annotated[int, Field(ge=80)] = 512
-    stride: Positive = 512
-    max_patches: Positive = 1000
-    val_patch: Annotated[int, Field(ge=80)] = 512
-    val_max_patches: Positive = 1
-    variants: Positive = 1
-    num_buckets: Positive = 64
-    max_pixels: Positive = 100_000_000
-    max_bytes: Positive = 200_000_000
-    max_reject_rate: Fraction = 0.5
-
-    @model_validator(mode="after")
-    def _sizes(self) -> "DataSpec":
-        for name in ("patch", "val_patch"):
-            if getattr(self, name) % 64:
-                raise ValueError(f"{name} must be a multiple of 64 (8 latent cells of 8 pixels)")
-        return self
-
-
-class GroundSpec(Spec):
-    """Grounded-SAM: tags -> boxes -> masks, then the selection rule of the paper's setting."""
-
-    tagger: TaggerSpec
-    detector: DetectorSpec
-    segmenter: SegmenterSpec
-    max_objects: Positive = 20
-    nms_iou: Fraction = 0.5
-    min_area: Fraction = 0.002
-    batch_size: Positive = 1
 
 
 class SpaSemFeaturesSpec(Spec):
@@ -102,74 +38,6 @@ class FeaturesSpec(Spec):
     """Extractors by method."""
 
     spasemsr: SpaSemFeaturesSpec
-
-
-class TrainSpec(Spec):
-    """The training run; `controlnet_weight` is lambda_ControlNet of eq. 12, `init` a folder of weights or null.
-
-    The learning rate rises over `warmup_steps`, stays, and falls to zero over the last `cooldown_steps`, both linearly.
-    `accumulate` cuts each process's share of `global_batch` into so many micro-batches; it, `gradient_checkpointing`,
-    `optimizer`, `compile` and `channels_last` trade memory for time and change results by rounding at most, except that
-    adamw8bit keeps its moments in 8 bits.
-    """
-
-    init: str | None = None
-    steps: Positive = 200_000
-    global_batch: Positive = 32
-    lr: Annotated[float, Field(gt=0.0)] = 5e-5
-    warmup_steps: Annotated[int, Field(ge=0)] = 500
-    cooldown_steps: Annotated[int, Field(ge=0)] = 0
-    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-2
-    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
-    ema_decay: Fraction = 0.0
-    precision: Literal["fp32", "bf16"] = "bf16"
-    accumulate: Positive = 1
-    gradient_checkpointing: bool = False
-    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
-    compile: bool = False
-    channels_last: bool = False
-    controlnet_weight: Annotated[float, Field(ge=0.0)] = 0.05
-    save_every: Positive = 1000
-    log_every: Positive = 10
-
-
-class SampleSpec(Spec):
-    """Inference: solver, guidance, LR-embedded start (LRE) and colour fix.
-
-    `start` is the share of the schedule at which sampling begins: 1 is the paper's LRE from the first timestep, less
-    starts from a less noisy LR latent and stays closer to it.
-    """
-
-    solver: Literal["ddpm", "dpmpp"] = "ddpm"
-    steps: Positive = 50
-    guidance: Annotated[float, Field(ge=0.0)] = 4.5
-    start: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    lre: bool = True
-    conditioning_scale: Annotated[float, Field(ge=0.0)] = 1.0
-    colorfix: Literal["adain", "wavelet", "none"] = "adain"
-    positive: str = "clean, high-resolution, 8k"
-    negative: str = "dotted, noise, blur, lowres, smooth"
-    tile: Annotated[int, Field(ge=16)] = 96
-    tile_overlap: Annotated[int, Field(ge=0)] = 16
-
-
-class EvaluateSpec(Spec):
-    """Which metrics, and how images are restored for them."""
-
-    metrics: tuple[MetricName, ...] = ("psnr", "ssim", "niqe")
-    batch_size: Positive = 1
-    sample: SampleSpec = SampleSpec()
-
-
-class DialSpec(Spec):
-    """Which sampling-time settings of trained weights are swept, on the first `images` (0: all) of the split.
-
-    `seeds` results of each of these images make the map of what the network invents.
-    """
-
-    sweeps: tuple[SweepName, ...] = ("dial", "consistency")
-    images: Annotated[int, Field(ge=0)] = 8
-    seeds: Annotated[int, Field(ge=2)] = 4
 
 
 class Profile(Spec):
@@ -231,36 +99,6 @@ def _check_profile(profile: Profile, name: str) -> None:
         raise ValueError(f"{name}.train.warmup_steps exceeds {name}.train.steps, {profile.train.steps}")
     if profile.train.global_batch % profile.train.accumulate:
         raise ValueError(f"{name}.train.accumulate must divide {name}.train.global_batch, {profile.train.global_batch}")
-
-
-class InferenceSpec(Spec):
-    """What upscaling needs beside the weights: the chain that annotates an image as in training, and how to sample.
-
-    `sample` is null in a project, where `evaluate.sample` of `params.yaml` says it; a released folder states it.
-    """
-
-    profile: ProfileName
-    restore: RestorerSpec
-    ground: GroundSpec
-    caption: CaptionerSpec
-    sample: SampleSpec | None = None
-
-
-class ModelConfig(Spec):
-    """`config.json` beside trained weights: all it takes to build the model again, and what it was trained on."""
-
-    method: MethodName
-    seed: int
-    scale: Literal[4]
-    lambda_: Annotated[Fraction, Field(alias="lambda")]
-    controlnet_weight: float
-    model: ModelSpec
-    autoencoder: AutoencoderSpec
-    text_encoder: TextEncoderSpec
-    feature_channels: Positive
-    identities: dict[str, dict[str, Any]]
-    columns: dict[str, str]
-    inference: InferenceSpec
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

@@ -13,8 +13,8 @@ from spasemsr.evaluation.intervals import summarize
 from spasemsr.evaluation.maps import MapScores
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.pareto import SweepPoint
-from spasemsr.evaluation.report_data import Example, MapPicture, MethodRow, ReportData
 from spasemsr.evaluation.scores import ScoreTable, score_image
+from spasemsr.report.data import Example, MapPicture, MethodRow, ReportData
 
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\"> & \"quoted\""

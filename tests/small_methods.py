@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn import functional
 
 from spasemsr.backends.protocols import Identity, TextStates
-from spasemsr.config import SampleSpec
 from spasemsr.data.dataset import Batch, Objects
-from spasemsr.methods.base import build_method
-from spasemsr.model_specs import ModelSpec
+from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.methods.protocol import build_method
+from spasemsr.methods.spasemsr.spec import ModelSpec
 
 SCALE, CHANNELS, FEATURES = 4, 4, 8
 

@@ -6,10 +6,10 @@ Text is random here: what the network does must not depend on what the text enco
 import torch
 from torch import Tensor
 
-from spasemsr.model_specs import ModelSpec
-from spasemsr.models.conditioning import Conditioning
-from spasemsr.models.denoiser import build_unet
-from spasemsr.models.network import SpaSemNetwork
+from spasemsr.diffusion.base import build_unet
+from spasemsr.methods.spasemsr.conditioning import Conditioning
+from spasemsr.methods.spasemsr.network import SpaSemNetwork
+from spasemsr.methods.spasemsr.spec import ModelSpec
 
 LATENTS, TEXT, FEATURES = 4, 32, 8
 

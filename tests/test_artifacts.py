@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spasemsr.config import DegradationSpec
 from spasemsr.data.degradation import degrade_variant
-from spasemsr.data.image import read_image
 from spasemsr.data.sources import Sources
+from spasemsr.data.spec import DegradationSpec
 from spasemsr.evaluation.artifacts import colour_shift, grid_strength
+from spasemsr.images.flat import read_image
 from spasemsr.upscaling.upscaler import Upscaler
 
 NANO = Path(__file__).parent.parent / "data/pretrained/nano"

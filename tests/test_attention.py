@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import Transformer2DModel
 
-from spasemsr.models.attention import build_attention, clone, tokens, zero_out
+from spasemsr.diffusion.attention import build_attention, clone, tokens, zero_out
 
 KINDS = ("full", "cross")
 

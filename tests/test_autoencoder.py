@@ -6,9 +6,10 @@ import torch
 from photographs import FLAT, MEASURED, photograph, psnr
 from scipy.fft import dctn
 
-from spasemsr.backend_specs import BlockDCTSpec
 from spasemsr.backends import autoencoder
-from spasemsr.backends.autoencoder import build_autoencoder, channel_scales
+from spasemsr.backends.autoencoder import build_autoencoder
+from spasemsr.backends.autoencoder.block_dct import channel_scales
+from spasemsr.backends.autoencoder.spec import BlockDCTSpec
 from spasemsr.data.columns import LATENTS
 
 

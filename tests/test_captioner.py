@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from photographs import FLAT, blurred, compressed, noisy, photograph, shrunk
 
-from spasemsr.backend_specs import RuleCaptionerSpec
-from spasemsr.backends.captioner import VOCABULARY, build_captioner, describe
-from spasemsr.backends.quality import Quality, measure
+from spasemsr.backends.captioner import build_captioner
+from spasemsr.backends.captioner.rules import VOCABULARY, describe
+from spasemsr.backends.captioner.spec import RuleCaptionerSpec
 from spasemsr.data.columns import CAPTION
+from spasemsr.images.quality import Quality, measure
 
 CAPTIONER = build_captioner(RuleCaptionerSpec(kind="rules"))
 CRISP = ("astronaut", "coffee", "chelsea", "camera", "china")

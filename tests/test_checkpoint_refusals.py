@@ -12,17 +12,22 @@ import pytest
 import torch
 from tiny_checkpoints import HIDDEN, SAM, UNET, edit_json, edit_tensors, write_all
 
-from spasemsr import backend_specs as specs
 from spasemsr.backends.autoencoder import build_autoencoder
+from spasemsr.backends.autoencoder.spec import AutoencoderKLSpec
 from spasemsr.backends.captioner import build_captioner
-from spasemsr.backends.features import build_extractor
+from spasemsr.backends.captioner.spec import LlavaCaptionerSpec
+from spasemsr.backends.extractors import build_extractor
+from spasemsr.backends.extractors.spec import SamFeaturesSpec
 from spasemsr.backends.grounding import build_detector, build_segmenter
+from spasemsr.backends.grounding.spec import GroundingDinoSpec, SamSegmenterSpec
 from spasemsr.backends.protocols import Box, Tag
 from spasemsr.backends.restorer import build_restorer
+from spasemsr.backends.restorer.spec import SpandrelRestorerSpec
 from spasemsr.backends.text_encoder import build_text_encoder
+from spasemsr.backends.text_encoder.spec import ClipTextSpec
+from spasemsr.diffusion.pretrained import load_base
+from spasemsr.diffusion.spec import PretrainedBaseSpec, ScheduleSpec, UNetSpec
 from spasemsr.errors import UserError
-from spasemsr.model_specs import ScheduleSpec, UNetSpec
-from spasemsr.models.pretrained_base import load_base
 from spasemsr.weights.pretrained import load_pretrained
 from spasemsr.weights.tensors import load_strictly, read_state_dict
 
@@ -38,38 +43,36 @@ def tiny(tmp_path_factory) -> Path:
 
 
 def caption(path: Path) -> Any:
-    spec = specs.LlavaCaptionerSpec(kind="llava", source=str(path), precision="fp32", question="?", max_new_tokens=2)
+    spec = LlavaCaptionerSpec(kind="llava", source=str(path), precision="fp32", question="?", max_new_tokens=2)
     return build_captioner(spec).caption([IMAGE])
 
 
 def detect(path: Path) -> Any:
-    spec = specs.GroundingDinoSpec(kind="grounding_dino", source=str(path), precision="fp32")
+    spec = GroundingDinoSpec(kind="grounding_dino", source=str(path), precision="fp32")
     return build_detector(spec).detect([IMAGE], [[Tag("cat", 1.0)]])
 
 
 def moments(path: Path) -> Any:
-    spec = specs.AutoencoderKLSpec(kind="autoencoder_kl", source=str(path), precision="fp32")
+    spec = AutoencoderKLSpec(kind="autoencoder_kl", source=str(path), precision="fp32")
     return build_autoencoder(spec).moments(torch.zeros(1, 3, 64, 64))
 
 
 def encode(path: Path) -> Any:
-    return build_text_encoder(specs.ClipTextSpec(kind="clip", source=str(path), precision="fp32")).encode(["a"])
+    return build_text_encoder(ClipTextSpec(kind="clip", source=str(path), precision="fp32")).encode(["a"])
 
 
 def base(path: Path) -> Any:
-    spec = specs.PretrainedBaseSpec(kind="pretrained", source=str(path))
+    spec = PretrainedBaseSpec(kind="pretrained", source=str(path))
     return load_base(spec, UNetSpec.model_validate(UNET), ScheduleSpec(), 4, HIDDEN)
 
 
 def segment(path: Path) -> Any:
-    spec = specs.SamSegmenterSpec(kind="sam", source=str(path), architecture=SAM, precision="fp32")
+    spec = SamSegmenterSpec(kind="sam", source=str(path), architecture=SAM, precision="fp32")
     return build_segmenter(spec).segment([IMAGE], [[Box("a", (0, 0, 1, 1), 1.0)]])
 
 
 def restore(path: Path) -> Any:
-    return build_restorer(specs.SpandrelRestorerSpec(kind="spandrel", source=str(path), precision="fp32")).restore(
-        [IMAGE], 4
-    )
+    return build_restorer(SpandrelRestorerSpec(kind="spandrel", source=str(path), precision="fp32")).restore([IMAGE], 4)
 
 
 # name -> what uses it, its folder below the tiny checkpoints, its weights below that, a tensor of it
@@ -230,7 +233,7 @@ def test_sam_names_the_tensor(tiny, tmp_path):
         UserError, match=r"first being image_encoder\.pos_embed; has 1 tensors .* first being wrong\.name"
     ):
         segment(tmp_path / "sam.pth")
-    spec = specs.SamFeaturesSpec(kind="sam", source=str(tiny / "sam.pth"), architecture="vit_b", precision="fp32")
+    spec = SamFeaturesSpec(kind="sam", source=str(tiny / "sam.pth"), architecture="vit_b", precision="fp32")
     with pytest.raises(UserError, match=r"of another shape, the first being image_encoder\."):
         build_extractor(spec).extract([IMAGE])
 

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from toy_columns import NOTE, PaintWorker, Toy, patches_of, photographs
 
-from pipeline.account import read_accounts
-from pipeline.column_stage import InputRef, SampleError, Unit, backend_name, build_column, units_of
-from pipeline.executors import Processes, Serial
+from pipeline.engine.account import read_accounts
+from pipeline.engine.build import InputRef, SampleError, Unit, backend_name, build_column, units_of
+from pipeline.engine.executors import Processes, Serial
 from spasemsr.data.columns import HR, LATENTS, LR, OBJECTS, columns_of
 from spasemsr.data.shards import ColumnReader
 from spasemsr.errors import UserError

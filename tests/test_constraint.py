@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spasemsr.models.constraint import (
+from spasemsr.methods.spasemsr.constraint import (
     ConstraintHeads,
     layer_distances,
     reference_at,

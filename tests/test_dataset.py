@@ -7,8 +7,8 @@ import pytest
 import torch
 from toy_columns import Toy, patches_of, photographs
 
-from pipeline.column_stage import Sample, build_column, units_of
-from pipeline.executors import Serial
+from pipeline.engine.build import Sample, build_column, units_of
+from pipeline.engine.executors import Serial
 from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, HR, LATENTS, LR, OBJECTS, RESTORED, Column
 from spasemsr.data.dataset import Dataset, collate
 from spasemsr.data.order import Draw, SampleOrder

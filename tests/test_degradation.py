@@ -16,9 +16,9 @@ from photographs import FLAT, photograph
 from PIL import Image
 from scipy import stats
 
-from spasemsr.config import DegradationRanges, DegradationSpec
 from spasemsr.data import degradation
 from spasemsr.data.degradation import degrade, degrade_variant, draw, kernel_of, replay, resolve, sharpen
+from spasemsr.data.spec import DegradationRanges, DegradationSpec
 from spasemsr.errors import UserError
 from spasemsr.randomness import derive_seed
 

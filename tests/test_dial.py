@@ -13,16 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_report import photograph
 
-from pipeline import dial, layout
-from pipeline.dial import Setting
-from spasemsr.config import DialSpec, SampleSpec, SweepName
-from spasemsr.deviation import GAIN, as_picture, luma_deviation
+from pipeline import layout
+from pipeline.stages import dial
+from pipeline.stages.dial import Setting
+from spasemsr.diffusion.consistency import project, reduce, residual
+from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.errors import UserError
 from spasemsr.evaluation.maps import MapScores, means, read_maps, write_maps
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.pareto import SweepPoint, front_of, pareto_front, read_sweep, write_sweep
-from spasemsr.models.consistency import project, reduce, residual
-from spasemsr.resize import bicubic_upsample
+from spasemsr.evaluation.spec import DialSpec, SweepName
+from spasemsr.images.deviation import GAIN, as_picture, luma_deviation
+from spasemsr.pixels import bicubic_upsample
 
 plane = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), min_size=1, max_size=20)
 

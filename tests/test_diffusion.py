@@ -6,11 +6,10 @@ from diffusers import DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spasemsr.config import SampleSpec
+from spasemsr.diffusion.sampling import guide, initial_latents, sample
+from spasemsr.diffusion.schedule import Schedule, ddpm_step
+from spasemsr.diffusion.spec import SampleSpec, ScheduleSpec
 from spasemsr.errors import UserError
-from spasemsr.model_specs import ScheduleSpec
-from spasemsr.models.diffusion import Schedule, ddpm_step
-from spasemsr.models.sampling import guide, initial_latents, sample
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 

@@ -13,10 +13,10 @@ import psutil
 import pytest
 from toy_columns import Toy, patches_of, photographs
 
-from pipeline.executors import Processes, Serial, build_executor
-from pipeline.handlers import Failed
-from pipeline.isolation import LANES, one_thread, take_device
-from pipeline.ray_executor import RayData
+from pipeline.engine.executors import Processes, Serial, build_executor
+from pipeline.engine.failures import Failed
+from pipeline.engine.ray_data import RayData
+from spasemsr.determinism import LANES, one_thread, take_device
 from spasemsr.errors import UserError
 
 

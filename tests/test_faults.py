@@ -20,9 +20,9 @@ import yaml
 from PIL import Image
 from toy_columns import NOTE, PaintWorker, Toy, patches_of, photographs
 
-from pipeline.account import read_accounts
-from pipeline.column_stage import SampleError, build_column, units_of
-from pipeline.executors import Processes, Serial
+from pipeline.engine.account import read_accounts
+from pipeline.engine.build import SampleError, build_column, units_of
+from pipeline.engine.executors import Processes, Serial
 from spasemsr.backends.protocols import Identity
 from spasemsr.cache import Cache
 from spasemsr.config import load_params
@@ -333,7 +333,7 @@ def test_a_changed_question_or_degradation_recomputes_what_depends_on_it_and_not
     workspace.params["degradation"]["override"] = {}
     assert all(computed == 0 for computed, _ in workspace.run(*EMBEDDED).values())
 
-    monkeypatch.setattr("pipeline.caption.build_captioner", Asker)
+    monkeypatch.setattr("pipeline.stages.caption.build_captioner", Asker)
     asker = {"kind": "llava", "source": "llava-1.5-7b", "question": "How?"}
     workspace.params["embedded"]["caption"] = asker
     assert workspace.run("caption")["caption"] == (total["caption"], 0)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from photographs import FLAT, MEASURED, blurred, photograph
 
-from spasemsr.backend_specs import FilterBankSpec
 from spasemsr.backends import features
-from spasemsr.backends.features import build_extractor, responses
+from spasemsr.backends.extractors import build_extractor
+from spasemsr.backends.extractors.filter_bank import responses
+from spasemsr.backends.extractors.spec import FilterBankSpec
 from spasemsr.data.columns import FEATURES_SPASEMSR
 from spasemsr.errors import UserError
 

@@ -11,23 +11,25 @@ import yaml
 from photographs import photograph, shrunk
 from tiny_checkpoints import HIDDEN, SAM, edit_tensors, foundation_params, write_all, write_stable_diffusion
 
-from spasemsr.backend_specs import GroundingDinoSpec, PretrainedBaseSpec, SpandrelRestorerSpec, VocabularyTaggerSpec
 from spasemsr.backends.autoencoder import build_autoencoder
 from spasemsr.backends.captioner import build_captioner
-from spasemsr.backends.features import build_extractor
-from spasemsr.backends.foundation.captions import CaptionPolicy, content_words, object_names, read_names, tags_of
-from spasemsr.backends.foundation.runtime import compute
-from spasemsr.backends.foundation.sam import PUBLISHED, build_sam
-from spasemsr.backends.grounding import build_detector, build_segmenter, build_tagger, select
+from spasemsr.backends.extractors import build_extractor
+from spasemsr.backends.grounding import build_detector, build_segmenter, build_tagger
+from spasemsr.backends.grounding.select import select
+from spasemsr.backends.grounding.spec import GroundingDinoSpec, VocabularyTaggerSpec
+from spasemsr.backends.networks.answers import CaptionPolicy, content_words, object_names, read_names, tags_of
+from spasemsr.backends.networks.runtime import compute
+from spasemsr.backends.networks.sam import PUBLISHED, build_sam
 from spasemsr.backends.protocols import Box, Tag
 from spasemsr.backends.restorer import build_restorer
+from spasemsr.backends.restorer.spec import SpandrelRestorerSpec
 from spasemsr.backends.text_encoder import build_text_encoder
 from spasemsr.config import Params, parse_params
 from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, LATENTS, OBJECTS
+from spasemsr.diffusion.base import require_topology
+from spasemsr.diffusion.pretrained import load_base
+from spasemsr.diffusion.spec import PretrainedBaseSpec, ScheduleSpec, UNetSpec
 from spasemsr.errors import UserError
-from spasemsr.model_specs import ScheduleSpec, UNetSpec
-from spasemsr.models.denoiser import require_topology
-from spasemsr.models.pretrained_base import load_base
 
 SHIPPED = Path(__file__).parent.parent / "params.yaml"
 A, B = photograph("astronaut", 128), photograph("coffee", 128)
@@ -104,7 +106,7 @@ def test_llava_captions(profile):
 
 
 def test_llava_lists_objects(profile, params, tiny):
-    from spasemsr.backend_specs import LlavaTaggerSpec
+    from spasemsr.backends.grounding.spec import LlavaTaggerSpec
 
     spec = LlavaTaggerSpec(
         kind="llava", source=str(tiny / "llava"), precision="fp32", question="What is there?", max_new_tokens=12
@@ -385,7 +387,7 @@ def test_a_base_must_agree_with_params(profile, tiny, tmp_path):
 def test_the_method_stands_on_the_pretrained_base(params, profile, tiny):
     from diffusers import UNet2DConditionModel
 
-    from spasemsr.methods.base import build_method
+    from spasemsr.methods.protocol import build_method
 
     method = build_method(
         "spasemsr",

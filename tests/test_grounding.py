@@ -6,11 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from photographs import FLAT, noisy, photograph, shrunk
 
-from spasemsr.backend_specs import ComponentDetectorSpec, ComponentSegmenterSpec, PaletteTaggerSpec
-from spasemsr.backends.grounding import build_detector, build_segmenter, build_tagger, find_regions, iou, select
+from spasemsr.backends.grounding import build_detector, build_segmenter, build_tagger
+from spasemsr.backends.grounding.regions import find_regions
+from spasemsr.backends.grounding.select import iou, select
+from spasemsr.backends.grounding.spec import (
+    ComponentDetectorSpec,
+    ComponentSegmenterSpec,
+    GroundSpec,
+    PaletteTaggerSpec,
+)
 from spasemsr.backends.protocols import Box, Tag
-from spasemsr.backends.restorer import FilterRestorer
-from spasemsr.config import GroundSpec
+from spasemsr.backends.restorer.filter import FilterRestorer
 from spasemsr.data.columns import OBJECTS
 
 SPEC = GroundSpec(

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline import guard
+from pipeline.engine import lock
 from spasemsr.errors import UserError
 
 HOLD = """
@@ -38,7 +38,7 @@ def test_a_second_copy_waits_and_says_for_whom(tmp_path):
     left = float(first.communicate(timeout=30)[0].split()[1])
     assert float(said[0].split()[1]) >= left
     assert said[1].strip() == f"ground    waits: process {first.pid} is building the same outs"
-    with guard.exclusive("caption", tmp_path), guard.exclusive("ground", tmp_path):
+    with lock.exclusive("caption", tmp_path), lock.exclusive("ground", tmp_path):
         assert (tmp_path / ".ground.lock-held").read_text() == f"{os.getpid()}\n"
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         ".ground.lock-held": "",
@@ -51,13 +51,13 @@ def test_a_killed_holder_leaves_no_lock(tmp_path):
     assert first.stdout.readline().startswith("held")
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    with guard.exclusive("ground", tmp_path):
+    with lock.exclusive("ground", tmp_path):
         pass
 
 
 def test_a_folder_that_cannot_hold_the_lock_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"\.ground\.lock-held"), guard.exclusive("ground", tmp_path / "file"):
+    with pytest.raises(UserError, match=r"\.ground\.lock-held"), lock.exclusive("ground", tmp_path / "file"):
         pass
 
 
@@ -92,5 +92,5 @@ def test_a_stage_ends_when_its_dvc_is_killed(tmp_path, name):
 
 def test_nothing_is_watched_without_dvc(monkeypatch):
     monkeypatch.delenv("DVC_STAGE", raising=False)
-    monkeypatch.setattr(guard, "_watch", lambda dvc: pytest.fail("watched"))
-    guard.end_with_dvc()
+    monkeypatch.setattr(lock, "_watch", lambda dvc: pytest.fail("watched"))
+    lock.end_with_dvc()

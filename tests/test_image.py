@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from spasemsr.data.image import decode, read_image
 from spasemsr.errors import RejectedSample
+from spasemsr.images.flat import decode, read_image
 
 LIMIT = 1_000_000
 

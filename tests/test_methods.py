@@ -7,11 +7,12 @@ import pytest
 import torch
 from small_methods import MANY, NONE, TWO, objects_of, rows_of, small_batch, small_method
 
-from spasemsr.methods.base import Noise, build_method
-from spasemsr.methods.bicubic import Bicubic, Restored
-from spasemsr.methods.spasemsr import Drops, SpaSemSR, base_prompt
-from spasemsr.model_specs import DropSpec
-from spasemsr.resize import bicubic_upsample
+from spasemsr.methods.baselines import Bicubic, Restored
+from spasemsr.methods.noise import Noise
+from spasemsr.methods.protocol import build_method
+from spasemsr.methods.spasemsr.method import Drops, SpaSemSR, base_prompt
+from spasemsr.methods.spasemsr.spec import DropSpec
+from spasemsr.pixels import bicubic_upsample
 
 NOISE = Noise(7, 0)
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from small_networks import FEATURES, TEXT, pico_network, random_condition, random_inputs, redraw_zeros
 
-from spasemsr.model_specs import ModelSpec
-from spasemsr.models.denoiser import build_unet
-from spasemsr.models.network import Encoded, SpaSemNetwork
+from spasemsr.diffusion.base import build_unet
+from spasemsr.methods.spasemsr.network import Encoded, SpaSemNetwork
+from spasemsr.methods.spasemsr.spec import ModelSpec
 
 
 @pytest.fixture(scope="module")

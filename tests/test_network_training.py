@@ -6,10 +6,10 @@ from safetensors.torch import load_file, save_file
 from small_networks import LATENTS, PICO, TEXT, pico_network, random_condition, random_inputs, redraw_zeros
 from torch import nn
 
-from spasemsr.model_specs import ModelSpec
-from spasemsr.models.constraint import semantic_degradation_loss
-from spasemsr.models.denoiser import build_unet
-from spasemsr.models.network import SpaSemNetwork
+from spasemsr.diffusion.base import build_unet
+from spasemsr.methods.spasemsr.constraint import semantic_degradation_loss
+from spasemsr.methods.spasemsr.network import SpaSemNetwork
+from spasemsr.methods.spasemsr.spec import ModelSpec
 
 TENSORS = 1370
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from spasemsr.model_specs import ModelSpec
-from spasemsr.models.attention import build_attention
-from spasemsr.models.controlnet import attentions_of
-from spasemsr.models.denoiser import build_unet
-from spasemsr.models.network import SpaSemNetwork
-from spasemsr.models.spatial_text import BoxFusion
+from spasemsr.diffusion.attention import build_attention
+from spasemsr.diffusion.base import build_unet
+from spasemsr.methods.spasemsr.controlnet import attentions_of
+from spasemsr.methods.spasemsr.network import SpaSemNetwork
+from spasemsr.methods.spasemsr.spatial_text import BoxFusion
+from spasemsr.methods.spasemsr.spec import ModelSpec
 
 LIGHT = {"deg": "cross", "spasem": "cross", "semimg": "cross"}
 NANO = {

@@ -14,26 +14,29 @@ from small_networks import LATENTS, PICO, TEXT
 from tiny_checkpoints import SAM, write_sam
 from typer.testing import CliRunner
 
-from pipeline import inspection, layout, train_account
-from pipeline.account import Account
+from pipeline import layout
 from pipeline.cli import app
+from pipeline.engine import training_account
+from pipeline.engine.account import Account
 from pipeline.planning import hardware as machines
 from pipeline.planning import plan as planning
 from pipeline.planning.columns import column_costs
 from pipeline.planning.counts import Counts, count
 from pipeline.planning.hardware import Hardware
+from pipeline.planning.provenance import identity_now, made_otherwise
 from pipeline.planning.training import StepCost, fitting, step_cost
-from pipeline.provenance import identity_now, made_otherwise
-from spasemsr.config import FeaturesSpec, TrainSpec, load_params
+from pipeline.tools import inspection
+from spasemsr.config import FeaturesSpec, load_params
 from spasemsr.data.columns import CAPTION, COLUMNS, FEATURES_SPASEMSR, HR, LR
 from spasemsr.data.columns import LATENTS as LATENTS_COLUMN
 from spasemsr.data.patches import Patch, write_patches
-from spasemsr.devices import PEAK, known_device
 from spasemsr.errors import UserError
-from spasemsr.model_specs import ModelSpec
+from spasemsr.methods.spasemsr.spec import ModelSpec
+from spasemsr.training.devices import PEAK, known_device
 from spasemsr.training.loop import train
 from spasemsr.training.memory import StateBytes
 from spasemsr.training.meter import Spent
+from spasemsr.training.spec import TrainSpec
 
 GB = 10**9
 STATE = StateBytes(frozen=3 * GB, weights=4 * GB, gradients=4 * GB, moments=8 * GB, average=0, buckets=4 * GB)
@@ -184,7 +187,7 @@ def test_what_was_measured_here_comes_first(params):
 
 def test_a_training_that_ran_here_says_its_own_rate(params, folder):
     spent = Spent("NVIDIA A100", 4, 100, 50.0, 80.0, 30 * GB, 5e12, 0.32)
-    train_account.record(folder / "cache", folder, "spasemsr", "foundation", spent)
+    training_account.record(folder / "cache", folder, "spasemsr", "foundation", spent)
     plan = described(params)
     assert plan.train_rate[0] == 160.0 and "measured here" in plan.train_rate[1] and "MFU 32.0%" in plan.train_rate[1]
     estimated = replace(plan, spent=None)

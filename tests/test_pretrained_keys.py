@@ -4,10 +4,11 @@ import pytest
 import torch
 from small_networks import LATENTS, PICO, TEXT, pico_network
 
-from spasemsr.model_specs import ModelSpec, UNetSpec
-from spasemsr.models.controlnet import attentions_of
-from spasemsr.models.denoiser import build_unet
-from spasemsr.models.network import SpaSemNetwork
+from spasemsr.diffusion.base import build_unet
+from spasemsr.diffusion.spec import UNetSpec
+from spasemsr.methods.spasemsr.controlnet import attentions_of
+from spasemsr.methods.spasemsr.network import SpaSemNetwork
+from spasemsr.methods.spasemsr.spec import ModelSpec
 
 GROUPS = {
     "conv_in": 2, "time_embedding": 4, "down_blocks": 246, "mid_block": 46, "up_blocks": 384, "conv_norm_out": 2,

@@ -15,9 +15,9 @@ from PIL import Image
 from sample_report import HOSTILE, sample_report
 
 from spasemsr.errors import UserError
-from spasemsr.evaluation import figures, pictures, report_view
-from spasemsr.evaluation.report import build_page
-from spasemsr.evaluation.report_view import differences, lede
+from spasemsr.report import figures, pictures, view
+from spasemsr.report.build import build_page
+from spasemsr.report.view import differences, lede
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_pictures_shrink_to_the_budget_all_alike(tmp_path):
 
 
 def test_many_examples_are_thinned_evenly():
-    from spasemsr.evaluation.report import _spread
+    from spasemsr.report.build import _spread
 
     examples = [figure(number) for number in range(250)]
     shown = _spread(examples, 100)
@@ -139,7 +139,7 @@ def test_many_examples_are_thinned_evenly():
 
 
 def figure(number):
-    from spasemsr.evaluation.report_data import Example
+    from spasemsr.report.data import Example
 
     return Example("val", f"{number:03d}", str(number), lr=None, outputs={})
 
@@ -187,7 +187,7 @@ def test_boxes_stay_on_the_picture():
 
 
 def test_the_sweep_has_a_curve_per_setting_and_its_front(tmp_path):
-    (plane,) = report_view.sweeps(sample_report(tmp_path))
+    (plane,) = view.sweeps(sample_report(tmp_path))
     chart = plane["chart"]
     assert [stroke.kind for stroke in chart.strokes] == ["curve", "curve", "reference"]
     assert [len(stroke.points) for stroke in chart.strokes] == [4, 2, 4]  # the front: PSNR 26.2, 26.8, 27.0, 27.1

@@ -5,7 +5,7 @@ import shutil
 import pytest
 from sample_report import sample_report
 
-from spasemsr.evaluation.report import build_page
+from spasemsr.report.build import build_page
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OFFLINE = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking

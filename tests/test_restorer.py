@@ -5,13 +5,13 @@ import pytest
 import torch
 from photographs import FLAT, blurred, noisy, photograph, psnr, shrunk
 
-from spasemsr.backend_specs import CompactRestorerSpec, FilterRestorerSpec
 from spasemsr.backends.restorer import WEIGHTS, build_restorer
-from spasemsr.config import DegradationSpec
+from spasemsr.backends.restorer.spec import CompactRestorerSpec, FilterRestorerSpec
 from spasemsr.data.degradation import degrade
+from spasemsr.data.spec import DegradationSpec
 from spasemsr.evaluation.metrics import niqe, psnr_y
 from spasemsr.hashing import sha256_file
-from spasemsr.resize import bicubic_upsample
+from spasemsr.pixels import bicubic_upsample
 
 RESTORER = build_restorer(FilterRestorerSpec(kind="filter"))
 COMPACT = build_restorer(CompactRestorerSpec(kind="compact"), "cpu")

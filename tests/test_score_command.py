@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from sample_report import photograph
 
-from pipeline import experiment
-from pipeline.baseline import run as baseline
-from pipeline.score import Request, run
+from pipeline.tools import experiment
+from pipeline.tools.baseline import run as baseline
+from pipeline.tools.score import Request, run
 from spasemsr.errors import UserError
 from spasemsr.evaluation import perceptual
 from spasemsr.evaluation.folders import index, read_scored

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_networks import random_condition
 
-from spasemsr.models.conditioning import cat_conditionings
-from spasemsr.models.spatial_text import BoxFusion, encode_boxes, spatial_text
+from spasemsr.methods.spasemsr.conditioning import cat_conditionings
+from spasemsr.methods.spasemsr.spatial_text import BoxFusion, encode_boxes, spatial_text
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 import torch
 from toy_columns import Toy, patches_of, photographs
 
-from pipeline.column_stage import build_column, units_of
-from pipeline.executors import Serial
+from pipeline.engine.build import build_column, units_of
+from pipeline.engine.executors import Serial
 from spasemsr.data import streaming
 from spasemsr.data.columns import CAPTION, LATENTS, LR, OBJECTS
 from spasemsr.data.dataset import Dataset

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spasemsr.config import DataSpec
 from spasemsr.data import survey
 from spasemsr.data.patches import grid
 from spasemsr.data.sources import Photograph, Sources, missing_from_packages
+from spasemsr.data.spec import DataSpec
 from spasemsr.errors import UserError
 
 SPEC = DataSpec(packages=(), val_fraction=0.3, patch=128, stride=128, val_patch=192, max_patches=4, num_buckets=4)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import experiment
-from pipeline.experiment import SWITCHES, VARIANTS, recipes
+from pipeline.tools import experiment
+from pipeline.tools.experiment import SWITCHES, VARIANTS, recipes
 from spasemsr.config import parse_params
 from spasemsr.errors import UserError
 from spasemsr.evaluation.published import Number, published, render, write_csv

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from sample_report import photograph
 
-from pipeline import testset
-from pipeline.score import Request, run
+from pipeline.tools import testset
+from pipeline.tools.score import Request, run
 from spasemsr.errors import UserError
 from spasemsr.evaluation import testsets
 from spasemsr.evaluation.testsets import SETS, TestSet, named, verify

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spasemsr.backend_specs import HashedTextSpec
-from spasemsr.backends.text_encoder import build_text_encoder, words_of
+from spasemsr.backends.text_encoder import build_text_encoder
+from spasemsr.backends.text_encoder.hashed import words_of
+from spasemsr.backends.text_encoder.spec import HashedTextSpec
 
 
 def encoder(width: int = 64, length: int = 16):

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spasemsr.diffusion.colorfix import adain, fix_colors, low_band, wavelet
+from spasemsr.diffusion.tiling import Tile, boxes_from_tile, boxes_in_tile, gaussian_weights, stitch, tile_grid
 from spasemsr.errors import UserError
 from spasemsr.methods.latent import pad_reflect
-from spasemsr.models.colorfix import adain, fix_colors, low_band, wavelet
-from spasemsr.models.tiling import Tile, boxes_from_tile, boxes_in_tile, gaussian_weights, stitch, tile_grid
 
 sizes = st.integers(1, 70)
 

@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_methods import Colours, small_batch, small_method
 
-from spasemsr import modelfile
-from spasemsr.config import TrainSpec
 from spasemsr.errors import UserError
-from spasemsr.methods.base import Noise
-from spasemsr.modelfile import load_model, read_config, save_model
+from spasemsr.methods import folder
+from spasemsr.methods.folder import load_model, read_config, save_model
+from spasemsr.methods.noise import Noise
 from spasemsr.training import checkpoint
 from spasemsr.training.checkpoint import Position, load_state, save_state
 from spasemsr.training.log import LossLog
 from spasemsr.training.loop import train
 from spasemsr.training.optimizer import Average, build_optimizer, learning_rate, named_parameters
+from spasemsr.training.spec import TrainSpec
 
 SPEC = TrainSpec(
     steps=11, global_batch=4, lr=0.01, warmup_steps=3, ema_decay=0.9, precision="fp32", save_every=3, log_every=2
@@ -177,7 +177,7 @@ def test_a_kill_while_saving_leaves_a_whole_state(tmp_path, monkeypatch, moment)
     def die(*args, **kwargs):
         raise Killed
 
-    where = {"save_file": modelfile, "fsync": os, "rename": Path, "rmtree": checkpoint.shutil}[moment]
+    where = {"save_file": folder, "fsync": os, "rename": Path, "rmtree": checkpoint.shutil}[moment]
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(where, moment, die)
         save_state(tmp_path, Position(3, {"row": 2}), method, optimizer, average)

@@ -9,15 +9,15 @@ from pydantic import ValidationError
 from small_methods import Colours, small_batch, small_method
 from torch import nn
 
-from pipeline import train_account
-from spasemsr.config import TrainSpec
-from spasemsr.devices import PEAK, known_device, peak_flops
+from pipeline.engine import training_account
 from spasemsr.errors import UserError
-from spasemsr.model_specs import LIGHT, ModelSpec
+from spasemsr.methods.spasemsr.spec import LIGHT, ModelSpec
+from spasemsr.training.devices import PEAK, known_device, peak_flops
 from spasemsr.training.loop import train
 from spasemsr.training.memory import smaller_settings, state_bytes
 from spasemsr.training.meter import Spent
 from spasemsr.training.optimizer import named_parameters
+from spasemsr.training.spec import TrainSpec
 
 SPEC = TrainSpec(
     steps=6, global_batch=4, lr=0.01, warmup_steps=2, ema_decay=0.9, precision="fp32", save_every=2, log_every=1
@@ -274,11 +274,11 @@ def test_peaks_are_those_of_the_data_sheets_for_bf16_only(monkeypatch):
 
 def test_accounts_of_training_are_read_back_and_damage_is_passed_over(tmp_path):
     spent = Spent("cpu", 2, 10, 12.5, 3.25, 10**9, None, None)
-    train_account.record(tmp_path / "cache", tmp_path, "spasemsr", "embedded", spent)
-    assert list(train_account.read(tmp_path / "cache", tmp_path, "embedded")) == [("spasemsr", spent)]
-    assert list(train_account.read(tmp_path / "cache", tmp_path / "elsewhere", "embedded")) == []
-    assert list(train_account.read(tmp_path / "cache", tmp_path, "foundation")) == []
+    training_account.record(tmp_path / "cache", tmp_path, "spasemsr", "embedded", spent)
+    assert list(training_account.read(tmp_path / "cache", tmp_path, "embedded")) == [("spasemsr", spent)]
+    assert list(training_account.read(tmp_path / "cache", tmp_path / "elsewhere", "embedded")) == []
+    assert list(training_account.read(tmp_path / "cache", tmp_path, "foundation")) == []
     (path,) = (tmp_path / "cache").rglob("spasemsr.embedded.json")
     path.write_text("{")
-    assert list(train_account.read(tmp_path / "cache", tmp_path, "embedded")) == []
+    assert list(training_account.read(tmp_path / "cache", tmp_path, "embedded")) == []
     assert str(spent) == "3.25 samples/s on 2 x cpu · peak memory 1.00 GB"

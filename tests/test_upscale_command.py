@@ -20,13 +20,14 @@ from PIL import Image
 from tiny_upscaler import photograph, tiny_upscaler
 from typer.testing import CliRunner
 
-from pipeline import upscale, upscale_cli
+from pipeline.commands.upscale import upscale as upscale_command
+from pipeline.tools import upscale
 from spasemsr.errors import UserError
 from spasemsr.upscaling import files
 from spasemsr.upscaling.upscaler import Upscaler
 
 app = typer.Typer()
-app.command()(upscale_cli.upscale)
+app.command()(upscale_command)
 ROOT = Path(__file__).parent.parent
 
 

@@ -18,15 +18,16 @@ from tiny_upscaler import SAMPLE, photograph, pixels, tiny_config, tiny_upscaler
 
 from spasemsr import Upscaler
 from spasemsr.backends.protocols import Box
-from spasemsr.deviation import as_picture, luma_deviation
+from spasemsr.diffusion.colorfix import fix_colors
+from spasemsr.diffusion.tiling import tile_grid
 from spasemsr.errors import RejectedSample, UserError
-from spasemsr.models.colorfix import fix_colors
-from spasemsr.models.tiling import tile_grid
-from spasemsr.resize import bicubic_upsample
-from spasemsr.upscaling import colour, hub, memory, tiles, writing
+from spasemsr.images import colour, writing
+from spasemsr.images.deviation import as_picture, luma_deviation
+from spasemsr.images.picture import Picture, fill_transparent, from_image, upright
+from spasemsr.pixels import bicubic_upsample
+from spasemsr.upscaling import hub, memory, windows
 from spasemsr.upscaling.description import WHOLE, Description
 from spasemsr.upscaling.memory import GIB, Budget, Footprint, budget, parse_bytes
-from spasemsr.upscaling.picture import Picture, fill_transparent, from_image, upright
 from spasemsr.upscaling.reading import parse_picture
 from spasemsr.upscaling.settings import MAP_SEEDS, Settings, parse_tags, sampling_for
 
@@ -195,7 +196,7 @@ def test_windows_leave_no_seam(tiny, monkeypatch):
     whole = restore(tiny, picture, monkeypatch, (32, 320), tile=24)
     cut = restore(tiny, picture, monkeypatch, (32, 192), tile=24)
     assert 0 < np.abs(cut - whole).mean() < 1.0
-    borders = [4 * side for span in tiles.spans(320, 192, 4) for side in (span.start, span.end) if 0 < side < 320]
+    borders = [4 * side for span in windows.spans(320, 192, 4) for side in (span.start, span.end) if 0 < side < 320]
     borders += [4 * 160 + offset for offset in (-64, 0, 64)]  # where the ramp between them begins, is even, and ends
     assert seam_energy(cut, borders) / seam_energy(whole, borders) < 1.05
 
@@ -248,21 +249,21 @@ def test_progress_counts_every_call_and_may_stop(tiny):
 @given(st.integers(8, 3000), st.integers(192, 1200))
 @settings(max_examples=60, deadline=None)
 def test_weights_of_windows_add_up_to_one(length, window):
-    spans = tiles.spans(length, window, 4)
+    spans = windows.spans(length, window, 4)
     total = np.zeros(4 * length)
     for span in spans:
         total[4 * span.start : 4 * span.end] += span.weights
-        assert span.start % tiles.ALIGN == 0 and span.end - span.start <= window + tiles.ALIGN
+        assert span.start % windows.ALIGN == 0 and span.end - span.start <= window + windows.ALIGN
     assert np.allclose(total, 1, atol=1e-6)
-    assert all(one.end - two.start >= tiles.OVERLAP for one, two in itertools.pairwise(spans))
+    assert all(one.end - two.start >= windows.OVERLAP for one, two in itertools.pairwise(spans))
 
 
 def test_noise_is_a_field_over_the_image():
-    whole = tiles.FieldNoise(5, 0, 0, 0).gaussian("start", ["image"], (3, 90, 70))
-    part = tiles.FieldNoise(5, 0, 33, 40).gaussian("start", ["image"], (3, 50, 20))
+    whole = windows.FieldNoise(5, 0, 0, 0).gaussian("start", ["image"], (3, 90, 70))
+    part = windows.FieldNoise(5, 0, 33, 40).gaussian("start", ["image"], (3, 50, 20))
     assert torch.equal(part, whole[:, :, 33:83, 40:60])
     assert abs(whole.mean()) < 0.05 and abs(whole.std() - 1) < 0.05
-    assert not torch.equal(whole, tiles.FieldNoise(5, 0, 0, 0).gaussian("solver/0", ["image"], (3, 90, 70)))
+    assert not torch.equal(whole, windows.FieldNoise(5, 0, 0, 0).gaussian("solver/0", ["image"], (3, 90, 70)))
 
 
 @pytest.mark.parametrize("kind", ["adain", "wavelet", "none"])
@@ -472,7 +473,7 @@ def test_windows_are_chosen_for_the_limit(height, width, gigabytes, with_map):
         return
     assert chosen.expected <= limit
     for window, side in ((chosen.window_height, height), (chosen.window_width, width)):
-        assert min(side, tiles.MIN_SIDE) <= window <= side
+        assert min(side, windows.MIN_SIDE) <= window <= side
 
 
 def test_a_gigantic_picture_is_refused_before_any_work(tiny):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spasemsr.models.visual_encoders import Injection, VisualEncoder
+from spasemsr.methods.spasemsr.visual_encoders import Injection, VisualEncoder
 
 CHANNELS = (4, 4, 4, 8)
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.models_cli import app
+from pipeline.commands.models import app
+from pipeline.tools import inventory
 from spasemsr.config import load_params
 from spasemsr.errors import UserError
 from spasemsr.weights import fetch as fetching
-from spasemsr.weights import inventory, store
+from spasemsr.weights import store
 from spasemsr.weights.fetch import fetch
 from spasemsr.weights.registry import ENTRIES, Entry, HubSource, UrlSource, WeightFile
 from spasemsr.weights.store import locate, verify

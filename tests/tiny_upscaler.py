@@ -7,8 +7,10 @@ import skimage
 from PIL import Image
 from small_networks import redraw_zeros
 
-from spasemsr.assembly import build
-from spasemsr.config import GroundSpec, InferenceSpec, ModelConfig, SampleSpec
+from spasemsr.backends.grounding.spec import GroundSpec
+from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.methods.assembly import build
+from spasemsr.methods.model_config import InferenceSpec, ModelConfig
 from spasemsr.upscaling.upscaler import Upscaler
 
 SAMPLE = SampleSpec(solver="dpmpp", steps=2, guidance=1.0, start=0.3, colorfix="wavelet", tile=24, tile_overlap=8)

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.account import Account
-from pipeline.column_stage import InputRef, Sample, build_column, units_of
-from pipeline.executors import Executor, Processes, Serial
+from pipeline.engine.account import Account
+from pipeline.engine.build import InputRef, Sample, build_column, units_of
+from pipeline.engine.executors import Executor, Processes, Serial
 from spasemsr.cache import Cache
 from spasemsr.data.columns import HR, LR, Column, Member
 from spasemsr.data.patches import Patch, bucket_of, make_key

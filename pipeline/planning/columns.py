@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.account import Account
+from pipeline.engine.account import Account
 from pipeline.planning.counts import Counts
 from pipeline.planning.recorded import ASSUMED_MFU, FP32_SHARE, MODELS, Recorded
-from spasemsr.backend_specs import SamSizeSpec
+from spasemsr.backends.networks.spec import SamSizeSpec
 from spasemsr.config import Params, Profile
 from spasemsr.data.columns import Column, columns_of
-from spasemsr.devices import Device, known_device
+from spasemsr.training.devices import Device, known_device
 
 _TAR = 768  # bytes of header and padding per member, on average
 _PNG = {"hr": 0.6, "lr": 0.8, "restored": 0.6}  # of a byte per channel and pixel; hr, lr: this project's own columns

@@ -7,12 +7,13 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline import layout
-from spasemsr.config import DataSpec, Params, ProfileName
+from spasemsr.config import Params, ProfileName
 from spasemsr.data.columns import Column
-from spasemsr.data.image import SUFFIXES
 from spasemsr.data.patches import Patch, grid, of_splits, read_patches
 from spasemsr.data.sources import Sources
+from spasemsr.data.spec import DataSpec
 from spasemsr.errors import UserError
+from spasemsr.images.flat import SUFFIXES
 
 
 @dataclass(frozen=True)

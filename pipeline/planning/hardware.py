@@ -5,8 +5,8 @@ from pathlib import Path
 
 import psutil
 
-from spasemsr.devices import KNOWN, Device, known_device, peak_flops
 from spasemsr.errors import UserError
+from spasemsr.training.devices import KNOWN, Device, known_device, peak_flops
 from spasemsr.upscaling.memory import free_bytes
 
 _CPU_FLOPS = 50e9  # of one core, assumed

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import layout, train_account
-from pipeline.account import read_accounts
+from pipeline import layout
+from pipeline.engine import training_account
+from pipeline.engine.account import read_accounts
 from pipeline.planning.columns import ColumnCost, column_costs, feature_shape, recorded_for
 from pipeline.planning.counts import Counts, count
 from pipeline.planning.hardware import Hardware, free_disk
 from pipeline.planning.recorded import ASSUMED_MFU
 from pipeline.planning.training import StepCost, fitting, step_cost
+from pipeline.tools import inventory
 from spasemsr.cache import default_root
 from spasemsr.config import Params, Profile, ProfileName
 from spasemsr.training.meter import Spent
-from spasemsr.weights import inventory, store
+from spasemsr.weights import store
 from spasemsr.weights.registry import ENTRIES
 
 _LATENTS = 4  # channels of Stable Diffusion's autoencoder
@@ -113,7 +115,7 @@ def make_plan(params: Params, name: ProfileName, hardware: Hardware, samples: in
     text = recorded_for(profile.text_encoder) if hasattr(profile.text_encoder, "source") else None
     beside = 2 * text.parameters if text is not None else 0  # the autoencoder is never loaded: latents are a column
     features, _ = feature_shape(profile, counts.patch)
-    spent = dict(train_account.read(default_root(), Path.cwd(), name)).get(params.methods[0])
+    spent = dict(training_account.read(default_root(), Path.cwd(), name)).get(params.methods[0])
     return Plan(
         name,
         profile,

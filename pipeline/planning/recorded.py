@@ -1,8 +1,8 @@
 """Rates and sizes of the foundation models that were recorded elsewhere, each with its source; not measured here.
 
-Rates are samples per second on one device, `device` as in `spasemsr/devices.py`, for the sizes this project uses; where
-nobody published one, `operations` of a sample were counted (torch's FlopCounterMode on the meta device) and stand with
-a share of the peak that is assumed.
+Rates are samples per second on one device, `device` as in `spasemsr/training/devices.py`, for the sizes this project
+uses; where nobody published one, `operations` of a sample were counted (torch's FlopCounterMode on the meta device) and
+stand with a share of the peak that is assumed.
 """
 
 from dataclasses import dataclass

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from spasemsr.config import Profile, TrainSpec
-from spasemsr.model_specs import ModelSpec
-from spasemsr.models.constraint import semantic_degradation_loss
-from spasemsr.models.denoiser import build_unet
-from spasemsr.models.network import Encoded, SpaSemNetwork
+from spasemsr.config import Profile
+from spasemsr.diffusion.base import build_unet
+from spasemsr.methods.spasemsr.constraint import semantic_degradation_loss
+from spasemsr.methods.spasemsr.network import Encoded, SpaSemNetwork
+from spasemsr.methods.spasemsr.spec import ModelSpec
 from spasemsr.training.memory import StateBytes, state_bytes
+from spasemsr.training.spec import TrainSpec
 
 OVERHEAD = 1.15  # fragmentation and what the allocator rounds up
 CONTEXT = 10**9  # CUDA and cuDNN themselves

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from spasemsr.pixels import ImageU8
+
 if TYPE_CHECKING:  # torch takes seconds to import, and most stages need none of it
     from torch import Tensor
 
-ImageU8 = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 MaskU8 = npt.NDArray[np.uint8]  # (H, W): 0 nothing, i = object i in the order of the boxes, counted from 1
 Array = npt.NDArray[Any]
 

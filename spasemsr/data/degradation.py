@@ -20,16 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from spasemsr.config import DegradationSpec, Range
+from spasemsr.data.spec import DegradationSpec, Range
 from spasemsr.errors import UserError
+from spasemsr.pixels import ImageU8
 from spasemsr.randomness import derive_seed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ImageU8 = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 MIN_SIDE = 80  # the largest kernel reaches 10 px, and the first resize may leave 0.15 of the side
 KERNEL_SIZES = tuple(range(7, 22, 2))
 KERNEL_KINDS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spasemsr.data.image import FOREIGN_SUFFIXES, SUFFIXES
 from spasemsr.errors import UserError
+from spasemsr.images.flat import FOREIGN_SUFFIXES, SUFFIXES
 
 # Photographs whose licence allows use (README, "Licences"); the packages' drawings, scans of text and Middlebury's
 # unlicensed pair are left out.

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from spasemsr.config import DataSpec
-from spasemsr.data.image import decode, read_bytes
 from spasemsr.data.patches import Patch, Split, bucket_of, grid, make_key
 from spasemsr.data.sources import Photograph
+from spasemsr.data.spec import DataSpec
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.hashing import fingerprint, sha256_bytes
+from spasemsr.images.flat import decode, read_bytes
 
 VERSION = 1  # of the verdict: bump it when `decode` accepts, rejects or treats a file differently
 _REMEMBERED_BYTES = 1 << 15  # a smaller file is decoded again in less time than its verdict takes to look up

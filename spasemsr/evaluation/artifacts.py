@@ -5,11 +5,9 @@ Both need no ground truth, so they can be asked of any restoration. H W pixels, 
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from spasemsr.evaluation.metrics import luma
-
-ImageU8 = npt.NDArray[np.uint8]
+from spasemsr.pixels import ImageU8
 
 
 def colour_shift(restored_HW3: ImageU8, lr_hw3: ImageU8) -> float:

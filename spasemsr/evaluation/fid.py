@@ -19,9 +19,10 @@ from PIL import Image
 
 from spasemsr.errors import UserError
 from spasemsr.evaluation.folders import read_scored
-from spasemsr.evaluation.metrics import PROTOCOL, ImageU8
+from spasemsr.evaluation.metrics import PROTOCOL
 from spasemsr.evaluation.perceptual import Needed, verify
 from spasemsr.evaluation.scores import DIGITS
+from spasemsr.pixels import ImageU8
 
 Float64 = npt.NDArray[np.float64]
 FILE = Needed("pyiqa", "pt_inception-2015-12-05-6726825d.pth", "6726825d")

@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin
 
-from spasemsr.data.image import FOREIGN_SUFFIXES, SUFFIXES, Decoded, open_image, read_bytes
 from spasemsr.errors import RejectedSample, UserError
+from spasemsr.images.flat import FOREIGN_SUFFIXES, SUFFIXES, Decoded, open_image, read_bytes
 
 MAX_BYTES, MAX_PIXELS = 500_000_000, 200_000_000
 _ORIENTATION, _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 0x0112, 258, 339

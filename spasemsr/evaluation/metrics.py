@@ -26,8 +26,8 @@ from scipy.special import gamma
 from spasemsr.errors import UserError
 from spasemsr.evaluation import perceptual
 from spasemsr.hashing import sha256_bytes
+from spasemsr.pixels import ImageU8
 
-ImageU8 = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 Float64 = npt.NDArray[np.float64]
 
 PROTOCOL = "sr-y-nocrop@1"

@@ -15,16 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spasemsr.errors import UserError
 from spasemsr.hashing import sha256_file
+from spasemsr.pixels import ImageU8
 from spasemsr.weights.tensors import read_state_dict, require_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-ImageU8 = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spasemsr.errors import UserError
-from spasemsr.evaluation.metrics import ImageU8, Metric, MetricUndefined
+from spasemsr.evaluation.metrics import Metric, MetricUndefined
 from spasemsr.hashing import digest_of
+from spasemsr.pixels import ImageU8
 
 DIGITS = 6  # every stored score is rounded to this, so that means recomputed from the CSV are the same means
 _BEFORE, _AFTER = ("split", "key", "method"), ("note",)

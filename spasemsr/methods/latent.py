@@ -14,18 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spasemsr.models.colorfix import fix_colors
-from spasemsr.models.diffusion import Schedule
-from spasemsr.models.sampling import Predict, guide, initial_latents, sample
-from spasemsr.models.tiling import Tile, TileMap, stitch, tile_grid
-from spasemsr.resize import bicubic_upsample
+from spasemsr.diffusion.colorfix import fix_colors
+from spasemsr.diffusion.sampling import Predict, guide, initial_latents, sample
+from spasemsr.diffusion.schedule import Schedule
+from spasemsr.diffusion.tiling import Tile, TileMap, stitch, tile_grid
+from spasemsr.pixels import bicubic_upsample
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Autoencoder
-    from spasemsr.config import SampleSpec
     from spasemsr.data.dataset import Batch
-    from spasemsr.methods.base import Noise
-    from spasemsr.model_specs import ScheduleSpec
+    from spasemsr.diffusion.spec import SampleSpec, ScheduleSpec
+    from spasemsr.methods.noise import Noise
 
 MULTIPLE = 64  # output sides are padded to this many pixels: 8 latent cells, three halvings of the UNet
 LOGVAR_RANGE = (-30.0, 20.0)  # diffusers' clamp of the posterior's log-variance

@@ -17,9 +17,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from spasemsr.backends.protocols import Box
 from spasemsr.errors import RejectedSample, UserError
-from spasemsr.upscaling import writing
+from spasemsr.images import writing
+from spasemsr.images.picture import Picture
 from spasemsr.upscaling.description import Description
-from spasemsr.upscaling.picture import Picture
 from spasemsr.upscaling.reading import header_size, read_picture
 from spasemsr.upscaling.settings import Settings, clean_text
 from spasemsr.upscaling.upscaler import Restored, Upscaler

@@ -1,7 +1,8 @@
 """Training state on disk: safetensors and JSON, never pickle; whole or not there at all.
 
 A training state is one folder per saved step, written beside its place and renamed into it, so that a kill at any
-moment leaves the last complete one. The finished model is `spasemsr/modelfile.py`'s, whose names are used here too.
+moment leaves the last complete one. The finished model is that of
+`spasemsr/methods/folder.py`, whose names are used here too.
 """
 
 import json
@@ -14,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spasemsr.methods.base import Method
-from spasemsr.modelfile import load_tensors, require_equal_layout, save_tensors, tensors_of
+from spasemsr.methods.folder import load_tensors, require_equal_layout, save_tensors, tensors_of
+from spasemsr.methods.protocol import Method
 from spasemsr.training.optimizer import Average, named_parameters
 
 TENSORS, RECORD = "state.safetensors", "state.json"

@@ -19,17 +19,18 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from spasemsr.config import TrainSpec
 from spasemsr.data.dataset import Batch
 from spasemsr.errors import UserError
-from spasemsr.methods.base import Method, Noise
-from spasemsr.modelfile import load_init
+from spasemsr.methods.folder import load_init
+from spasemsr.methods.noise import Noise
+from spasemsr.methods.protocol import Method
 from spasemsr.progress import Progress
 from spasemsr.training.checkpoint import Position, load_state, save_state
 from spasemsr.training.log import LossLog
 from spasemsr.training.memory import explained, state_bytes
 from spasemsr.training.meter import Meter, Spent
 from spasemsr.training.optimizer import Average, build_optimizer, learning_rate, named_parameters, set_learning_rate
+from spasemsr.training.spec import TrainSpec
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from spasemsr.config import TrainSpec
 from spasemsr.errors import UserError
-from spasemsr.model_specs import LIGHT
+from spasemsr.methods.spasemsr.spec import LIGHT
 from spasemsr.training.optimizer import named_parameters
+from spasemsr.training.spec import TrainSpec
 
 _MOMENTS = {"adamw": 8, "adamw8bit": 2}  # bytes per trained parameter; bitsandbytes keeps small tensors in 32 bits
 

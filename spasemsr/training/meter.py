@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from spasemsr.devices import peak_flops
+from spasemsr.training.devices import peak_flops
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ Parameters are addressed by name, `<module>.<parameter>`, as they are saved; not
 import torch
 from torch import Tensor, nn
 
-from spasemsr.config import TrainSpec
 from spasemsr.errors import UserError
+from spasemsr.training.spec import TrainSpec
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8

@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 
 from spasemsr.backends.captioner import build_captioner
-from spasemsr.backends.grounding import build_detector, build_tagger, select
-from spasemsr.backends.protocols import Box, Captioner, Detector, ImageU8, Restorer, Tag, Tagger
+from spasemsr.backends.grounding import build_detector, build_tagger
+from spasemsr.backends.grounding.select import select
+from spasemsr.backends.protocols import Box, Captioner, Detector, Restorer, Tag, Tagger
 from spasemsr.backends.restorer import build_restorer
-from spasemsr.config import InferenceSpec
 from spasemsr.data.dataset import Objects
+from spasemsr.methods.model_config import InferenceSpec
+from spasemsr.pixels import ImageU8
 from spasemsr.upscaling.settings import clean_text
 
 LOOKED_AT = 512  # lr pixels of the longer side; objects are looked for in a smaller copy of what is larger

@@ -18,10 +18,10 @@ from typing import Any
 import psutil
 
 from spasemsr import __version__
-from spasemsr.data.image import FOREIGN_SUFFIXES, SUFFIXES
 from spasemsr.errors import UserError
 from spasemsr.hashing import sha256_bytes, sha256_file
-from spasemsr.upscaling import writing
+from spasemsr.images import writing
+from spasemsr.images.flat import FOREIGN_SUFFIXES, SUFFIXES
 
 PROGRAM = "spasemsr"
 _PARTIAL = ".partial"

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from spasemsr.config import ModelConfig
 from spasemsr.errors import UserError
-from spasemsr.methods.base import Method
-from spasemsr.modelfile import CONFIG, WEIGHTS, save_model
+from spasemsr.methods.folder import CONFIG, WEIGHTS, save_model
+from spasemsr.methods.model_config import ModelConfig
+from spasemsr.methods.protocol import Method
 
 CARD = "README.md"
 _COMMIT = re.compile(r"[0-9a-f]{40}")

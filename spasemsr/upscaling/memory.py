@@ -12,9 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from spasemsr.config import ModelConfig, SampleSpec
+from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.errors import RejectedSample
-from spasemsr.upscaling.tiles import ALIGN, MIN_SIDE
+from spasemsr.methods.model_config import ModelConfig
+from spasemsr.upscaling.windows import ALIGN, MIN_SIDE
 
 GIB = 1 << 30
 _FLOATS_PER_PIXEL = 8 * 3 * 4  # of a window: lr_up, padded, encoded, decoded and what is between them, RGB float32

@@ -1,6 +1,6 @@
 """One untrusted image file -> Picture, or a RejectedSample that says why not.
 
-Limits and formats are those of `data/image.py`, checked before a pixel is decoded. Pillow holds colour at 8 bits, so
+Limits and formats are those of `images/flat.py`, checked before a pixel is decoded. Pillow holds colour at 8 bits, so
 16-bit RGB(A) PNG and TIFF are decoded by OpenCV after Pillow has found the file whole.
 """
 
@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from spasemsr.data.image import FORMATS, open_image, read_bytes
 from spasemsr.errors import RejectedSample
-from spasemsr.upscaling.picture import Picture, from_image
+from spasemsr.images.flat import FORMATS, open_image, read_bytes
+from spasemsr.images.picture import Picture, from_image
 
 MIN_SIDE = 8  # pixels; below this there is nothing to restore
 MAX_BYTES = 2_000_000_000

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from spasemsr.backend_specs import Fraction, Positive, Spec
-from spasemsr.config import SampleSpec
+from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.spec import Fraction, Positive, Spec
 
 DIAL_RANGE = 5.0
 FEW_STEPS = 10  # from here on more steps change little

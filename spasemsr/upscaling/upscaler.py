@@ -22,24 +22,26 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from spasemsr.assembly import build, read_model_config
-from spasemsr.config import ModelConfig, SampleSpec, load_params
+from spasemsr.config import load_params
 from spasemsr.data.dataset import Batch
-from spasemsr.deviation import as_picture, luma_deviation
+from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.diffusion.tiling import Tile, tile_grid
 from spasemsr.errors import RejectedSample
 from spasemsr.hashing import sha256_file
-from spasemsr.methods.base import Method
-from spasemsr.modelfile import WEIGHTS, load_model
-from spasemsr.models.tiling import Tile, tile_grid
-from spasemsr.resize import bicubic_upsample
+from spasemsr.images.colour import fix_canvas, lr_float, tensor_of
+from spasemsr.images.deviation import as_picture, luma_deviation
+from spasemsr.images.picture import Picture, Pixels, fill_transparent, from_image
+from spasemsr.methods.assembly import build, read_model_config
+from spasemsr.methods.folder import WEIGHTS, load_model
+from spasemsr.methods.model_config import ModelConfig
+from spasemsr.methods.protocol import Method
+from spasemsr.pixels import bicubic_upsample
 from spasemsr.upscaling import hub
-from spasemsr.upscaling.colour import fix_canvas, lr_float, tensor_of
 from spasemsr.upscaling.description import Describer, Description
 from spasemsr.upscaling.memory import Budget, Footprint, budget
-from spasemsr.upscaling.picture import Picture, Pixels, fill_transparent, from_image
 from spasemsr.upscaling.reading import MIN_SIDE
 from spasemsr.upscaling.settings import MAP_SEEDS, Settings, sampling_for
-from spasemsr.upscaling.tiles import FieldNoise, Window, paste, plan
+from spasemsr.upscaling.windows import FieldNoise, Window, paste, plan
 
 Report = Callable[[int, int], None]  # network calls done, of how many; may raise to stop
 

@@ -1,0 +1,76 @@
+"""`spasemsr models`: pretrained models, where to get them and whether they are the right ones; and releasing our own.
+
+A sub-application of the command line; `list` and `path` never touch the network, `fetch` does unless told otherwise.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Pretrained weights: list, fetch, verify the foundation profile's; release what was trained here.",
+    no_args_is_help=True,
+)
+Name = Annotated[str, typer.Argument(help="A name of `spasemsr models list`.")]
+Revision = Annotated[str | None, typer.Option(help="A Hub commit, 40 hexadecimal digits, instead of the registry's.")]
+
+
+@app.command("list")
+def list_models() -> None:
+    """Every model: purpose, size, licence, whether it is here, and where it can be had."""
+    from pipeline.tools.inventory import lines
+
+    for line in lines():
+        typer.echo(line)
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(help="Names, or `profile` for all that the active profile uses.")],
+    revision: Revision = None,
+    offline: Annotated[bool, typer.Option(help="Use local folders and the Hub cache only.")] = False,
+    folder: Annotated[Path | None, typer.Option("--from", help="A local folder to take the files from first.")] = None,
+) -> None:
+    """Bring models here, resuming what was interrupted; the next source is tried when one fails."""
+    from pipeline.tools.inventory import chosen
+    from spasemsr.weights.fetch import fetch as fetch_one
+
+    for model in chosen(names):
+        found = fetch_one(model, revision, offline, folder)
+        typer.echo(f"{model.name}: {found.path}  sha256 {found.sha256[:16]}")
+
+
+@app.command()
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Names; default: all that are here.")] = None,
+    revision: Revision = None,
+) -> None:
+    """Hash every file again and compare it with the registry and models.lock.json."""
+    from pipeline.tools.inventory import chosen, here
+    from spasemsr.weights.store import verify as verify_one
+
+    for model in chosen(names) if names else here():
+        found = verify_one(model, revision, again=True)
+        typer.echo(f"{model.name}: as recorded  sha256 {found.sha256[:16]}")
+
+
+@app.command()
+def path(name: Name, revision: Revision = None) -> None:
+    """Print where a verified model lies."""
+    from spasemsr.weights.store import locate
+
+    typer.echo(str(locate(name, revision).path))
+
+
+@app.command()
+def release(
+    model: Annotated[Path, typer.Argument(help="A folder of weights, such as models/spasemsr.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    half: Annotated[bool, typer.Option(help="Half precision on disk.")] = True,
+) -> None:
+    """Write trained weights for others: safetensors, how to sample, a model card; `train.init` and upscale read it."""
+    from spasemsr.upscaling.upscaler import Upscaler
+
+    Upscaler.from_pretrained(model, device="cpu").save_pretrained(out, half=half)
+    typer.echo(f"{out}: {sum(path.stat().st_size for path in out.iterdir()) / 1e6:.1f} MB")

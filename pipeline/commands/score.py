@@ -1,0 +1,96 @@
+"""Commands about scores: score, baseline, tables, experiment, testset; heavy modules load inside them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+testset_app = typer.Typer(help="The named test sets: what they are, and building DIV2K-Val A.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the `spasemsr` command."""
+    for command in (score, baseline, tables, experiment):
+        app.command(rich_help_panel="Scores")(command)
+    app.add_typer(testset_app, name="testset", rich_help_panel="Scores")
+
+
+def score(
+    outputs: Annotated[Path, typer.Argument(help="A folder of restored images, made by any code.")],
+    hr: Annotated[Path | None, typer.Option(help="The folder of hr images; a key is a file's stem.")] = None,
+    test_set: Annotated[str | None, typer.Option("--set", help="A named set: spasemsr testset list.")] = None,
+    metrics: Annotated[str, typer.Option(help="Names with commas; psnr,ssim if there is hr, else niqe.")] = "",
+    method: Annotated[str, typer.Option(help="What to call these outputs.")] = "outputs",
+    strip: Annotated[list[str] | None, typer.Option(help="An ending of stems that is no part of the key.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write per-image scores here.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write means, intervals and provenance here.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
+) -> None:
+    """Score a folder of outputs: PSNR-Y, SSIM-Y and others, pairs by key, nothing skipped."""
+    from pipeline.tools.score import Request, run
+
+    names = tuple(name.strip() for name in metrics.split(",") if name.strip())
+    _say(run(Request(outputs, hr, test_set, names, method, tuple(strip or ()), csv, json, workers)))
+
+
+def baseline(
+    lr: Annotated[Path, typer.Argument(help="A folder of lr images.")],
+    outputs: Annotated[Path, typer.Argument(help="A new folder for the results.")],
+    checkpoint: Annotated[str | None, typer.Option(help="Any x4 network that spandrel knows; none is bicubic.")] = None,
+    strip: Annotated[list[str] | None, typer.Option(help="An ending of stems that is no part of the key.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Restore a folder by bicubic or a GAN's checkpoint, for spasemsr score."""
+    from pipeline.tools.baseline import run
+
+    _say(run(lr, outputs, checkpoint, tuple(strip or ()), device))
+
+
+def tables(
+    csv: Annotated[Path | None, typer.Option(help="Also write every number in long form here.")] = None,
+) -> None:
+    """Print the paper's Tables 1 to 4 with what was measured here beside what was published."""
+    from pipeline.tools import experiment
+    from spasemsr.evaluation.published import render, write_csv
+
+    numbers = experiment.numbers()
+    _say([*render(numbers), "", *experiment.sweep_lines()])
+    if csv:
+        write_csv(csv, numbers)
+
+
+def experiment(
+    grid: Annotated[str, typer.Argument(help="tables (the four variants of Tables 3 and 4) or lambda.")],
+    queue: Annotated[bool, typer.Option("--queue", help="Queue them for dvc queue start instead.")] = False,
+) -> None:
+    """Train and evaluate the paper's variants, or a lambda sweep, as DVC experiments."""
+    from pipeline.tools.experiment import run
+    from spasemsr.config import load_params
+
+    _say(run(load_params(), grid, queue))
+
+
+@testset_app.command("list")
+def testset_list() -> None:
+    """Every named set: size, key list, where to get it, what its licence allows."""
+    from spasemsr.evaluation.testsets import describe
+
+    _say(describe())
+
+
+@testset_app.command("build")
+def testset_build(
+    name: Annotated[str, typer.Argument(help="div2k-val-a")],
+    source: Annotated[Path, typer.Argument(help="The folder DIV2K_valid_HR, 0801.png to 0900.png.")],
+    workers: Annotated[int, typer.Option(envvar="SPASEMSR_WORKERS", min=1)] = 1,
+) -> None:
+    """Build DIV2K-Val A: 3,000 crops of 512 px and their lr by preset seesr; the same files wherever it runs."""
+    from pipeline.tools.testset import build
+
+    _say(build(name, source, workers))
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)

@@ -1,0 +1,115 @@
+"""The `upscale` and `serve` commands as typer sees them: options in, an exit status out.
+
+`cli.py` registers both. What they do is in `pipeline/tools/upscale.py` and `spasemsr/serving/`, imported inside.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from spasemsr.errors import UserError
+
+ProfileOption = Annotated[
+    Literal["embedded", "foundation"] | None,
+    typer.Option("--profile", help="Refuse weights of another profile."),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option("--weights", help="A folder of weights, or a Hub repository. Default: this project's own model."),
+]
+RevisionOption = Annotated[str | None, typer.Option("--revision", help="The commit of a Hub repository.")]
+MethodOption = Annotated[Literal["spasemsr"], typer.Option("--method", help="Which method.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option("--max-memory", help="Such as 4GB; large pictures are cut to fit. Default: 3/4 of what is free."),
+]
+
+
+def upscale(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, patterns.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A folder, or for one input a file.")],
+    method: MethodOption = "spasemsr",
+    profile: ProfileOption = None,
+    weights: WeightsOption = None,
+    revision: RevisionOption = None,
+    scale: Annotated[int, typer.Option(min=2, max=4, help="4; 2 and 3 are made from 4.")] = 4,
+    dial: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 faithful .. 1 sharp.")] = 0.5,
+    steps: Annotated[int | None, typer.Option(min=1, help="Solver steps. Default: the model's own.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pixels.")] = 0,
+    tags: Annotated[str | None, typer.Option(help='What is in the picture: "dog, red car". Default: found.')] = None,
+    caption: Annotated[str | None, typer.Option(help="How it is degraded, in one line. Default: measured.")] = None,
+    form: Annotated[
+        Literal["png", "jpg", "webp", "tif"] | None, typer.Option("--format", help="Default: the input's own.")
+    ] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
+    save_map: Annotated[bool, typer.Option("--save-map", help="Also where results of four seeds disagree.")] = False,
+    max_memory: MemoryOption = None,
+    device: DeviceOption = "auto",
+    force: Annotated[bool, typer.Option("--force", help="Replace what exists.")] = False,
+) -> None:
+    """Restore and enlarge pictures; what is done already is skipped.
+
+    Every result has a JSON file beside it that says what it was made with. Exit status: 0 all restored, 2 not begun
+    (options, weights, no space), 3 some files failed, 130 stopped.
+    """
+    from pipeline.tools.upscale import Request, load, run
+    from spasemsr.images.writing import FORMATS
+    from spasemsr.upscaling.settings import Settings, clean_text, parse_tags
+
+    settings = Settings(
+        scale=scale,
+        dial=dial,
+        seed=seed,
+        steps=steps,
+        tags=None if tags is None else parse_tags(tags),
+        caption=None if caption is None else clean_text(caption),
+    )
+    request = Request(
+        tuple(inputs), out, settings, form and FORMATS[form], quality, _bytes(max_memory), save_map, force
+    )
+    raise typer.Exit(_stoppable(lambda: run(request, lambda: load(method, profile, weights, revision, device))))
+
+
+def serve(
+    method: MethodOption = "spasemsr",
+    profile: ProfileOption = None,
+    weights: WeightsOption = None,
+    revision: RevisionOption = None,
+    host: Annotated[str, typer.Option(help="Who may reach the page; 0.0.0.0 for everybody.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
+    max_pixels: Annotated[int, typer.Option(min=64, help="Of an uploaded picture.")] = 4_000_000,
+    max_memory: MemoryOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Open a page that restores pictures, for this machine alone unless --host says otherwise."""
+    from pipeline.tools.upscale import load
+
+    memory = _bytes(max_memory)
+
+    def run() -> int:
+        from spasemsr.serving.page import serve_forever
+
+        upscaler = load(method, profile, weights, revision, device)
+        serve_forever(upscaler, host=host, port=port, max_pixels=max_pixels, max_memory=memory)
+        return 0
+
+    raise typer.Exit(_stoppable(run))
+
+
+def _bytes(text: str | None) -> int | None:
+    from spasemsr.upscaling.memory import parse_bytes
+
+    try:
+        return None if text is None else parse_bytes(text)
+    except ValueError as error:
+        raise UserError(f"--max-memory: {error}.", "Say it like 4GB or 900MB.") from None
+
+
+def _stoppable(run: Any) -> int:
+    """The exit status of `run`; 130 if Ctrl-C came before it could say so itself."""
+    try:
+        return run()
+    except KeyboardInterrupt:
+        return 130

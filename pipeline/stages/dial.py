@@ -1,0 +1,186 @@
+"""Stage dial: sampling-time settings of trained weights swept on the evaluation split, nothing trained again.
+
+Beside the scores at each setting with their Pareto front, each image gets the maps of what the network makes up
+(deviation over noise seeds) and of what contradicts lr. Restored images come from the sample cache.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+import cv2
+import numpy as np
+import torch
+
+from pipeline import layout
+from spasemsr.cache import Cache
+from spasemsr.config import MethodName, Params
+from spasemsr.data.columns import COLUMNS, HR
+from spasemsr.data.dataset import Batch, Dataset
+from spasemsr.data.shards import ColumnReader
+from spasemsr.determinism import pin_threads
+from spasemsr.diffusion.consistency import project, residual
+from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.evaluation.maps import DEVIATION, LR_RESIDUAL, MapScores, means, picture_of, write_maps
+from spasemsr.evaluation.metrics import build_metrics
+from spasemsr.evaluation.pareto import SweepPoint, front_of, write_sweep
+from spasemsr.evaluation.restoration import SPLIT, CachedRestoration, to_pixels
+from spasemsr.evaluation.scores import ScoreTable, score_image, write_json
+from spasemsr.evaluation.spec import SweepName
+from spasemsr.hashing import sha256_file
+from spasemsr.images.deviation import as_picture, luma_deviation
+from spasemsr.methods.assembly import build, read_model_config
+from spasemsr.methods.folder import WEIGHTS, load_model
+from spasemsr.methods.model_config import ModelConfig
+from spasemsr.methods.protocol import Method
+from spasemsr.pixels import ImageU8
+from spasemsr.progress import Progress
+from spasemsr.upscaling.settings import Settings, sampling_for
+
+log = logging.getLogger(__name__)
+
+_DIALS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_STARTS, _GUIDANCE, _CONSISTENCY = (0.1, 0.2, 0.3, 0.5, 1.0), (1.0, 2.0, 3.0, 4.5, 5.5), (0.0, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of a sweep."""
+
+    sweep: str
+    value: str
+    sample: SampleSpec
+    consistency: float = 0.0
+
+
+def settings(base: SampleSpec, sweeps: Sequence[SweepName], num_train_timesteps: int) -> list[Setting]:
+    """The points of the named sweeps around `base`, each varying one thing."""
+    found: list[Setting] = []
+    for sweep in sweeps:
+        match sweep:
+            case "dial":
+                for value in _DIALS:
+                    sample = sampling_for(base, Settings(dial=value), num_train_timesteps)
+                    found.append(Setting(sweep, f"{value:g}", sample))
+            case "start":
+                changed = _STARTS if base.lre else (base.start,)
+                found += [_changed(base, sweep, value) for value in changed]
+            case "guidance":
+                found += [_changed(base, sweep, value) for value in _GUIDANCE]
+            case "steps":
+                steps = sorted({max(base.steps // 4, 1), max(base.steps // 2, 1), base.steps, base.steps * 2})
+                found += [_changed(base, sweep, value) for value in steps]
+            case "colorfix":
+                found += [_changed(base, sweep, value) for value in ("none", "adain", "wavelet")]
+            case "consistency":
+                found += [Setting(sweep, f"{value:g}", base, value) for value in _CONSISTENCY]
+            case _:
+                assert_never(sweep)
+    return found
+
+
+def run(params: Params, method_name: MethodName) -> None:
+    """Sweep the settings, then draw the maps; both on the first images of the split, in the order of keys."""
+    pin_threads()
+    spec, base = params.active.dial, params.active.evaluate.sample
+    folder = layout.model_folder(method_name)
+    config = read_model_config(folder)
+    points = settings(base, spec.sweeps, config.model.schedule.num_train_timesteps)
+    bench = _Bench(params, config, folder)
+    keys = bench.dataset.keys[: spec.images or None]
+    progress, found = Progress("dial", (len(points) + spec.seeds) * len(keys), unit="images"), []
+    for setting in points:
+        rows, residuals = [], []
+        for key in keys:
+            picture, difference = bench.restored(key, setting)
+            rows.append(score_image(SPLIT, key, method_name, picture, bench.hr(key), bench.metrics))
+            residuals.append(float(difference.mean()))
+            progress.advance()
+        table = ScoreTable(SPLIT, tuple(metric.name for metric in bench.metrics), (method_name,), tuple(rows))
+        scores = {m: table.mean(method_name, m) for m in table.metrics if table.values(method_name, m)}
+        scores[LR_RESIDUAL] = float(np.mean(residuals))
+        found.append(SweepPoint(method_name, setting.sweep, setting.value, scores, len(keys)))
+    maps = layout.maps_folder(method_name)
+    shutil.rmtree(maps, ignore_errors=True)
+    maps.mkdir(parents=True)
+    drawn = []
+    for key in keys:
+        drawn.append(_draw(bench, key, Setting("map", "0", base), spec.seeds, maps))
+        progress.advance(spec.seeds)
+    progress.close()
+    write_sweep(layout.sweep_csv(method_name), found)
+    write_maps(maps / "maps.csv", drawn)
+    write_json(layout.map_means(method_name), {SPLIT: {method_name: means(drawn)}})
+    for line in _lines(found, means(drawn)):
+        log.info("dial      %s", line)
+
+
+class _Bench:
+    """A trained method and the samples it is tried on."""
+
+    def __init__(self, params: Params, config: ModelConfig, folder: Path) -> None:
+        self.seed, self.scale = params.seed, config.scale
+        self.metrics = build_metrics(params.active.evaluate.metrics)
+        self._method: Method = build(config, params.active.evaluate.sample)
+        load_model(folder, self._method)
+        self.dataset = Dataset(layout.SHARDS, [COLUMNS[name] for name in self._method.restore_columns], SPLIT)
+        self._hr = ColumnReader(layout.SHARDS, HR)
+        self._weights, self._cache = sha256_file(folder / WEIGHTS), Cache()
+
+    def hr(self, key: str) -> ImageU8:
+        """Ground truth."""
+        return self._hr.read(key, "hr.png")
+
+    def restored(self, key: str, setting: Setting, offset: int = 0) -> tuple[ImageU8, np.ndarray]:
+        """The result at a setting with noise seed `seed + offset`, and its LR residual (h, w) in grey levels."""
+        self._method.sampling = setting.sample
+        made_of = [self._weights, setting.sample.plain()]
+        batch = self.dataset.batch([key])
+        picture = CachedRestoration(self._method, self._cache, self.seed + offset, made_of)(batch)
+        if setting.consistency:
+            picture = to_pixels(project(_tensor(picture), batch.lr, self.scale, setting.consistency))
+        return picture, self._residual(picture, batch)
+
+    def _residual(self, picture: ImageU8, batch: Batch) -> np.ndarray:
+        return 255 * residual(_tensor(picture), batch.lr, self.scale)[0].numpy()
+
+
+def _draw(bench: _Bench, key: str, setting: Setting, seeds: int, folder: Path) -> MapScores:
+    """Write both maps of an image; their means, and how the first correlates with the error that is really made."""
+    results = [bench.restored(key, setting, offset) for offset in range(seeds)]
+    deviation, difference = luma_deviation(picture for picture, _ in results), results[0][1]
+    large = cv2.resize(difference, deviation.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    for name, levels in ((DEVIATION, deviation), (LR_RESIDUAL, large)):
+        picture_of(folder, key, name).write_bytes(cv2.imencode(".png", as_picture(levels))[1].tobytes())
+    error = np.abs(results[0][0].astype(np.float32) - bench.hr(key)).mean(axis=2)
+    flat = deviation.std() == 0 or error.std() == 0
+    correlation = None if flat else float(np.corrcoef(_blurred(deviation), _blurred(error))[0, 1])
+    return MapScores(key, float(deviation.mean()), float(difference.mean()), correlation)
+
+
+def _blurred(levels: np.ndarray) -> np.ndarray:
+    """A map at the scale at which a person reads it, flattened."""
+    return cv2.GaussianBlur(levels, (0, 0), 4).ravel()
+
+
+def _changed(base: SampleSpec, name: str, value: float | int | str) -> Setting:
+    return Setting(
+        name, f"{value:g}" if isinstance(value, float) else str(value), base.model_copy(update={name: value})
+    )
+
+
+def _tensor(picture: ImageU8) -> torch.Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+
+
+def _lines(points: Sequence[SweepPoint], mapped: Mapping[str, float]) -> Iterator[str]:
+    front = front_of(points)
+    for index, point in enumerate(points):
+        scores = "  ".join(f"{name} {value:.4f}" for name, value in point.means.items())
+        yield f"{point.sweep:<12}{point.value:<8}{scores}{'  on the front' if index in front else ''}"
+    yield f"{len(front)} of {len(points)} settings are on the Pareto front of PSNR and NIQE"
+    yield "maps: " + "  ".join(f"{name} {value:.4f}" for name, value in mapped.items())

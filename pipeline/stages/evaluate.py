@@ -1,0 +1,70 @@
+"""Stage evaluate: a trained method restores the evaluation split and is scored beside bicubic and the restorer."""
+
+import logging
+import shutil
+
+from pipeline import layout
+from spasemsr.cache import Cache
+from spasemsr.config import MethodName, Params
+from spasemsr.data.columns import COLUMNS, HR, LR, RESTORED
+from spasemsr.data.dataset import Dataset
+from spasemsr.data.shards import ColumnReader
+from spasemsr.determinism import pin_threads
+from spasemsr.evaluation.metrics import Metric, build_metrics
+from spasemsr.evaluation.restoration import SPLIT, CachedRestoration, to_pixels, write_png
+from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_metrics, write_per_image
+from spasemsr.hashing import sha256_file
+from spasemsr.methods.assembly import build, read_model_config
+from spasemsr.methods.baselines import Bicubic
+from spasemsr.methods.folder import WEIGHTS, load_model
+from spasemsr.methods.noise import Noise
+from spasemsr.pixels import ImageU8
+from spasemsr.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+def run(params: Params, method_name: MethodName) -> None:
+    """Restore and score every evaluation image; pictures, per-image scores and their means are written together."""
+    pin_threads()
+    spec = params.active.evaluate
+    folder = layout.model_folder(method_name)
+    config = read_model_config(folder)
+    method = build(config, spec.sample)
+    load_model(folder, method)
+    dataset = Dataset(layout.SHARDS, [COLUMNS[name] for name in method.restore_columns], SPLIT)
+    readers = {column.name: ColumnReader(layout.SHARDS, column) for column in (HR, LR, RESTORED)}
+    restore = CachedRestoration(method, Cache(), params.seed, [sha256_file(folder / WEIGHTS), spec.sample.plain()])
+    bicubic, metrics = Bicubic(config.scale), build_metrics(spec.metrics)
+
+    images = layout.images_folder(method_name)
+    shutil.rmtree(images, ignore_errors=True)
+    images.mkdir(parents=True)
+    progress, rows = Progress("evaluate", len(dataset.keys), unit="images"), []
+    for key in dataset.keys:
+        hr = readers[HR.name].read(key, "hr.png")
+        batch = dataset.batch([key])
+        outputs = {
+            method_name: restore(batch),
+            "bicubic": to_pixels(bicubic.restore(batch, Noise(params.seed, 0))),
+            "restorer": readers[RESTORED.name].read(key, "restored.0.png"),
+        }
+        for name, picture in {**outputs, "lr": readers[LR.name].read(key, "lr.0.png"), "hr": hr}.items():
+            write_png(images / f"{key}.{name}.png", picture)
+        rows += [score_image(SPLIT, key, name, picture, hr, metrics) for name, picture in outputs.items()]
+        rows += _ground_truth(key, hr, metrics)
+        progress.advance()
+    progress.close()
+    table = ScoreTable(SPLIT, spec.metrics, (*outputs, "hr"), tuple(rows))
+    scores = layout.scores_folder(method_name)
+    write_per_image(scores / "per_image.csv", [table])
+    write_metrics(scores / "metrics.json", [table])
+    for name in table.methods:
+        means = (f"{metric} {table.mean(name, metric):.4f}" for metric in spec.metrics if table.has(name, metric))
+        log.info("evaluate  %-9s %s", name, "  ".join(means))
+
+
+def _ground_truth(key: str, hr: ImageU8, metrics: list[Metric]) -> list[Row]:
+    """The level of the ground truth itself, for metrics that need no reference."""
+    alone = [metric for metric in metrics if not metric.needs_reference]
+    return [score_image(SPLIT, key, "hr", hr, hr, alone)] if alone else []

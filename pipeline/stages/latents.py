@@ -1,0 +1,50 @@
+"""Stage latents: hr -> column latents, the autoencoder's posterior moments of training patches."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline import layout
+from pipeline.engine.build import InputRef, Sample, build_column, units_of
+from pipeline.engine.executors import Executor
+from spasemsr.backends.autoencoder import build_autoencoder
+from spasemsr.backends.autoencoder.spec import AutoencoderSpec
+from spasemsr.cache import Cache
+from spasemsr.config import Params
+from spasemsr.data.columns import HR, LATENTS
+from spasemsr.data.patches import read_patches
+
+
+def run(params: Params, executor: Executor) -> None:
+    """Encode every training patch once; training never runs the encoder."""
+    spec = params.active.autoencoder
+    build_column(
+        LATENTS,
+        units_of(LATENTS, read_patches(layout.PATCHES)),
+        inputs=[InputRef(HR)],
+        make_worker=partial(EncodeWorker, spec),
+        identity=build_autoencoder(spec).identity.plain(),
+        params={"autoencoder": spec.content()},
+        batch_size=spec.batch_size,
+        executor=executor,
+        cache=Cache(),
+        shards_root=layout.SHARDS,
+    )
+
+
+class EncodeWorker:
+    """hr.png (H, W, 3) -> moments.npy (2C, H/f, W/f) float16, unscaled."""
+
+    def __init__(self, spec: AutoencoderSpec) -> None:
+        self._autoencoder = build_autoencoder(spec)
+
+    @torch.inference_mode()
+    def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
+        """Encode a batch of equally large patches."""
+        pixels = np.stack([sample.inputs["hr.png"] for sample in samples])
+        images_B3HW = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        moments = self._autoencoder.moments(images_B3HW).to(torch.float16).numpy()
+        return [{"moments.npy": sample} for sample in moments]

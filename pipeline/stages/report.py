@@ -1,0 +1,128 @@
+"""Stage report: scores, pictures, curves and what the model was told -> one page, and the trade-off as a table."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline import layout
+from spasemsr.config import Params
+from spasemsr.data.columns import CAPTION, LR, OBJECTS
+from spasemsr.data.patches import Patch, read_patches
+from spasemsr.data.shards import ColumnReader
+from spasemsr.evaluation.intervals import summarize
+from spasemsr.evaluation.maps import DEVIATION, LABELS, LR_RESIDUAL, MapScores, picture_of, read_maps
+from spasemsr.evaluation.metrics import build_metrics
+from spasemsr.evaluation.pareto import SweepPoint, read_sweep
+from spasemsr.evaluation.scores import ScoreTable, merge, read_per_image, write_json
+from spasemsr.images.deviation import GAIN
+from spasemsr.methods.folder import read_config
+from spasemsr.report.build import build_page
+from spasemsr.report.data import Example, MapPicture, MethodRow, ReportData
+
+NAMES = {"spasemsr": "SpaSemSR", "bicubic": "Bicubic", "restorer": "Restorer (DRM)"}
+
+
+def run(params: Params) -> None:
+    """Write reports/report.html, reports/tradeoff.csv and reports/summary.json from what evaluation left."""
+    readers = {column.name: ColumnReader(layout.SHARDS, column) for column in (LR, OBJECTS, CAPTION)}
+    tables = merge(
+        table for method in params.methods for table in read_per_image(layout.scores_folder(method) / "per_image.csv")
+    )
+    metrics = build_metrics(params.active.evaluate.metrics)
+    summary = summarize(tables, metrics, params.seed)
+    write_json(layout.SUMMARY, summary)
+    names = [name for table in tables for name in table.methods if name != "hr"]
+    methods = [MethodRow(name, NAMES[name], name not in params.methods) for name in dict.fromkeys(names)]
+    spec, maps = params.active, {method: _maps(method) for method in params.methods}
+    data = ReportData(
+        title="×4 restoration of held-out photographs",
+        tables=tables,
+        metrics=metrics,
+        summary=summary,
+        methods=methods,
+        examples=[_example(patch, params, readers, maps) for table in tables for patch in _patches(table)],
+        losses={method: _losses(layout.losses_csv(method)) for method in params.methods},
+        facts={
+            "profile": params.profile,
+            "degradation": params.degradation.preset,
+            "lambda": str(params.lambda_),
+            "training": f"{spec.train.steps} steps of {spec.train.global_batch}",
+            "sampling": f"{spec.evaluate.sample.solver}, {spec.evaluate.sample.steps} steps",
+            "seed": str(params.seed),
+        },
+        provenance={
+            "params": {key: value for key, value in params.plain().items() if key != "photographs"},
+            "models": {method: _origin(method) for method in params.methods},
+        },
+        ingest=json.loads(layout.INGEST_REPORT.read_text(encoding="utf-8")),
+        sweep=[point for method in params.methods for point in _sweep(method)],
+        maps={method: rows for method, rows in maps.items() if rows},
+    )
+    build_page(data, layout.PAGE, layout.TRADEOFF)
+
+
+def _patches(table: ScoreTable) -> list[Patch]:
+    return [patch for patch in read_patches(layout.PATCHES) if patch.key in set(table.keys)]
+
+
+def _example(
+    patch: Patch, params: Params, readers: dict[str, ColumnReader], maps: dict[str, list[MapScores]]
+) -> Example:
+    """The pictures of one image and what the model was told about it."""
+    folders = {method: layout.images_folder(method) for method in params.methods}
+    shared = folders[params.methods[0]]
+    outputs = {method: folder / f"{patch.key}.{method}.png" for method, folder in folders.items()}
+    outputs |= {name: shared / f"{patch.key}.{name}.png" for name in ("bicubic", "restorer")}
+    objects = dict(readers[OBJECTS.name].read(patch.key, "objects.json"))
+    objects["source"] = {"restored": "restorer"}.get(objects["source"], objects["source"])
+    return Example(
+        split=patch.split,
+        key=patch.key,
+        name=f"{Path(patch.path).stem} ({patch.x}, {patch.y})",
+        lr=shared / f"{patch.key}.lr.png",
+        outputs=outputs,
+        hr=shared / f"{patch.key}.hr.png",
+        caption=readers[CAPTION.name].read(patch.key, "caption.0.json")["text"],
+        objects=objects,
+        degradation=readers[LR.name].read(patch.key, "degradation.0.json"),
+        maps={name: shown for method in params.methods for name, shown in _shown(method, patch.key, maps)},
+    )
+
+
+def _sweep(method: str) -> list[SweepPoint]:
+    """What stage dial measured; nothing where the report is made by hand before it."""
+    path = layout.sweep_csv(method)
+    return read_sweep(path) if path.exists() else []
+
+
+def _maps(method: str) -> list[MapScores]:
+    """The scores of the maps, likewise."""
+    path = layout.maps_folder(method) / "maps.csv"
+    return read_maps(path) if path.exists() else []
+
+
+def _shown(method: str, key: str, maps: dict[str, list[MapScores]]) -> Iterator[tuple[str, MapPicture]]:
+    """Both maps of one image, if it is among those that have them."""
+    of = f", {NAMES[method]}" if len(maps) > 1 else ""
+    for row in maps[method]:
+        if row.key == key:
+            for name, mean in ((DEVIATION, row.deviation), (LR_RESIDUAL, row.lr_residual)):
+                path = picture_of(layout.maps_folder(method), key, name)
+                yield (
+                    f"{method}.{name}",
+                    MapPicture(path, LABELS[name] + of, f"mean {mean:.2f} grey levels, drawn ×{GAIN}"),
+                )
+
+
+def _losses(path: Path) -> list[dict[str, Any]]:
+    """The rows of a losses.csv as numbers."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _origin(method: str) -> dict[str, Any]:
+    """What a model says of itself beyond the params: identities of frozen parts and digests of its columns."""
+    config = read_config(layout.model_folder(method))
+    return {"identities": config["identities"], "columns": config["columns"]}

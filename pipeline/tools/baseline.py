@@ -1,0 +1,49 @@
+"""`spasemsr baseline`: a folder of lr through bicubic or a network that spandrel knows, for `spasemsr score`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+
+from spasemsr.backends.protocols import Restorer
+from spasemsr.backends.restorer import build_restorer
+from spasemsr.backends.restorer.spec import SpandrelRestorerSpec
+from spasemsr.data.dataset import Batch
+from spasemsr.determinism import pin_threads
+from spasemsr.errors import UserError
+from spasemsr.evaluation.folders import index, read_scored
+from spasemsr.methods.baselines import Bicubic, Restored
+from spasemsr.methods.noise import Noise
+from spasemsr.progress import Progress
+
+SCALE = 4
+
+
+def run(lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...], device: str) -> Iterator[str]:
+    """Restore every picture of `lr` into `outputs/<key>.png`; bicubic without a checkpoint.
+
+    Raises UserError for a folder that already holds something, and whatever reading and the network refuse.
+    """
+    import torch
+
+    pin_threads()
+    files = index(lr, "lr", strip)
+    if outputs.exists() and any(outputs.iterdir()):
+        raise UserError(f"{outputs} is not empty.", "Name a new folder: old files would be scored with the new ones.")
+    method = Restored(_network(checkpoint, device), SCALE) if checkpoint else Bicubic(SCALE)
+    outputs.mkdir(parents=True, exist_ok=True)
+    progress = Progress("baseline", len(files), unit="images")
+    for key, path in files.items():
+        pixels = torch.from_numpy(read_scored(path).pixels.copy()).permute(2, 0, 1)[None].float() / 255
+        with torch.inference_mode():
+            restored = method.restore(Batch([key], pixels, [], [], None, {}, None), Noise(0, 0))
+        picture = (restored[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        (outputs / f"{key}.png").write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+        progress.advance()
+    progress.close()
+    yield f"{len(files)} images in {outputs} · {checkpoint or 'bicubic'}"
+
+
+def _network(checkpoint: str, device: str) -> Restorer:
+    spec = SpandrelRestorerSpec(kind="spandrel", source=checkpoint, revision=None, precision="fp32")
+    return build_restorer(spec, device)

@@ -1,0 +1,224 @@
+"""Tables 3 and 4 and the lambda sweep as DVC experiments, and what all of them measured.
+
+An experiment is the pipeline with other params: DVC runs it in a folder of its own, reuses every stage the change does
+not touch (the data is made once), and keeps params and metrics under its name. The lines in `experiments/` are these.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import layout
+from pipeline.tools.score import read_records
+from spasemsr.config import Params, ProfileName
+from spasemsr.errors import UserError
+from spasemsr.evaluation.published import Number
+from spasemsr.hashing import fingerprint
+
+# model.md 2.13: a switch removes a term and its heads; nothing else is rescaled.
+SWITCHES = ("model.constraint.img", "model.constraint.sem", "model.spatial.boxes")
+VARIANTS: dict[str, tuple[bool, bool, bool]] = {
+    "Ours": (True, True, True),
+    "Ours-w/o-semantic": (True, False, True),
+    "Ours-w/o-vae": (False, True, True),
+    "Ours-w/o-spatial": (True, True, False),
+}
+TABLES_OF = {"Ours-w/o-semantic": ("3",), "Ours-w/o-vae": ("3",), "Ours-w/o-spatial": ("4",)}
+LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+STAGE = "evaluate"  # where an experiment ends; page and dial are for the variants a person chooses
+SCORES = layout.REPORTS / "scores"
+_LABELS = {"bicubic": "Bicubic", "restorer": "Restorer (DRM)"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment: its name and what it changes in `params.yaml`."""
+
+    name: str
+    changes: Mapping[str, Any]
+
+    def arguments(self, queue: bool, travelling: Sequence[str] = ()) -> list[str]:
+        """Of `dvc`; `travelling` are paths that git does not know and the experiment needs in its folder."""
+        settings = [f"{key}={json.dumps(value)}" for key, value in self.changes.items()]
+        where = "--queue" if queue else "--temp"
+        pairs = [part for setting in settings for part in ("-S", setting)]
+        copied = [part for path in travelling for part in ("-C", path)]
+        return ["exp", "run", where, *copied, "-n", self.name, *pairs, STAGE]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one experiment, or the workspace, measured: variant and lambda from its params, means by method.
+
+    `rest` names all other params: runs may share a column only where it agrees.
+    """
+
+    name: str
+    variant: str | None
+    lambda_: float
+    profile: str
+    rest: str
+    means: Mapping[str, Mapping[str, float]]
+
+
+def recipes(grid: str, profile: ProfileName) -> list[Recipe]:
+    """The experiments of a grid, `tables` or `lambda`."""
+    match grid:
+        case "tables":
+            return [
+                Recipe(
+                    f"{profile}-{name.lower().replace('/', '-')}",
+                    {f"{profile}.{switch}": on for switch, on in zip(SWITCHES, states, strict=True)},
+                )
+                for name, states in VARIANTS.items()
+            ]
+        case "lambda":
+            return [Recipe(f"{profile}-lambda-{value:g}", {"lambda": value}) for value in LAMBDAS]
+    raise UserError(f"No grid {grid!r}.", "Choose from: tables, lambda")
+
+
+def run(params: Params, grid: str, queue: bool) -> Iterator[str]:
+    """Run the experiments of a grid one after the other, or queue them; yields a line for each."""
+    done = {result.name for result in measured()}
+    for recipe in recipes(grid, params.profile):
+        if recipe.name in done:
+            yield f"{recipe.name} is measured already; to repeat it: dvc exp remove {recipe.name}"
+            continue
+        arguments = recipe.arguments(queue, own_photographs(Path(params.photographs)))
+        yield "dvc " + " ".join(arguments)
+        if _dvc(arguments, capture=False).returncode:
+            raise UserError(f"The experiment {recipe.name} failed.", "What DVC printed above says why; run it again.")
+    yield "Start the queue: dvc queue start" if queue else "See: spasemsr tables"
+
+
+def own_photographs(folder: Path) -> list[str]:
+    """What of the folder of photographs an experiment must be given, because git does not keep it.
+
+    DVC copies into what a checkout makes, and refuses a folder that is there: with git's README in it, entry by entry.
+    """
+    if folder.is_absolute() or not folder.is_dir():
+        return []
+    if not (folder / "README.md").exists():
+        return [folder.as_posix()]
+    return [path.as_posix() for path in sorted(folder.iterdir()) if path.name != "README.md"]
+
+
+def measured() -> list[Measured]:
+    """The workspace and every experiment of the current commit that has metrics; a name's last run counts."""
+    answer = _dvc(["exp", "show", "--json"])
+    if answer.returncode:
+        last = (answer.stderr.strip() or "DVC said nothing").splitlines()[-1]
+        raise UserError(f"The experiments cannot be read: {last}", "Run this in the project's folder, a git clone.")
+    found: dict[str, Measured] = {}
+    for row in json.loads(answer.stdout):
+        runs = [(row.get("name") or row["rev"], row.get("data"))]
+        for entry in row.get("experiments") or []:
+            runs += [(state.get("name") or state["rev"][:7], state.get("data")) for state in entry["revs"][:1]]
+        for name, data in runs:
+            if result := _measurement(name, data or {}):
+                found.setdefault(name, result)
+    return list(found.values())
+
+
+def numbers() -> list[Number]:
+    """Everything measured here, as cells of the paper's tables."""
+    cells: list[Number] = []
+    for run in measured():
+        origin = f"{run.profile}, lambda {run.lambda_:g}, split val, params {run.rest}"
+        for method, means in run.means.items():
+            for table, label in _places(method, run.variant):
+                cells += [Number(table, label, "val", metric, value, origin) for metric, value in means.items()]
+    # The workspace and an experiment of equal params fill the same cell: it is one measurement.
+    cells = list({(cell.table, cell.method, cell.metric, cell.origin): cell for cell in cells}.values())
+    records = read_records(SCORES) if SCORES.is_dir() else []
+    kinds: dict[str, set[tuple[str, ...]]] = {}
+    for row in (row for record in records for row in record["rows"]):
+        kinds.setdefault(row["metric"], set()).add(_kind(row))
+    for record in records:
+        for row in record["rows"]:
+            if row["mean"] is not None:
+                origin = f"spasemsr score, n {row['n']}"
+                if len(kinds[row["metric"]]) > 1:
+                    implementation, version, weights, *_ = _kind(row)
+                    origin += f", {row['metric']} of {implementation} {version}, {weights}"
+                name = record["set"]["name"]
+                cells.append(Number("1-2", record["method"], name, row["metric"], row["mean"], origin))
+    return cells
+
+
+def _kind(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What makes two scores of one name comparable: rows that differ here are two metrics."""
+    parts = ("implementation", "version", "weights", "colour_space", "crop", "protocol")
+    return tuple(str(row.get(part, "")) for part in parts)
+
+
+def sweep_lines() -> list[str]:
+    """The means of the full model by lambda, over everything measured; empty for fewer than two values."""
+    full = [run for run in measured() if run.variant == "Ours" and "spasemsr" in run.means]
+    rows = {run.lambda_: run for run in full if run.rest == full[0].rest}
+    if len(rows) < 2:
+        return []
+    metrics = list(dict.fromkeys(metric for run in rows.values() for metric in run.means["spasemsr"]))
+    lines = [
+        "Lambda sweep · full model, split val · MEASURED",
+        "lambda  " + "".join(f"{m.upper():>10}" for m in metrics),
+    ]
+    for value in sorted(rows):
+        means = rows[value].means["spasemsr"]
+        lines.append(f"{value:<8g}" + "".join(f"{means[m]:>10.4f}" if m in means else f"{'':>10}" for m in metrics))
+    return [*lines, ""]
+
+
+def _places(method: str, variant: str | None) -> list[tuple[str, str]]:
+    """Table and row of a measured method."""
+    if method in _LABELS:
+        return [("1-2", _LABELS[method])] if variant == "Ours" else []
+    if method != "spasemsr" or variant is None:
+        return []
+    if variant == "Ours":
+        return [("1-2", "SpaSemSR"), ("3", "Ours"), ("4", "Ours")]
+    return [(table, variant) for table in TABLES_OF[variant]]
+
+
+def _measurement(name: str, data: Mapping[str, Any]) -> Measured | None:
+    """What a row of `dvc exp show` says, or None for one without params or metrics of ours."""
+    params = ((data.get("params") or {}).get("params.yaml") or {}).get("data") or {}
+    metrics = data.get("metrics") or {}
+    means: dict[str, Mapping[str, float]] = {}
+    for path, held in metrics.items():
+        if path.startswith("reports/evaluate/"):
+            means |= ((held or {}).get("data") or {}).get("val") or {}
+    if not means or "profile" not in params:
+        return None
+    profile = params["profile"]
+    states = tuple(bool(_at(params, f"{profile}.{switch}", True)) for switch in SWITCHES)
+    variant = next((variant for variant, wanted in VARIANTS.items() if wanted == states), None)
+    active = {**params.get(profile, {}), **{part: params.get(part) for part in ("seed", "degradation", "photographs")}}
+    rest = fingerprint([profile, _without(active, (*SWITCHES, "dial"))])[:6]  # the dial changes no score
+    return Measured(name, variant, float(params.get("lambda", 0.5)), profile, rest, means)
+
+
+def _without(tree: Mapping[str, Any], dotted: Sequence[str]) -> dict[str, Any]:
+    """A nested mapping without these keys."""
+    kept = {}
+    for key, value in tree.items():
+        below = [name.removeprefix(f"{key}.") for name in dotted if name.startswith(f"{key}.")]
+        if key not in dotted:
+            kept[key] = _without(value, below) if below and isinstance(value, Mapping) else value
+    return kept
+
+
+def _at(tree: Mapping[str, Any], dotted: str, otherwise: Any) -> Any:
+    for part in dotted.split("."):
+        if not isinstance(tree, Mapping) or part not in tree:
+            return otherwise
+        tree = tree[part]
+    return tree
+
+
+def _dvc(arguments: Sequence[str], capture: bool = True) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=capture, text=True)

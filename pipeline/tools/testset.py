@@ -1,0 +1,119 @@
+"""`spasemsr testset build div2k-val-a`: DIV2K's 100 validation images -> 3,000 pairs, the same files on any machine.
+
+Family A as SeeSR, XPSR and the paper describe it: random 512 px crops, Real-ESRGAN's harsh ranges. Nobody hosts theirs,
+so these are crops of our own whose places and degradations are a function of the key alone. A pair that is there is
+kept, so a stopped build goes on; `manifest.csv` names place and pixel hashes of every pair, for comparing two builds.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pipeline.engine.executors import Executor, build_executor
+from pipeline.engine.failures import Failed
+from spasemsr.data.degradation import degrade_variant
+from spasemsr.data.spec import DegradationSpec
+from spasemsr.errors import RejectedSample, UserError
+from spasemsr.evaluation.scores import check_keys
+from spasemsr.evaluation.testsets import FAMILY_A_CROPS, FAMILY_A_IMAGES, named
+from spasemsr.hashing import sha256_bytes
+from spasemsr.images.flat import read_image
+from spasemsr.progress import Progress
+from spasemsr.randomness import generator
+
+SIDE, SCALE, SEED, PRESET = 512, 4, 20260314, "seesr"
+_MAX_BYTES, _MAX_PIXELS = 100_000_000, 40_000_000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One pair of the set and where its crop was taken."""
+
+    key: str
+    y: int
+    x: int
+    hr_sha256: str
+    lr_sha256: str
+
+
+class CropWorker:
+    """Image number -> its 30 pairs, written as `hr/<key>.png` and `lr/<key>.png`."""
+
+    def __init__(self, source: Path, target: Path, side: int) -> None:
+        self._source, self._target, self._side = source, target, side
+        self._spec = DegradationSpec(preset=PRESET)
+
+    def __call__(self, image: int) -> list[Pair]:
+        """All crops of one image."""
+        path = self._source / f"{image:04d}.png"
+        try:
+            pixels = read_image(path, _MAX_BYTES, _MAX_PIXELS).pixels
+        except RejectedSample as rejected:
+            raise UserError(f"{path}: {rejected}.", "Take DIV2K_valid_HR from its authors again.") from None
+        if min(pixels.shape[:2]) < self._side:
+            raise UserError(f"{path} is smaller than {self._side} px.", "These are not DIV2K's images.")
+        return [self._pair(pixels, f"{image:04d}_{crop:02d}") for crop in range(FAMILY_A_CROPS)]
+
+    def _pair(self, pixels: np.ndarray, key: str) -> Pair:
+        random = generator(SEED, "div2k-val-a", key)
+        y, x = (int(random.integers(0, side - self._side + 1)) for side in pixels.shape[:2])
+        hr = np.ascontiguousarray(pixels[y : y + self._side, x : x + self._side])
+        files = [self._target / part / f"{key}.png" for part in ("hr", "lr")]
+        lr = _existing(files[1])
+        if lr is None or lr.shape[0] != self._side // SCALE or _existing(files[0]) is None:
+            lr = degrade_variant(hr, self._spec, SCALE, SEED, key, 0).lr
+            for path, picture in zip(files, (hr, lr), strict=True):
+                _write(path, picture)
+        return Pair(key, y, x, sha256_bytes(hr.tobytes()), sha256_bytes(lr.tobytes()))
+
+
+def build(name: str, source: Path, workers: int, target: Path | None = None, side: int = SIDE) -> Iterator[str]:
+    """Build the set into `data/testsets/<name>`; yields what was written."""
+    entry = named(name)
+    if entry.name != "div2k-val-a":
+        raise UserError(f"{entry.label} is not built but downloaded: {entry.source}.", "See: spasemsr testset list")
+    found = [path.stem for path in source.glob("*.png")] if source.is_dir() else []
+    check_keys([f"{image:04d}" for image in FAMILY_A_IMAGES], found, f"The folder {source}")
+    target = target or entry.folder("hr").parent
+    for part in ("hr", "lr"):
+        (target / part).mkdir(parents=True, exist_ok=True)
+    pairs = _pairs(build_executor(None, workers), partial(CropWorker, source, target, side))
+    with (target / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["key", "y", "x", "hr_sha256", "lr_sha256"])
+        writer.writerows([pair.key, pair.y, pair.x, pair.hr_sha256, pair.lr_sha256] for pair in pairs)
+    check_keys(entry.keys or (), [pair.key for pair in pairs], "What was built")
+    digest = sha256_bytes((target / "manifest.csv").read_bytes())
+    yield f"{len(pairs)} pairs in {target.as_posix()} · manifest {digest[:16]} · keys {str(entry.keys_sha256)[:16]}"
+
+
+def _pairs(where: Executor, make: "partial[CropWorker]") -> list[Pair]:
+    """All pairs in key order, however many workers made them."""
+    progress, pairs = Progress("testset", len(FAMILY_A_IMAGES), unit="images"), []
+    for _, result in where.map(make, list(FAMILY_A_IMAGES)):
+        if isinstance(result, Failed):
+            raise UserError(result.what, result.remedy or "Run it again: finished pairs are kept.")
+        pairs += result
+        progress.advance()
+    progress.close()
+    return sorted(pairs, key=lambda pair: pair.key)
+
+
+def _existing(path: Path) -> np.ndarray | None:
+    """A picture written before, or None."""
+    try:
+        return read_image(path, _MAX_BYTES, _MAX_PIXELS).pixels
+    except RejectedSample:
+        return None
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    """Write a PNG so that it is there whole or not at all."""
+    part = path.with_suffix(".tmp-png")
+    part.write_bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
+    part.replace(path)

@@ -1,0 +1,216 @@
+"""The `upscale` command: files in, restored files out, one line for each, and a run that can be stopped at any moment.
+
+Exit statuses: 0 everything is restored; 2 nothing could be begun, or not gone on with (options, weights, no space, no
+permission); 3 some files failed, each with its reason, and all others are restored; 130 stopped by Ctrl-C.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import layout
+from spasemsr.config import MethodName
+from spasemsr.errors import RejectedSample, UserError
+from spasemsr.hashing import fingerprint, sha256_bytes
+from spasemsr.images import writing
+from spasemsr.images.deviation import GAIN
+from spasemsr.images.flat import read_bytes
+from spasemsr.images.picture import Picture
+from spasemsr.progress import Progress
+from spasemsr.upscaling import files
+from spasemsr.upscaling.files import Source
+from spasemsr.upscaling.reading import MAX_BYTES, header_size, parse_picture
+from spasemsr.upscaling.settings import MAP_SEEDS, Settings
+
+if TYPE_CHECKING:  # it takes seconds to import, and a mistyped name should not
+    from spasemsr.upscaling.upscaler import Restored, Upscaler
+
+log = logging.getLogger(__name__)
+
+OK, FAILED, INTERRUPTED = 0, 3, 130
+VERSION = 1  # of what a result is: bump it when the same input, model and settings give other pixels
+MAX_PIXELS = 1_000_000_000  # what memory allows is decided later, from the header
+PRETRAINED = Path("data/pretrained/nano")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for; `form` None keeps each input's format, `max_memory` None takes what is free."""
+
+    inputs: tuple[str, ...]
+    out: Path
+    settings: Settings
+    form: str | None = None
+    quality: int = writing.QUALITY
+    max_memory: int | None = None
+    save_map: bool = False
+    force: bool = False
+
+
+def load(method: MethodName, profile: str | None, weights: str | None, revision: str | None, device: str) -> "Upscaler":
+    """The upscaler of `--weights`, or of the project's own model. Raises UserError when it is of another profile."""
+    from spasemsr.upscaling.upscaler import Upscaler
+
+    upscaler = Upscaler.from_pretrained(weights or default_weights(method), revision=revision, device=device)
+    described = upscaler.config
+    if described.method != method:
+        raise UserError(f"These weights are of method {described.method}.", f"Ask for --method {described.method}.")
+    if profile is not None and described.inference.profile != profile:
+        trained = described.inference.profile
+        raise UserError(f"These weights were trained in the profile {trained}.", f"Ask for --profile {trained}.")
+    return upscaler
+
+
+def default_weights(method: MethodName) -> Path:
+    """What this project trained; else what it ships with."""
+    from spasemsr.methods.folder import WEIGHTS
+
+    places = [layout.model_folder(method), PRETRAINED]
+    return next((place for place in places if (place / WEIGHTS).is_file()), places[0])
+
+
+def run(request: Request, load_upscaler: Callable[[], "Upscaler"]) -> int:
+    """Restore every input; returns the exit status. Raises UserError for what stops the whole run.
+
+    The model is loaded when inputs and output are known to be there.
+    """
+    sources = files.find_sources(request.inputs, request.out)
+    places = files.targets(sources, request.out, request.settings.scale, request.form)
+    files.require_writable(request.out)
+    work = [_thousands(source.path) for source in sources]
+    progress, outcomes = Progress("upscale", sum(work), unit="kpx"), Counter()
+    job = _Job(request, load_upscaler(), progress)
+    try:
+        for source, place, size in zip(sources, places, work, strict=True):
+            try:
+                outcome, said = job(source, place, size)
+            except RejectedSample as rejected:
+                outcome, said = "failed", str(rejected)
+            except MemoryError:
+                outcome, said = "failed", "needs_memory: more than there is; give a lower --max-memory"
+            outcomes[outcome] += 1
+            progress.close()
+            log.info("%-9s %s: %s", outcome, source.path, said)
+            job.finish(size, outcome)
+    except KeyboardInterrupt:
+        progress.close()
+        left = len(sources) - outcomes.total()
+        log.info("stopped   %d of %d left; the same command goes on from here", left, len(sources))
+        return INTERRUPTED
+    except UserError:
+        progress.close()
+        log.info("stopped   %d of %d left", len(sources) - outcomes.total(), len(sources))
+        raise
+    progress.close()
+    counts = ", ".join(f"{outcomes[name]} {name}" for name in ("restored", "skipped", "failed") if outcomes[name])
+    log.info("upscale   %s", counts)
+    return FAILED if outcomes["failed"] else OK
+
+
+class _Job:
+    """One file after the other through the upscaler."""
+
+    def __init__(self, request: Request, upscaler: "Upscaler", progress: Progress) -> None:
+        self._request, self._upscaler, self._progress = request, upscaler, progress
+        self._advanced = 0  # thousands of pixels of this file that the progress line counts as done
+
+    def __call__(self, source: Source, place: Path, size: int) -> tuple[str, str]:
+        """Restore one file -> ("restored" or "skipped", what to say). Raises RejectedSample, and UserError to stop."""
+        request, upscaler = self._request, self._upscaler
+        self._advanced = 0
+        data = read_bytes(source.path, MAX_BYTES)
+        if (stated := header_size(data)) is not None:  # what will not fit is refused before it is decoded
+            upscaler.plan(stated, request.settings, request.max_memory, request.save_map)
+        picture = parse_picture(data, MAX_PIXELS)
+        form = request.form or files.suffix_format(place) or picture.format
+        target = place if files.suffix_format(place) == form else place.with_name(place.name + writing.SUFFIXES[form])
+        made_of = self._made_of(data, form)
+        name = fingerprint(made_of)
+        if not request.force:
+            if files.is_done(target, name):
+                return "skipped", f"{target} is done"
+            if not files.is_free(target):
+                raise RejectedSample("exists", f"{target} was made otherwise; --force replaces it")
+        width, height = picture.size
+        writing.require_fit(form, width * request.settings.scale, height * request.settings.scale)
+
+        def report(done: int, total: int) -> None:
+            step = size * done // total - self._advanced
+            self._advanced += step
+            self._progress.advance(step, source.path.name)
+
+        restored = upscaler.restore(
+            picture, request.settings, max_memory=request.max_memory, with_map=request.save_map, report=report
+        )
+        result = writing.fitted(restored.picture, form)
+        outputs = [(target, writing.encode(result, request.quality))]
+        if restored.deviation is not None:
+            deviation = Picture(restored.deviation[..., None], None, "PNG")
+            outputs.insert(0, (files.map_of(target), writing.encode(deviation)))
+        record = self._record(source, picture, result, restored, made_of)
+        # the sidecar appears first, the result last: a result without a sidecar is never ours
+        files.publish([(files.sidecar_of(target), files.sidecar(name, outputs, record)), *outputs])
+        after = "x".join(map(str, result.size))
+        notes = f" ({', '.join(result.notes)})" if result.notes else ""
+        return "restored", f"{target} {width}x{height} -> {after}, {restored.budget}{notes}"
+
+    def finish(self, size: int, outcome: str) -> None:
+        """Count the rest of a file; only what was restored says how fast it goes."""
+        left = size - self._advanced
+        if outcome == "restored":
+            self._progress.advance(left)
+        else:
+            self._progress.skip(left)
+
+    def _made_of(self, data: bytes, form: str) -> dict[str, Any]:
+        """Everything that can change a byte of the result."""
+        request, upscaler = self._request, self._upscaler
+        return {
+            "version": VERSION,
+            "input_sha256": sha256_bytes(data),
+            "weights_sha256": upscaler.weights_sha256,
+            "model": upscaler.released_config().plain(),
+            "settings": request.settings.plain(),
+            "format": form,
+            "quality": request.quality if form in ("JPEG", "WEBP") else None,
+            "map": request.save_map,
+        }
+
+    def _record(
+        self, source: Source, picture: Picture, result: Picture, restored: "Restored", made_of: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The sidecar's account for a person: no times, no paths of this machine."""
+        record = {
+            "input": {"name": source.path.name, "sha256": made_of["input_sha256"], **_shape(picture)},
+            "output": {**_shape(result), "notes": list(result.notes)},
+            "settings": made_of["settings"],
+            "sampling": restored.sampling.plain(),
+            "model": {
+                "method": self._upscaler.config.method,
+                "profile": self._upscaler.config.inference.profile,
+                "weights_sha256": made_of["weights_sha256"],
+            },
+            "windows": {"height": restored.budget.window_height, "width": restored.budget.window_width},
+            **restored.description.plain(),
+        }
+        if restored.deviation is not None:
+            record["map"] = {
+                "seeds": MAP_SEEDS,
+                "levels_per_grey_level": GAIN,
+                "mean_deviation": round(float(restored.deviation.mean()) / GAIN, 4),
+            }
+        return record
+
+
+def _shape(picture: Picture) -> dict[str, Any]:
+    width, height = picture.size
+    return {"width": width, "height": height, "mode": picture.mode, "bits": picture.bits, "format": picture.format}
+
+
+def _thousands(path: Path) -> int:
+    """How much work a file is, in thousands of pixels; 1 for what cannot be read."""
+    width, height = header_size(path) or (1, 1)
+    return max(width * height // 1000, 1)

@@ -1,0 +1,19 @@
+"""Captioner: degraded images -> one line each that says how they are degraded, not what they show."""
+
+from typing import assert_never
+
+from spasemsr.backends.captioner.rules import RuleCaptioner
+from spasemsr.backends.captioner.spec import CaptionerSpec, LlavaCaptionerSpec, RuleCaptionerSpec
+from spasemsr.backends.protocols import Captioner
+
+
+def build_captioner(spec: CaptionerSpec, device: str = "auto") -> Captioner:
+    """The captioner of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
+    match spec:
+        case RuleCaptionerSpec():
+            return RuleCaptioner()
+        case LlavaCaptionerSpec():
+            from spasemsr.backends.networks.llava import LlavaCaptioner
+
+            return LlavaCaptioner(spec, device)
+    assert_never(spec)

@@ -1,0 +1,29 @@
+"""Kinds of captioner: what says in words how an image is degraded."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from spasemsr.spec import Positive, Spec, WeightsSpec
+
+
+class RuleCaptionerSpec(Spec):
+    """Embedded captioner: blur, noise, blocking and contrast measured on lr, said in a fixed vocabulary."""
+
+    kind: Literal["rules"]
+    batch_size: Positive = 1
+
+
+class LlavaCaptionerSpec(WeightsSpec):
+    """LLaVA answers one fixed question, greedily; see `backends/networks/answers.py` for what is made of answers."""
+
+    kind: Literal["llava"]
+    precision: Literal["fp32", "bf16", "fp16", "nf4"] = "bf16"
+    question: Annotated[str, Field(min_length=1)]
+    max_new_tokens: Positive = 128
+    max_words: Positive = 60
+    max_content_words: Annotated[int, Field(ge=0)] = 2
+    batch_size: Positive = 1
+
+
+CaptionerSpec = Annotated[RuleCaptionerSpec | LlavaCaptionerSpec, Field(discriminator="kind")]

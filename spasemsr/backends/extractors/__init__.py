@@ -1,0 +1,19 @@
+"""Feature extractors: frozen vision models that turn an image into arrays a method learns from."""
+
+from typing import assert_never
+
+from spasemsr.backends.extractors.filter_bank import FilterBank
+from spasemsr.backends.extractors.spec import ExtractorSpec, FilterBankSpec, SamFeaturesSpec
+from spasemsr.backends.protocols import FeatureExtractor
+
+
+def build_extractor(spec: ExtractorSpec, device: str = "auto") -> FeatureExtractor:
+    """The feature extractor of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
+    match spec:
+        case FilterBankSpec():
+            return FilterBank(spec.channels)
+        case SamFeaturesSpec():
+            from spasemsr.backends.networks.sam import SamFeatures
+
+            return SamFeatures(spec, device)
+    assert_never(spec)

@@ -1,0 +1,59 @@
+"""Tagger, detector and segmenter: which things are where (paper, sec. 3.2, eq. 4)."""
+
+from typing import assert_never
+
+from spasemsr.backends.grounding.components import ComponentDetector, ComponentSegmenter
+from spasemsr.backends.grounding.palette import PaletteTagger
+from spasemsr.backends.grounding.spec import (
+    ComponentDetectorSpec,
+    ComponentSegmenterSpec,
+    DetectorSpec,
+    GroundingDinoSpec,
+    LlavaTaggerSpec,
+    PaletteTaggerSpec,
+    SamSegmenterSpec,
+    SegmenterSpec,
+    TaggerSpec,
+    VocabularyTaggerSpec,
+)
+from spasemsr.backends.protocols import Detector, Segmenter, Tagger
+
+
+def build_tagger(spec: TaggerSpec, device: str = "auto") -> Tagger:
+    """The tagger of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
+    match spec:
+        case PaletteTaggerSpec():
+            return PaletteTagger()
+        case VocabularyTaggerSpec():
+            from spasemsr.backends.grounding.vocabulary import VocabularyTagger
+
+            return VocabularyTagger(spec)
+        case LlavaTaggerSpec():
+            from spasemsr.backends.networks.llava import LlavaTagger
+
+            return LlavaTagger(spec, device)
+    assert_never(spec)
+
+
+def build_detector(spec: DetectorSpec, device: str = "auto") -> Detector:
+    """The detector of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
+    match spec:
+        case ComponentDetectorSpec():
+            return ComponentDetector()
+        case GroundingDinoSpec():
+            from spasemsr.backends.grounding.grounding_dino import GroundingDino
+
+            return GroundingDino(spec, device)
+    assert_never(spec)
+
+
+def build_segmenter(spec: SegmenterSpec, device: str = "auto") -> Segmenter:
+    """The segmenter of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
+    match spec:
+        case ComponentSegmenterSpec():
+            return ComponentSegmenter()
+        case SamSegmenterSpec():
+            from spasemsr.backends.networks.sam import SamSegmenter
+
+            return SamSegmenter(spec, device)
+    assert_never(spec)

@@ -1,0 +1,75 @@
+"""Kinds of tagger, detector and segmenter: what finds and names the objects of an image."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from spasemsr.backends.networks.spec import SamArchitecture
+from spasemsr.spec import Fraction, Positive, Spec, WeightsSpec
+
+
+class PaletteTaggerSpec(Spec):
+    """Embedded tagger: colour and texture classes of smooth regions."""
+
+    kind: Literal["palette"]
+
+
+class VocabularyTaggerSpec(Spec):
+    """Every name of a list is asked for in every image; the detector decides. `names`: one per line, null is ours."""
+
+    kind: Literal["vocabulary"]
+    names: str | None = None
+
+
+class LlavaTaggerSpec(WeightsSpec):
+    """LLaVA lists the objects of an image."""
+
+    kind: Literal["llava"]
+    precision: Literal["fp32", "bf16", "fp16", "nf4"] = "bf16"
+    question: Annotated[str, Field(min_length=1)]
+    max_new_tokens: Positive = 96
+    max_tags: Positive = 20
+
+
+class ComponentDetectorSpec(Spec):
+    """Embedded detector: connected components of the tagger's classes."""
+
+    kind: Literal["components"]
+    min_score: Fraction = 0.25
+
+
+class GroundingDinoSpec(WeightsSpec):
+    """GroundingDINO: tags as text, in chunks of as many as its 256 tokens hold."""
+
+    kind: Literal["grounding_dino"]
+    min_score: Fraction = 0.25
+
+
+class ComponentSegmenterSpec(Spec):
+    """Embedded segmenter: the component inside each box."""
+
+    kind: Literal["components"]
+
+
+class SamSegmenterSpec(WeightsSpec):
+    """Segment Anything: the mask of each box."""
+
+    kind: Literal["sam"]
+    architecture: SamArchitecture = "vit_h"
+
+
+TaggerSpec = Annotated[PaletteTaggerSpec | VocabularyTaggerSpec | LlavaTaggerSpec, Field(discriminator="kind")]
+DetectorSpec = Annotated[ComponentDetectorSpec | GroundingDinoSpec, Field(discriminator="kind")]
+SegmenterSpec = Annotated[ComponentSegmenterSpec | SamSegmenterSpec, Field(discriminator="kind")]
+
+
+class GroundSpec(Spec):
+    """Grounded-SAM: tags -> boxes -> masks, then the selection rule of the paper's setting."""
+
+    tagger: TaggerSpec
+    detector: DetectorSpec
+    segmenter: SegmenterSpec
+    max_objects: Positive = 20
+    nms_iou: Fraction = 0.5
+    min_area: Fraction = 0.002
+    batch_size: Positive = 1

@@ -1,0 +1,122 @@
+"""LLaVA (transformers): one fixed question about each image, answered greedily; captions of quality, lists of objects.
+
+Prompts are padded on the left, so that every answer begins right after its own prompt whatever the others in the batch.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from spasemsr.backends.captioner.spec import LlavaCaptionerSpec
+from spasemsr.backends.grounding.spec import LlavaTaggerSpec
+from spasemsr.backends.networks.answers import CaptionPolicy, tags_of
+from spasemsr.backends.networks.runtime import choose_device, dtype_of
+from spasemsr.backends.protocols import Identity, Tag
+from spasemsr.errors import UserError
+from spasemsr.pixels import ImageU8
+from spasemsr.weights.pretrained import load_pretrained, load_processor
+from spasemsr.weights.store import locate
+
+
+class LlavaAnswers:
+    """Images and a question -> raw answers. Files are verified at once, the model is loaded when first asked."""
+
+    def __init__(self, spec: LlavaCaptionerSpec | LlavaTaggerSpec, device: str) -> None:
+        self._checkpoint = locate(spec.source, spec.revision)
+        self._precision, self._max_new_tokens = spec.precision, spec.max_new_tokens
+        self._device = device
+        self.identity = Identity("llava", 1, self._checkpoint.revision, self._checkpoint.sha256, spec.precision)
+
+    def ask(self, images: Sequence[ImageU8], question: str) -> list[str]:
+        """(H, W, 3) u8 images -> one answer each, special tokens taken out."""
+        import torch
+        from PIL import Image
+
+        model, processor = self._loaded
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
+        prompt = processor.apply_chat_template([turn], add_generation_prompt=True)
+        inputs = processor(
+            images=[Image.fromarray(image) for image in images],
+            text=[prompt] * len(images),
+            padding=True,
+            return_tensors="pt",
+        ).to(model.device)
+        inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+        with torch.inference_mode():
+            tokens = model.generate(
+                **inputs,
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=self._max_new_tokens,
+                pad_token_id=processor.tokenizer.pad_token_id,
+            )
+        asked = inputs["input_ids"].shape[1]
+        return processor.batch_decode(tokens[:, asked:], skip_special_tokens=True)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        """Model and processor."""
+        from transformers import LlavaForConditionalGeneration, LlavaProcessor
+
+        folder, device = self._checkpoint.path, choose_device(self._device)
+        options = _four_bit(device) if self._precision == "nf4" else {"dtype": dtype_of(self._precision)}
+        model = load_pretrained(LlavaForConditionalGeneration, folder, **options)
+        processor = load_processor(LlavaProcessor, folder)
+        if not processor.chat_template or not processor.patch_size:
+            raise UserError(
+                f"{folder} has no chat template or no patch size: its processor files are too old.",
+                "Take a newer commit of the model (`revision` in params.yaml).",
+            )
+        processor.tokenizer.padding_side = "left"
+        for name in ("temperature", "top_p", "top_k"):  # of sampling, which is off
+            setattr(model.generation_config, name, None)
+        return (model if self._precision == "nf4" else model.to(device)), processor
+
+
+def _four_bit(device: Any) -> dict[str, Any]:
+    """Options for precision nf4, which needs a package that is not a dependency."""
+    import importlib.util
+
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if importlib.util.find_spec("bitsandbytes") is None or not torch.cuda.is_available():
+        raise UserError(
+            "precision: nf4 needs a GPU and the package bitsandbytes.",
+            "pip install bitsandbytes, or use precision: bf16 (14 GB of GPU memory for 7 billion parameters).",
+        )
+    four_bit = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    return {"quantization_config": four_bit, "device_map": {"": device}}
+
+
+class LlavaCaptioner:
+    """One line about the quality of each image."""
+
+    def __init__(self, spec: LlavaCaptionerSpec, device: str) -> None:
+        self._answers = LlavaAnswers(spec, device)
+        self._policy = CaptionPolicy(spec.max_words, spec.max_content_words)
+        self.identity = self._answers.identity
+        self.prompt = spec.question
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many captions there were, and how many were capped, cut or stripped."""
+        return dict(self._policy.counts)
+
+    def caption(self, images: Sequence[ImageU8]) -> list[str]:
+        """(H, W, 3) u8 images -> captions. Raises UserError for an empty answer."""
+        return [self._policy.clean(answer) for answer in self._answers.ask(images, self.prompt)]
+
+
+class LlavaTagger:
+    """The objects of each image as LLaVA lists them; it gives no scores, so all are 1."""
+
+    def __init__(self, spec: LlavaTaggerSpec, device: str) -> None:
+        self._answers = LlavaAnswers(spec, device)
+        self._question, self._max_tags = spec.question, spec.max_tags
+        self.identity = self._answers.identity
+
+    def tag(self, images: Sequence[ImageU8]) -> list[list[Tag]]:
+        """(H, W, 3) u8 images -> tags in the order they were said."""
+        answers = self._answers.ask(images, self._question)
+        return [[Tag(name, 1.0) for name in tags_of(answer, self._max_tags)] for answer in answers]

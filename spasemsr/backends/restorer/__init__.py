@@ -1,0 +1,29 @@
+"""Restorer: the paper's degradation removal module (DRM), which cleans lr before objects are looked for.
+
+The embedded kind is the network of `experiments/restorer.py`, whose weights lie beside this file; `filter` needs none.
+"""
+
+from pathlib import Path
+from typing import assert_never
+
+from spasemsr.backends.protocols import Restorer
+from spasemsr.backends.restorer.filter import FilterRestorer
+from spasemsr.backends.restorer.mirrored import MirroredRestorer
+from spasemsr.backends.restorer.spec import CompactRestorerSpec, FilterRestorerSpec, RestorerSpec, SpandrelRestorerSpec
+
+WEIGHTS = Path(__file__).parent / "compact.safetensors"  # of CompactRestorerSpec
+
+
+def build_restorer(spec: RestorerSpec, device: str = "auto") -> Restorer:
+    """The restorer of a spec; the filter needs no device, "auto" is a GPU where there is one."""
+    match spec:
+        case FilterRestorerSpec():
+            return FilterRestorer()
+        case CompactRestorerSpec():
+            shipped = SpandrelRestorerSpec(kind="spandrel", source=str(WEIGHTS), precision="fp32")
+            return MirroredRestorer(build_restorer(shipped, device))
+        case SpandrelRestorerSpec():
+            from spasemsr.backends.restorer.spandrel_restorer import SpandrelRestorer
+
+            return SpandrelRestorer(spec, device)
+    assert_never(spec)

@@ -1,0 +1,55 @@
+"""Which photographs, how they are cut and split, and how they are degraded: sections `data` and `degradation`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from spasemsr.spec import Fraction, Positive, Spec
+
+Range = tuple[float, float]
+
+
+class DegradationRanges(Spec):
+    """Ranges of the second-order Real-ESRGAN chain; `None` takes the preset's value (`data/degradation.py`)."""
+
+    resize_range: Range | None = None
+    noise_range: Range | None = None
+    poisson_scale_range: Range | None = None
+    jpeg_range: Range | None = None
+    second_blur_prob: Fraction | None = None
+    resize_range2: Range | None = None
+    noise_range2: Range | None = None
+    poisson_scale_range2: Range | None = None
+    jpeg_range2: Range | None = None
+
+
+class DegradationSpec(Spec):
+    """Real-ESRGAN degradations: a named preset and what is changed in it; `usm_target` sharpens hr before degrading."""
+
+    preset: Literal["seesr", "stablesr"] = "seesr"
+    usm_target: bool = False
+    override: DegradationRanges = DegradationRanges()
+
+
+class DataSpec(Spec):
+    """Which photographs, how they are split by image and cut into patches; sizes in pixels."""
+
+    packages: tuple[Literal["skimage", "sklearn", "matplotlib"], ...] = ()
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    patch: Annotated[int, Field(ge=80)] = 512
+    stride: Positive = 512
+    max_patches: Positive = 1000
+    val_patch: Annotated[int, Field(ge=80)] = 512
+    val_max_patches: Positive = 1
+    variants: Positive = 1
+    num_buckets: Positive = 64
+    max_pixels: Positive = 100_000_000
+    max_bytes: Positive = 200_000_000
+    max_reject_rate: Fraction = 0.5
+
+    @model_validator(mode="after")
+    def _sizes(self) -> "DataSpec":
+        for name in ("patch", "val_patch"):
+            if getattr(self, name) % 64:
+                raise ValueError(f"{name} must be a multiple of 64 (8 latent cells of 8 pixels)")
+        return self

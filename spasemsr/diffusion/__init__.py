@@ -1,0 +1,1 @@
+"""What all latent diffusion methods share: schedule, sampling, tiles, attention blocks, the guided walk of a UNet."""

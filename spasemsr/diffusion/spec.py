@@ -1,0 +1,69 @@
+"""The base denoiser and the forward diffusion: sections of `model` that all latent methods share, no torch import."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from spasemsr.spec import Positive, Revision, Spec
+
+
+class RandomBaseSpec(Spec):
+    """The base denoiser starts from random weights of the sizes in `model.unet`."""
+
+    kind: Literal["random"] = "random"
+
+
+class PretrainedBaseSpec(Spec):
+    """The base denoiser is the `unet` folder of a Stable Diffusion checkpoint, whose sizes `model.unet` must state."""
+
+    kind: Literal["pretrained"]
+    source: Annotated[str, Field(min_length=1)]
+    revision: Revision | None = None
+
+
+BaseSpec = Annotated[RandomBaseSpec | PretrainedBaseSpec, Field(discriminator="kind")]
+
+
+class UNetSpec(Spec):
+    """The base denoiser, a diffusers UNet2DConditionModel with SD 2.1's topology; defaults are SD 2.1-base."""
+
+    block_out_channels: tuple[Positive, Positive, Positive, Positive] = (320, 640, 1280, 1280)
+    attention_heads: tuple[Positive, Positive, Positive, Positive] = (5, 10, 20, 20)
+    norm_num_groups: Positive = 32
+    sample_size: Positive = 64
+
+
+class ScheduleSpec(Spec):
+    """The forward diffusion of SD 2.1: variance schedule and what the network predicts.
+
+    `sample` is z_0 itself; `residual` is z_0 minus the latents of what `model.input` shows, so an untrained network
+    returns just that.
+    `last_share` of the training samples are at the last timestep, pure noise, where z_0 is regressed from lr alone; the
+    others are uniform.
+    """
+
+    prediction: Literal["epsilon", "v_prediction", "sample", "residual"] = "epsilon"
+    num_train_timesteps: Annotated[int, Field(ge=2)] = 1000
+    last_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    beta_start: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.00085
+    beta_end: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.012
+
+
+class SampleSpec(Spec):
+    """Inference: solver, guidance, LR-embedded start (LRE) and colour fix.
+
+    `start` is the share of the schedule at which sampling begins: 1 is the paper's LRE from the first timestep, less
+    starts from a less noisy LR latent and stays closer to it.
+    """
+
+    solver: Literal["ddpm", "dpmpp"] = "ddpm"
+    steps: Positive = 50
+    guidance: Annotated[float, Field(ge=0.0)] = 4.5
+    start: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    lre: bool = True
+    conditioning_scale: Annotated[float, Field(ge=0.0)] = 1.0
+    colorfix: Literal["adain", "wavelet", "none"] = "adain"
+    positive: str = "clean, high-resolution, 8k"
+    negative: str = "dotted, noise, blur, lowres, smooth"
+    tile: Annotated[int, Field(ge=16)] = 96
+    tile_overlap: Annotated[int, Field(ge=0)] = 16

@@ -1,0 +1,60 @@
+"""The rows beside a trained method: bicubic upsampling, and the restorer (the paper's DRM) on its own.
+
+Neither has weights of this project or draws noise. Shapes: B batch, h w pixels of lr, H W = scale times that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spasemsr.pixels import bicubic_upsample
+
+if TYPE_CHECKING:
+    from spasemsr.backends.protocols import Restorer
+    from spasemsr.data.dataset import Batch
+    from spasemsr.methods.noise import Noise
+
+
+class Bicubic(nn.Module):
+    """lr_up itself."""
+
+    columns = frozenset({"lr"})
+    restore_columns = frozenset({"lr"})
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
+        """Nothing to learn."""
+        return {}
+
+    def restore(self, batch: Batch, noise: Noise) -> Tensor:
+        """(B, 3, h, w) -> (B, 3, H, W) by the project's bicubic function."""
+        return bicubic_upsample(batch.lr, self.scale)
+
+    def set_engine(self, *, checkpointing: bool, compiled: bool) -> None:
+        """Nothing to set."""
+
+    def trainable(self) -> dict[str, nn.Module]:
+        """Nothing to save."""
+        return {}
+
+
+class Restored(Bicubic):
+    """The `Restorer` backend on 8-bit lr, as the `restore` stage runs it."""
+
+    def __init__(self, restorer: Restorer, scale: int) -> None:
+        super().__init__(scale)
+        self.restorer = restorer
+
+    def restore(self, batch: Batch, noise: Noise) -> Tensor:
+        """(B, 3, h, w) -> (B, 3, H, W) through `Restorer.restore`."""
+        lr = (batch.lr.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        images = self.restorer.restore(list(lr), self.scale)
+        restored = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+        return restored.to(batch.lr.device)

@@ -1,0 +1,1 @@
+"""SpaSemSR: spatial-semantic guided diffusion."""

@@ -1,0 +1,91 @@
+"""Spatial-Semantic ControlNet (eq. 7, 8, 10): diffusers' ControlNet with two text streams fused at every attention.
+
+B batch, i = 0..12 outputs, j = 0..6 attention positions, C_i channels, M rows of e_spa-text, L rows of the caption.
+
+At position j, with u the ResNet's output: SpaAtten_j (the ControlNet's own attention, on e_spa-text) and DegAtten_j
+(on the degradation caption) both read u; SpaSemAtten_j queries the first with the second as keys. At the start
+SpaSemAtten is the identity, so the hidden states are the SD encoder's under e_spa-text.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from spasemsr.diffusion.attention import build_attention, clone, tokens, zero_out
+from spasemsr.diffusion.guided import Cell, encoder_states, time_states
+from spasemsr.methods.spasemsr.spec import AttentionSpec
+from spasemsr.methods.spasemsr.visual_encoders import Injection
+
+if TYPE_CHECKING:
+    from diffusers import Transformer2DModel, UNet2DConditionModel
+
+
+class SpatialSemanticControlNet(nn.Module):
+    """The trained branch: `backbone` (with the zero convs Z_i), `deg`, `spasem` and `inject`."""
+
+    def __init__(self, unet: "UNet2DConditionModel", attention: AttentionSpec, features: int) -> None:
+        """Copies the UNet's encoder as it is now; `features` are the channels of x_sem-img."""
+        from diffusers import ControlNetModel
+
+        super().__init__()
+        self.backbone = ControlNetModel.from_unet(unet)
+        del self.backbone.controlnet_cond_embedding  # the injection takes its place
+        self.inject = Injection(features, unet.config.block_out_channels)
+        self.deg, self.spasem = nn.ModuleList(), nn.ModuleList()
+        for source in attentions_of(self.backbone):
+            heads, channels = source.config.num_attention_heads, source.config.in_channels
+            groups = unet.config.norm_num_groups
+            deg = build_attention(attention.deg, channels, unet.config.cross_attention_dim, heads, groups)
+            clone(deg, source)
+            spasem = build_attention(attention.spasem, channels, channels, heads, groups)
+            clone(spasem, source, keys_and_values=False)
+            zero_out(spasem)
+            self.deg.append(deg)
+            self.spasem.append(spasem)
+
+    @property
+    def layer_channels(self) -> list[int]:
+        """C_i of the 13 outputs."""
+        return [conv.in_channels for conv in self._zero_convs()]
+
+    def forward(
+        self,
+        noisy_latents_BCHW: Tensor,
+        timesteps: Tensor,
+        features_BChw: Tensor,
+        spatial_BMD: Tensor,
+        spatial_mask_BM: Tensor,
+        caption_BLD: Tensor,
+        checkpointing: bool = False,
+    ) -> list[Tensor]:
+        """The 13 hidden states h_i; at attention positions h_i is x_spa-sem of eq. 10."""
+
+        def after(cell: Cell, attention: "Transformer2DModel | None", hidden: Tensor) -> Tensor:
+            if attention is None:
+                return hidden
+            spatial = attention(
+                hidden, spatial_BMD, encoder_attention_mask=spatial_mask_BM, return_dict=False
+            )[0]  # fmt: skip
+            degradation = self.deg[cell.attention](hidden, caption_BLD)
+            return self.spasem[cell.attention](spatial, tokens(degradation))
+
+        def enter(depth: int, hidden: Tensor) -> Tensor:
+            return self.inject(depth, hidden, features_BChw)
+
+        temb = time_states(self.backbone, noisy_latents_BCHW, timesteps)
+        return encoder_states(self.backbone, noisy_latents_BCHW, temb, after, enter, checkpointing)
+
+    def residuals(self, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """r_i = Z_i(h_i): what is added to the UNet, and the hybrid features of eq. 8."""
+        return tuple(conv(state) for conv, state in zip(self._zero_convs(), states, strict=True))
+
+    def _zero_convs(self) -> list[nn.Conv2d]:
+        """Z_0..Z_12."""
+        return [*self.backbone.controlnet_down_blocks, self.backbone.controlnet_mid_block]
+
+
+def attentions_of(model: nn.Module) -> list["Transformer2DModel"]:
+    """The attentions of a UNet or ControlNet in walking order: down blocks, mid block, up blocks."""
+    blocks = [*model.down_blocks, model.mid_block, *getattr(model, "up_blocks", ())]
+    return [attention for block in blocks for attention in getattr(block, "attentions", ())]

@@ -1,0 +1,224 @@
+"""SpaSemSR: latent diffusion guided by located tags, a degradation caption and the features of lr.
+
+Turns the strings and boxes of a batch into the tensors `SpaSemNetwork` takes (model of sections 3.2 and 3.3 of the
+paper), decides what training drops, and adds L_SemDeg. Shapes: B batch, N objects with the null object at 0, G text
+rows per object, L text tokens, D text width, h w latent cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spasemsr.diffusion.base import build_base
+from spasemsr.diffusion.tiling import Tile, boxes_in_tile
+from spasemsr.methods.latent import LatentDiffusion
+from spasemsr.methods.spasemsr.conditioning import Conditioning
+from spasemsr.methods.spasemsr.constraint import semantic_degradation_loss
+from spasemsr.methods.spasemsr.network import Encoded, Prediction, SpaSemNetwork
+
+if TYPE_CHECKING:
+    from spasemsr.backends.protocols import Autoencoder, TextEncoder
+    from spasemsr.data.dataset import Batch, Objects
+    from spasemsr.diffusion.spec import SampleSpec
+    from spasemsr.methods.noise import Noise
+    from spasemsr.methods.spasemsr.spec import DropSpec, ModelSpec
+
+FEATURE = "sam"  # the member of features/spasemsr
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Drops:
+    """What a sample goes without, so that guidance has an unconditional branch: bool, (B,) and (B, objects.max)."""
+
+    text: np.ndarray
+    caption: np.ndarray
+    boxes: np.ndarray
+    objects: np.ndarray
+
+    @classmethod
+    def draw(cls, noise: Noise, keys: Sequence[str], spec: DropSpec, max_objects: int) -> Drops:
+        """Independent per sample, in this order from one stream: text, caption, boxes, each single object."""
+        flags = noise.drop("drop", keys, [spec.text, spec.caption, spec.boxes, *[spec.object] * max_objects])
+        return cls(flags[:, 0], flags[:, 1], flags[:, 2], flags[:, 3:])
+
+    @classmethod
+    def none(cls, batch_size: int, max_objects: int) -> Drops:
+        """Everything is kept."""
+        flags = np.zeros((batch_size, 3 + max_objects), dtype=bool)
+        return cls(flags[:, 0], flags[:, 1], flags[:, 2], flags[:, 3:])
+
+
+class SpaSemSR(LatentDiffusion):
+    """The paper's method around one base denoiser; `lambda_` of eq. 9, `controlnet_weight` of eq. 12."""
+
+    columns = frozenset({"lr", "objects", "caption", "latents", "features/spasemsr"})
+    restore_columns = frozenset({"lr", "objects", "caption"})
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        sample: SampleSpec,
+        *,
+        scale: int,
+        lambda_: float,
+        controlnet_weight: float,
+        autoencoder: Autoencoder,
+        text_encoder: TextEncoder,
+        feature_channels: int,
+    ) -> None:
+        super().__init__(autoencoder, spec.schedule, sample, scale, spec.input)
+        if self.sees_restored:
+            self.columns |= {"restored"}
+            self.restore_columns |= {"restored"}
+        self.spec = spec
+        self.lambda_ = lambda_
+        self.controlnet_weight = controlnet_weight
+        self.text_encoder = text_encoder
+        unet = build_base(spec, autoencoder.channels, text_encoder.width)
+        self.network = SpaSemNetwork(unet, spec, feature_channels)
+
+    def trainable(self) -> dict[str, nn.Module]:
+        """The modules that are optimized and saved, by name."""
+        return self.network.trainable()
+
+    def set_engine(self, *, checkpointing: bool, compiled: bool) -> None:
+        """Recompute activations in backward, position by position; compile ControlNet and UNet, not the text."""
+        self.network.gradient_checkpointing = checkpointing
+        if compiled:
+            self.network.predict = torch.compile(self.network.predict)
+
+    # The calls of LatentDiffusion.
+
+    def training_condition(self, batch: Batch, noise: Noise) -> Conditioning:
+        """Tags, boxes and caption of the batch after the drops of this step; no quality words in training."""
+        drops = Drops.draw(noise, batch.keys, self.spec.drop, self.spec.objects.max)
+        prompts = [base_prompt(objects) for objects in batch.objects]
+        return self._conditioning(batch, prompts, batch.captions, drops)
+
+    def condition(self, batch: Batch) -> Conditioning:
+        """Tags with the positive words, boxes, caption."""
+        words = self.sampling.positive
+        prompts = [", ".join(filter(None, (base_prompt(objects), words))) for objects in batch.objects]
+        return self._conditioning(batch, prompts, batch.captions, self._keep_all(batch))
+
+    def unconditional(self, batch: Batch) -> Conditioning:
+        """The negative words, the null object alone, the empty caption."""
+        bare = replace(batch, objects=[_without_objects(objects) for objects in batch.objects])
+        size = len(batch.keys)
+        return self._conditioning(bare, [self.sampling.negative] * size, [""] * size, self._keep_all(batch))
+
+    def encode(self, lr_up_B3HW: Tensor, condition: Conditioning) -> Encoded:
+        """E_img, E_sem and the fused object text."""
+        return self.network.encode(lr_up_B3HW, condition)
+
+    def predict(
+        self, noisy_latents_BChw: Tensor, timesteps_B: Tensor, encoded: Encoded, scale: float = 1.0
+    ) -> Prediction:
+        """ControlNet and guided UNet."""
+        return self.network.predict(noisy_latents_BChw, timesteps_B, encoded, scale)
+
+    def side_losses(self, prediction: Prediction, latents_ref_BChw: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """lambda_ControlNet * L_SemDeg (eq. 9, 12), its two halves apart."""
+        halves = semantic_degradation_loss(
+            prediction.residuals, latents_ref_BChw, batch.features[FEATURE], self.network.heads, self.lambda_
+        )
+        return {f"semdeg_{half}": self.controlnet_weight * loss for half, loss in halves.items()}
+
+    def in_tile(self, batch: Batch, tile: Tile, height: float, width: float) -> Batch:
+        """Boxes clipped to the tile and renormalised; objects it hardly shows are left out."""
+        return replace(batch, objects=[_objects_in_tile(objects, tile, height, width) for objects in batch.objects])
+
+    # Strings and boxes -> tensors.
+
+    def _keep_all(self, batch: Batch) -> Drops:
+        return Drops.none(len(batch.keys), self.spec.objects.max)
+
+    def _conditioning(
+        self, batch: Batch, prompts: Sequence[str], captions: Sequence[str], drops: Drops
+    ) -> Conditioning:
+        """Encode every distinct string once and lay out its rows; absent objects are masked, their number is fixed."""
+        prompts = ["" if dropped else text for text, dropped in zip(prompts, drops.text, strict=True)]
+        captions = ["" if dropped else text for text, dropped in zip(captions, drops.caption, strict=True)]
+        objects = [self._selected(objects) for objects in batch.objects]
+        texts = sorted({"", *prompts, *captions, *(tag for chosen in objects for tag in chosen.tags)})
+        device = batch.lr.device
+        with torch.no_grad():
+            states = self.text_encoder.encode(texts)
+        rows_by_text = dict(zip(texts, zip(states.states_BLD, states.mask_BL, strict=True), strict=True))
+
+        size, count, group = len(batch.keys), self.spec.objects.max + 1, self.spec.objects.tokens
+        width = self.text_encoder.width
+        tokens_BNGD = torch.zeros(size, count, group, width)
+        token_mask_BNG = torch.zeros(size, count, group, dtype=torch.bool)
+        pooled_BND = torch.zeros(size, count, width)
+        boxes_BN4 = torch.zeros(size, count, 4)
+        for b, chosen in enumerate(objects):
+            boxes = [WHOLE, *chosen.boxes.tolist()]
+            for n, (tag, box) in enumerate(zip(["", *chosen.tags], boxes, strict=True)):
+                if n > 0 and (drops.text[b] or drops.objects[b, n - 1]):
+                    continue
+                rows, pooled = object_rows(*rows_by_text[tag], group, with_bos=n == 0)
+                tokens_BNGD[b, n, : len(rows)] = rows
+                token_mask_BNG[b, n, : len(rows)] = True
+                pooled_BND[b, n] = pooled
+                boxes_BN4[b, n] = torch.tensor(box)
+        use_boxes_B = torch.from_numpy(~drops.boxes) & self.spec.spatial.boxes
+        return Conditioning(
+            base_BLD=torch.stack([rows_by_text[text][0] for text in prompts]).to(device),
+            caption_BLD=torch.stack([rows_by_text[text][0] for text in captions]).to(device),
+            tokens_BNGD=tokens_BNGD.to(device),
+            token_mask_BNG=token_mask_BNG.to(device),
+            pooled_BND=pooled_BND.to(device),
+            boxes_BN4=boxes_BN4.to(device),
+            use_boxes_B=use_boxes_B.to(device),
+        )
+
+    def _selected(self, objects: Objects) -> Objects:
+        """The first objects.max objects; without boxes (Table 4) equal tags say nothing new and are merged."""
+        kept = list(range(len(objects.tags)))
+        if not self.spec.spatial.boxes:
+            kept = [index for index in kept if objects.tags.index(objects.tags[index]) == index]
+        return _take(objects, kept[: self.spec.objects.max], objects.boxes)
+
+
+def base_prompt(objects: Objects) -> str:
+    """Distinct tags in score order, joined by commas."""
+    return ", ".join(dict.fromkeys(objects.tags))
+
+
+def object_rows(states_LD: Tensor, mask_L: Tensor, group: int, with_bos: bool = False) -> tuple[Tensor, Tensor]:
+    """One string's text states -> at most `group` rows (content, then EOS) and the EOS row, which is t_k.
+
+    The null object has no content; its rows are BOS and EOS, the BOS row being the sink SD's attention knows.
+    """
+    last = int(mask_L.sum().item()) - 1  # EOS; row 0 is BOS
+    content = [0] if with_bos else list(range(1, last))[: group - 1]
+    return states_LD[[*content, last]], states_LD[last]
+
+
+def _objects_in_tile(objects: Objects, tile: Tile, height: float, width: float) -> Objects:
+    boxes, kept = boxes_in_tile(objects.boxes, tile, height, width)
+    full = np.zeros((len(objects.tags), 4), dtype=np.float32)
+    full[kept] = boxes
+    return _take(objects, kept.tolist(), full)
+
+
+def _without_objects(objects: Objects) -> Objects:
+    return _take(objects, [], objects.boxes)
+
+
+def _take(objects: Objects, indices: Sequence[int], boxes_N4: np.ndarray) -> Objects:
+    """Some of the objects, with their boxes taken from `boxes_N4`."""
+    return replace(
+        objects,
+        tags=[objects.tags[index] for index in indices],
+        scores=[objects.scores[index] for index in indices],
+        boxes=boxes_N4[list(indices)].reshape(-1, 4),
+    )

@@ -1,0 +1,188 @@
+"""The whole network: LR and text in, noise (or velocity) prediction and hybrid features out (sec. 3.4, 3.5).
+
+B batch, H W pixels of the LR at HR size, h w = H/8 W/8 latent cells, M rows of e_spa-text, D text width.
+
+SpaSemDM is the frozen base UNet with SpaTextAtten after each of its 16 attentions and SemImgAtten at each of its 12 up
+positions; the Spatial-Semantic ControlNet feeds both. At the start the prediction equals the base UNet's, bit for bit.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from spasemsr.diffusion.attention import Kind, build_attention, clone, tokens, zero_out
+from spasemsr.diffusion.base import require_topology
+from spasemsr.diffusion.guided import RESIDUALS, Cell, decoder_output, encoder_states, time_states
+from spasemsr.methods.spasemsr.conditioning import Conditioning
+from spasemsr.methods.spasemsr.constraint import ConstraintHeads
+from spasemsr.methods.spasemsr.controlnet import SpatialSemanticControlNet, attentions_of
+from spasemsr.methods.spasemsr.spatial_text import BoxFusion, spatial_text
+from spasemsr.methods.spasemsr.spec import AttentionSpec, ModelSpec
+from spasemsr.methods.spasemsr.visual_encoders import VisualEncoder
+
+if TYPE_CHECKING:
+    from diffusers import Transformer2DModel, UNet2DConditionModel
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What does not change from step to step: text, and what the encoders see in the LR."""
+
+    features_BChw: Tensor  # x_sem-img, eq. 7: x_img then x_sem
+    base_BLD: Tensor
+    caption_BLD: Tensor
+    spatial_BMD: Tensor  # e_spa-text, eq. 5
+    spatial_mask_BM: Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of noisy latents: `sample` (noise or velocity), and the 13 residuals r_i of eq. 8."""
+
+    sample: Tensor
+    residuals: tuple[Tensor, ...]
+
+
+class SemImgAttention(nn.Module):
+    """SemImgAtten: the UNet's decoder attends to the ControlNet state h_i of the same skip.
+
+    The full block normalises its keys, since hidden states of different layers differ in scale.
+    """
+
+    def __init__(self, kind: Kind, channels: int, kv_channels: int, heads: int, groups: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(kv_channels) if kind == "full" else nn.Identity()
+        self.attention = build_attention(kind, channels, kv_channels, heads, groups)
+        zero_out(self.attention)
+
+    def forward(self, x_BCHW: Tensor, state_BCHW: Tensor) -> Tensor:
+        """(B, C, H, W), (B, C_i, H, W) -> (B, C, H, W)."""
+        return self.attention(x_BCHW, self.norm(tokens(state_BCHW)))
+
+
+class SpaSemNetwork(nn.Module):
+    """SpaSemSR around one base UNet. The UNet is frozen unless `spec.train_base`; `trainable` names all that is not.
+
+    `gradient_checkpointing` recomputes the activations of each position in backward.
+    """
+
+    def __init__(self, unet: "UNet2DConditionModel", spec: ModelSpec, feature_channels: int) -> None:
+        """Weights that are not cloned from `unet` or zero come from torch's default generator.
+
+        `feature_channels` are the channels of the semantic reference (256 for SAM), `spec.unet` is not read: sizes are
+        those of the UNet given.
+        """
+        super().__init__()
+        require_topology(unet)
+        config = unet.config
+        self.train_base = spec.train_base
+        self.gradient_checkpointing = False
+        self.unet = unet.requires_grad_(spec.train_base)
+        width = config.block_out_channels[0] // 2
+        self.e_img = VisualEncoder(spec.encoders.hint_channels, 0, width)
+        self.e_sem = VisualEncoder(spec.encoders.hint_channels, spec.encoders.sem_blocks, width)
+        self.control = SpatialSemanticControlNet(unet, spec.attention, 2 * width)
+        self.fusion = BoxFusion(config.cross_attention_dim, spec.fusion_width) if spec.spatial.boxes else None
+        self.heads = ConstraintHeads(
+            self.control.layer_channels, config.in_channels, feature_channels, spec.constraint.img, spec.constraint.sem
+        )
+        self.spatext = _spatext(unet, spec.attention)
+        self.semimg = _semimg(unet, spec.attention, self.control.layer_channels)
+        self.train()
+
+    def train(self, mode: bool = True) -> "SpaSemNetwork":
+        """Training mode for what is trained; a frozen base stays in eval mode."""
+        super().train(mode)
+        self.unet.train(mode and self.train_base)
+        return self
+
+    def trainable(self) -> dict[str, nn.Module]:
+        """The trained parts under stable names; the UNet is among them only if `spec.train_base`."""
+        parts = {
+            "controlnet": self.control.backbone,
+            "deg": self.control.deg,
+            "spasem": self.control.spasem,
+            "inject": self.control.inject,
+            "e_img": self.e_img,
+            "e_sem": self.e_sem,
+            "heads": self.heads,
+            "fusion": self.fusion,
+            "spatext": self.spatext,
+            "semimg": self.semimg,
+            "unet": self.unet if self.train_base else None,
+        }
+        return {name: part for name, part in parts.items() if part is not None and any(True for _ in part.parameters())}
+
+    def encode(self, lr_up_B3HW: Tensor, conditioning: Conditioning) -> Encoded:
+        """Text and visual features, once per image; `lr_up` in [0, 1], 8 pixels to a latent cell.
+
+        Raises ValueError for sides that are not multiples of 8, and for a sample without a valid text row.
+        """
+        if lr_up_B3HW.shape[-2] % 8 or lr_up_B3HW.shape[-1] % 8:
+            raise ValueError(f"lr_up is {tuple(lr_up_B3HW.shape[-2:])} pixels; both sides must be multiples of 8")
+        spatial, mask = spatial_text(conditioning, self.fusion)
+        features = torch.cat([self.e_img(lr_up_B3HW), self.e_sem(lr_up_B3HW)], dim=1)
+        return Encoded(features, conditioning.base_BLD, conditioning.caption_BLD, spatial, mask)
+
+    def predict(
+        self, noisy_latents: Tensor, timesteps: Tensor, encoded: Encoded, conditioning_scale: float = 1.0
+    ) -> Prediction:
+        """(B, C, h, w) latents and timesteps of shape () or (B,) -> prediction and unscaled residuals.
+
+        `conditioning_scale` multiplies what the ControlNet adds: the residuals, and the branch of SemImgAtten.
+        """
+        checkpointing = self.gradient_checkpointing
+        states = self.control(
+            noisy_latents, timesteps, encoded.features_BChw, encoded.spatial_BMD, encoded.spatial_mask_BM,
+            encoded.caption_BLD, checkpointing,
+        )  # fmt: skip
+        residuals = self.control.residuals(states)
+
+        def after(cell: Cell, attention: "Transformer2DModel | None", hidden: Tensor) -> Tensor:
+            if attention is not None:
+                hidden = attention(hidden, encoded.base_BLD, return_dict=False)[0]
+                hidden = self.spatext[cell.attention](hidden, encoded.spatial_BMD, encoded.spatial_mask_BM)
+            if cell.kind != "up":
+                return hidden
+            guided = self.semimg[cell.index](hidden, states[skip_of(cell.index)])
+            return guided if conditioning_scale == 1.0 else hidden + conditioning_scale * (guided - hidden)
+
+        temb = time_states(self.unet, noisy_latents, timesteps)
+        own = encoder_states(self.unet, noisy_latents, temb, after, checkpointing=checkpointing)
+        fed = [
+            state + (conditioning_scale * residual).to(state.dtype)
+            for state, residual in zip(own, residuals, strict=True)
+        ]
+        return Prediction(decoder_output(self.unet, fed, temb, after, checkpointing), residuals)
+
+
+def skip_of(up_position: int) -> int:
+    """The ControlNet output i whose skip the UNet's up position p (0 first) consumes: 11, 10, ..., 0."""
+    return RESIDUALS - 2 - up_position
+
+
+def _spatext(unet: "UNet2DConditionModel", attention: AttentionSpec) -> nn.ModuleList:
+    """SpaTextAtten for the 16 attentions of the UNet: cloned from them, then the identity."""
+    blocks = nn.ModuleList()
+    for source in attentions_of(unet):
+        heads, channels = source.config.num_attention_heads, source.config.in_channels
+        kv_width, groups = unet.config.cross_attention_dim, unet.config.norm_num_groups
+        block = build_attention(attention.spatext, channels, kv_width, heads, groups)
+        clone(block, source)
+        zero_out(block)
+        blocks.append(block)
+    return blocks
+
+
+def _semimg(unet: "UNet2DConditionModel", attention: AttentionSpec, layer_channels: list[int]) -> nn.ModuleList:
+    """SemImgAtten for the 12 up positions, also those without an attention of their own."""
+    blocks = nn.ModuleList()
+    head_counts = tuple(reversed(unet.config.attention_head_dim))
+    for block, heads in zip(unet.up_blocks, head_counts, strict=True):
+        for resnet in block.resnets:
+            kv_channels = layer_channels[skip_of(len(blocks))]
+            channels, groups = resnet.out_channels, unet.config.norm_num_groups
+            blocks.append(SemImgAttention(attention.semimg, channels, kv_channels, heads, groups))
+    return blocks

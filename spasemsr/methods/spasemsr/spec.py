@@ -1,0 +1,90 @@
+"""What SpaSemSR is made of: the section `model` of `params.yaml`, no torch import.
+
+Defaults are the paper's sizes. Shapes and reasons stand at the modules that are built from these.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from spasemsr.diffusion.spec import BaseSpec, RandomBaseSpec, ScheduleSpec, UNetSpec
+from spasemsr.spec import Fraction, Positive, Spec
+
+
+class ConstraintSpec(Spec):
+    """Which halves of L_SemDeg (eq. 9) are on; off removes the term and its heads, the other keeps its weight."""
+
+    img: bool = True
+    sem: bool = True
+
+
+class SpatialSpec(Spec):
+    """Off: the box displacement of eq. 5 is zero in training and inference, and equal tags are merged."""
+
+    boxes: bool = True
+
+
+class ObjectsSpec(Spec):
+    """How objects become text: at most `max` objects of `tokens` text rows each."""
+
+    max: Positive = 20
+    tokens: Annotated[int, Field(ge=2)] = 8
+
+
+class EncodersSpec(Spec):
+    """E_img and E_sem: widths of the hint stack and the number of ConvNeXt blocks of E_sem."""
+
+    hint_channels: tuple[Positive, Positive, Positive, Positive] = (16, 32, 96, 256)
+    sem_blocks: Annotated[int, Field(ge=0)] = 4
+
+
+class AttentionSpec(Spec):
+    """Which building block each added attention is: `full` (Full2D) or `cross` (Cross2D).
+
+    A preset may stand in its place: `paper`, or `light`, all Cross2D (594,748,308 trained parameters instead of
+    966,993,428).
+    """
+
+    deg: Literal["full", "cross"] = "full"
+    spasem: Literal["full", "cross"] = "full"
+    spatext: Literal["full", "cross"] = "cross"
+    semimg: Literal["full", "cross"] = "full"
+
+
+LIGHT = {"deg": "cross", "spasem": "cross", "spatext": "cross", "semimg": "cross"}
+
+
+def _attention_preset(value: Any) -> Any:
+    """The name of a preset -> what it stands for."""
+    presets: dict[str, dict[str, str]] = {"paper": {}, "light": LIGHT}
+    return presets.get(value, value) if isinstance(value, str) else value
+
+
+class DropSpec(Spec):
+    """Probabilities of dropping each condition in training, which makes guidance possible."""
+
+    text: Fraction = 0.1
+    caption: Fraction = 0.1
+    boxes: Fraction = 0.1
+    object: Fraction = 0.1
+
+
+class ModelSpec(Spec):
+    """SpaSemSR around one base denoiser; defaults are paper scale (966,993,428 trained parameters).
+
+    `input` is what E_img, E_sem and the LR start are shown: lr enlarged by bicubic, as in the paper, or the restorer's
+    clean image, as in DiffBIR.
+    """
+
+    input: Literal["lr", "restored"] = "lr"
+    base: BaseSpec = RandomBaseSpec()
+    unet: UNetSpec = UNetSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
+    encoders: EncodersSpec = EncodersSpec()
+    objects: ObjectsSpec = ObjectsSpec()
+    fusion_width: Positive = 512
+    attention: Annotated[AttentionSpec, BeforeValidator(_attention_preset)] = AttentionSpec()
+    constraint: ConstraintSpec = ConstraintSpec()
+    spatial: SpatialSpec = SpatialSpec()
+    drop: DropSpec = DropSpec()
+    train_base: bool = False

@@ -1,0 +1,42 @@
+"""The base of every typed section of `params.yaml`: frozen, and an unknown key is an error.
+
+Every backend is one class with a `kind`; a section is a union of them. Weight-free (embedded) kinds need nothing else;
+the others name their weights: `source` is an entry of `spasemsr models list`, or a folder or file, `revision` a commit.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+Precision = Literal["fp32", "bf16", "fp16"]
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
+class Spec(BaseModel):
+    """Base of every section: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def plain(self) -> dict[str, Any]:
+        """The section as JSON-ready values, with the names `params.yaml` uses."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def content(self) -> dict[str, Any]:
+        """`plain` without where weights lie: what can change a byte once the identity of the weights is known."""
+        return _without_places(self.plain())
+
+
+def _without_places(section: dict[str, Any]) -> dict[str, Any]:
+    inner = {key: _without_places(value) if isinstance(value, dict) else value for key, value in section.items()}
+    places = ("source", "revision") if "kind" in inner else ()
+    return {key: value for key, value in inner.items() if key not in places}
+
+
+class WeightsSpec(Spec):
+    """Base of what has weights; without `revision` a registry model is the registry's own commit."""
+
+    source: Annotated[str, Field(min_length=1)]
+    revision: Revision | None = None
+    precision: Precision = "bf16"

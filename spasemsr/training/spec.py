@@ -1,0 +1,36 @@
+"""The section `train` of `params.yaml`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from spasemsr.spec import Fraction, Positive, Spec
+
+
+class TrainSpec(Spec):
+    """The training run; `controlnet_weight` is lambda_ControlNet of eq. 12, `init` a folder of weights or null.
+
+    The learning rate rises over `warmup_steps`, stays, and falls to zero over the last `cooldown_steps`, both linearly.
+    `accumulate` cuts each process's share of `global_batch` into so many micro-batches; it, `gradient_checkpointing`,
+    `optimizer`, `compile` and `channels_last` trade memory for time and change results by rounding at most, except that
+    adamw8bit keeps its moments in 8 bits.
+    """
+
+    init: str | None = None
+    steps: Positive = 200_000
+    global_batch: Positive = 32
+    lr: Annotated[float, Field(gt=0.0)] = 5e-5
+    warmup_steps: Annotated[int, Field(ge=0)] = 500
+    cooldown_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-2
+    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    ema_decay: Fraction = 0.0
+    precision: Literal["fp32", "bf16"] = "bf16"
+    accumulate: Positive = 1
+    gradient_checkpointing: bool = False
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    compile: bool = False
+    channels_last: bool = False
+    controlnet_weight: Annotated[float, Field(ge=0.0)] = 0.05
+    save_every: Positive = 1000
+    log_every: Positive = 10

@@ -1,0 +1,113 @@
+"""Windows of a large image: where they lie, how they are blended, what noise and boxes they see.
+
+A window is restored as an image of its own (inside it the method stitches tiles of its latent), so memory depends on
+the window and not on the image. Neighbours overlap; the margin next to an inner border, where a network lacks context,
+is thrown away and a ramp leads from one window to the next. Noise is a field over the whole image that each window sees
+its part of, so neighbours start alike and a seam has nothing to show. h w are lr pixels, H W pixels of the result.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from spasemsr.methods.noise import Noise
+from spasemsr.randomness import generator
+
+ALIGN = 16  # lr pixels: 64 of the result, one cell of the network's coarsest level, so windows see the same grid
+MARGIN = 16  # lr pixels next to an inner border that are not used
+RAMP = 32  # lr pixels over which one window gives way to the next
+OVERLAP = 2 * MARGIN + RAMP
+MIN_SIDE = 192  # lr pixels of the smallest window: most of it must be more than overlap
+_BLOCK = 32  # latent cells a side of a block of noise
+
+
+@dataclass(frozen=True)
+class Span:
+    """One window along one axis: lr pixels start..end, and its weight for every pixel of the result, (S (end-start),).
+
+    The weights of all spans of an axis add up to 1 everywhere.
+    """
+
+    start: int
+    end: int
+    weights: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of the image: rows and columns."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in lr pixels."""
+        return self.rows.end - self.rows.start, self.columns.end - self.columns.start
+
+    def crop(self, pixels: npt.NDArray) -> npt.NDArray:
+        """Its part of lr-sized pixels (h, w, ...)."""
+        return pixels[self.rows.start : self.rows.end, self.columns.start : self.columns.end]
+
+
+def plan(height: int, width: int, window_height: int, window_width: int, scale: int) -> list[Window]:
+    """Windows in reading order that cover an image of height x width lr pixels; one when it fits."""
+    rows, columns = spans(height, window_height, scale), spans(width, window_width, scale)
+    return [Window(row, column) for row in rows for column in columns]
+
+
+def spans(length: int, window: int, scale: int) -> list[Span]:
+    """Evenly spread windows of about `window` lr pixels along one axis, at least OVERLAP shared between neighbours."""
+    if length <= window:
+        return [Span(0, length, np.ones(length * scale, np.float32))]
+    window = max(window, MIN_SIDE) // ALIGN * ALIGN
+    count = -(-(length - OVERLAP) // (window - OVERLAP))
+    step = (length - window) / (count - 1)
+    starts = [min(int(index * step) // ALIGN * ALIGN, length - 1) for index in range(count)]
+    ends = [*(start + window for start in starts[:-1]), length]
+    middles = [(start + end) / 2 for start, end in zip(starts[1:], ends[:-1], strict=True)]
+    place = (np.arange(length * scale, dtype=np.float32) + 0.5) / scale
+    rising = [np.clip((place - middle) / RAMP + 0.5, 0.0, 1.0) for middle in middles]
+    weights = [
+        (rising[i - 1] if i > 0 else 1.0) * (1.0 - rising[i] if i < count - 1 else 1.0) * np.ones_like(place)
+        for i in range(count)
+    ]
+    return [
+        Span(start, end, weight[start * scale : end * scale].astype(np.float32))
+        for start, end, weight in zip(starts, ends, weights, strict=True)
+    ]
+
+
+def paste(canvas: npt.NDArray[np.uint16], window: Window, restored: npt.NDArray[np.float32], scale: int) -> None:
+    """Add a window's result (H, W, C) in [0, 1], by its weights, to the 16-bit canvas of the whole image."""
+    rows, columns = window.rows, window.columns
+    weights = rows.weights[:, None, None] * columns.weights[None, :, None]
+    share = np.rint(restored * (weights * np.float32(65535))).astype(np.uint16)
+    place = canvas[rows.start * scale : rows.end * scale, columns.start * scale : columns.end * scale]
+    # rounding may carry the sum of four shares over the top
+    np.minimum(place.astype(np.uint32) + share, 65535, out=place, casting="unsafe")
+
+
+@dataclass(frozen=True)
+class FieldNoise(Noise):
+    """Noise as a function of place: what a window at latent cell (y, x) draws is its part of one endless field."""
+
+    y: int
+    x: int
+
+    def gaussian(self, purpose: str, keys: Sequence[str], shape: Sequence[int]) -> Tensor:
+        """Standard normal (1, C, h, w) float32; `keys` does not matter, there is one image."""
+        channels, height, width = shape
+        out = np.empty((channels, height, width), np.float32)
+        for row in range(self.y // _BLOCK, -(-(self.y + height) // _BLOCK)):
+            for column in range(self.x // _BLOCK, -(-(self.x + width) // _BLOCK)):
+                draw = generator(self.seed, purpose, self.step, row, column)
+                block = draw.standard_normal((channels, _BLOCK, _BLOCK), dtype=np.float32)
+                top, left = row * _BLOCK - self.y, column * _BLOCK - self.x
+                place = out[:, max(top, 0) : top + _BLOCK, max(left, 0) : left + _BLOCK]
+                place[:] = block[:, max(-top, 0) :, max(-left, 0) :][:, : place.shape[1], : place.shape[2]]
+        return torch.from_numpy(out)[None]
