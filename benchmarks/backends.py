@@ -26,9 +26,7 @@ import torch
 from skimage import data
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
-
-import tiny_checkpoints as tiny  # noqa: E402
+sys.path.insert(0, str(ROOT))
 
 from spasemsr.backends.autoencoder import build_autoencoder  # noqa: E402
 from spasemsr.backends.autoencoder.spec import AutoencoderSpec  # noqa: E402
@@ -43,6 +41,7 @@ from spasemsr.backends.restorer import build_restorer  # noqa: E402
 from spasemsr.backends.restorer.spec import RestorerSpec  # noqa: E402
 from spasemsr.backends.text_encoder import build_text_encoder  # noqa: E402
 from spasemsr.backends.text_encoder.spec import TextEncoderSpec  # noqa: E402
+from tests.worlds import tiny_checkpoints as tiny  # noqa: E402
 
 Call = Callable[[], Any]
 ALONE = ("detector/grounding_dino", "captioner/llava")

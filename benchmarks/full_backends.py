@@ -22,9 +22,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-import tiny_checkpoints as tiny  # noqa: E402
 from backends import BOXES, TAGS, TEXTS, pictures, spec_of  # noqa: E402
 
 from spasemsr.backends.autoencoder import build_autoencoder  # noqa: E402
@@ -41,6 +40,7 @@ from spasemsr.backends.text_encoder import build_text_encoder  # noqa: E402
 from spasemsr.backends.text_encoder.spec import TextEncoderSpec  # noqa: E402
 from spasemsr.training.devices import known_device  # noqa: E402
 from spasemsr.training.meter import Meter  # noqa: E402
+from tests.worlds import tiny_checkpoints as tiny  # noqa: E402
 
 VIT_H = {
     "width": 1280, "depth": 32, "heads": 16, "global_attention": [7, 15, 23, 31], "image_size": 1024, "channels": 256,

@@ -1,0 +1,300 @@
+"""Planning: counts, disk, memory and hours, their origins, what is missing and what to change."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from pipeline import layout
+from pipeline.cli import app
+from pipeline.engine import training_account
+from pipeline.engine.account import Account
+from pipeline.planning import hardware as machines
+from pipeline.planning import plan as planning
+from pipeline.planning.columns import column_costs
+from pipeline.planning.counts import Counts, count
+from pipeline.planning.hardware import Hardware
+from pipeline.planning.provenance import identity_now, made_otherwise
+from pipeline.planning.training import StepCost, fitting, step_cost
+from pipeline.tools import inspection
+from spasemsr.config import FeaturesSpec, load_params
+from spasemsr.data.columns import CAPTION, COLUMNS, FEATURES_SPASEMSR, HR, LR
+from spasemsr.data.columns import LATENTS as LATENTS_COLUMN
+from spasemsr.data.patches import Patch, write_patches
+from spasemsr.errors import UserError
+from spasemsr.methods.spasemsr.spec import ModelSpec
+from spasemsr.training.devices import PEAK, known_device
+from spasemsr.training.loop import train
+from spasemsr.training.memory import StateBytes
+from spasemsr.training.meter import Spent
+from spasemsr.training.spec import TrainSpec
+from tests.worlds import ROOT
+from tests.worlds.small_methods import FEATURES, small_batch, small_method
+from tests.worlds.small_networks import LATENTS, PICO, TEXT
+from tests.worlds.tiny_checkpoints import SAM, write_sam
+
+GB = 10**9
+STATE = StateBytes(frozen=3 * GB, weights=4 * GB, gradients=4 * GB, moments=8 * GB, average=0, buckets=4 * GB)
+STEP = StepCost(967_000_000, 5e12, 2e12, STATE, 3 * GB, 2 * GB, GB // 5, GB // 3)
+NANO = replace(STEP, state=StateBytes(0, 50_000_000, 50_000_000, 100_000_000, 0, 0), fixed=0, per_sample=66_000_000)
+COUNTS = Counts(1000, 20, 512, 512, 2, "for a test")
+
+
+@pytest.fixture
+def params():
+    return load_params(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder to plan in: params.yaml, no data, no weights, a cache of its own; the network is not traced."""
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "data/raw").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPASEMSR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SPASEMSR_MODELS", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(
+        planning, "step_cost", lambda profile, *_: STEP if profile.autoencoder.kind == "autoencoder_kl" else NANO
+    )
+    return tmp_path
+
+
+def a100(number=8):
+    return Hardware(known_device("A100"), number, 20 * GB, True)
+
+
+def described(params, **changes):
+    plan = planning.make_plan(params, "foundation", a100(), 1000)
+    return replace(plan, **changes)
+
+
+# The step
+
+
+def test_operations_and_state_are_those_of_a_real_step(params, tmp_path, monkeypatch):
+    profile = params.embedded.model_copy(
+        update={
+            "model": ModelSpec.model_validate(PICO),
+            "data": params.embedded.data.model_copy(update={"patch": 64}),
+            "train": TrainSpec(steps=1, global_batch=2, precision="fp32", save_every=1, warmup_steps=0),
+        }
+    )
+    cost = step_cost(profile, LATENTS, (10, TEXT), FEATURES, 1)
+    monkeypatch.setenv(PEAK, "1")
+    method = small_method()
+    spent = train(
+        method, lambda *_: small_batch(["a", "b"]), profile.train, 5, tmp_path / "state", tmp_path / "losses.csv"
+    )
+    assert cost.operations == pytest.approx(spent.flops_per_sample, rel=0.02)
+    assert cost.operations / 4 < cost.forward < cost.operations / 2
+    trained = sum(p.numel() for part in method.trainable().values() for p in part.parameters())
+    assert cost.trained == trained
+    assert cost.state.weights == cost.state.gradients == cost.state.moments // 2 == 4 * trained
+    assert cost.per_sample > 2 * cost.per_sample_checkpointed > 0
+    assert cost.memory(4, False) > cost.memory(2, False) > cost.state.total
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [(50, (1, False)), (36, (2, False)), (34, (4, False)), (32, (1, True)), (30, (2, True)), (28, None)],
+)
+def test_the_least_change_that_fits_is_proposed(memory, expected):
+    fit = fitting(STEP, TrainSpec(global_batch=32), memory * GB, 8)
+    assert fit == expected
+    if fit is not None:
+        accumulate, checkpointing = fit
+        assert STEP.memory(4 // accumulate, checkpointing) <= memory * GB
+
+
+# Counts
+
+
+def test_patches_that_exist_are_counted(params, folder):
+    sha = "ab" * 32
+    patches = [Patch(f"{sha[:16]}_{y:05d}_00000", "train", 0, "folder", "a.png", sha, y, 0, 512) for y in range(5)]
+    patches.append(Patch(f"{'cd' * 8}_00000_00000", "val", 0, "folder", "b.png", "cd" * 32, 0, 0, 512))
+    write_patches(layout.PATCHES, patches)
+    counts = count(params, "foundation")
+    assert (counts.train, counts.evaluation, counts.origin) == (5, 1, "data/patches.jsonl")
+    assert (counts.units(HR), counts.units(LR), counts.units(CAPTION), counts.units(LATENTS_COLUMN)) == (6, 11, 11, 5)
+    assert count(params, "foundation", 100).train == 100
+    assert count(params, "embedded").origin.startswith("estimated")  # these are not its sizes
+
+
+def test_pictures_are_counted_by_their_sizes(params, folder):
+    for name, size in (("a", (1100, 1030)), ("b", (512, 512)), ("small", (400, 900))):
+        Image.fromarray(np.zeros((size[1], size[0], 3), np.uint8)).save(folder / f"data/raw/{name}.png")
+    (folder / "data/raw/broken.png").write_bytes(b"no picture")
+    counts = count(params, "foundation")
+    assert counts.train == round((4 + 1) * 0.98)
+    assert "3 photographs" in counts.origin
+    (folder / "empty").mkdir()
+    with pytest.raises(UserError, match="no photographs"):
+        count(params.model_copy(update={"photographs": str(folder / "empty")}), "foundation")
+
+
+# Columns
+
+
+def costs(params, name="foundation", accounts=None, gpu="A100"):
+    found = column_costs(params, getattr(params, name), COUNTS, known_device(gpu) if gpu else None, accounts or {})
+    return {cost.column: cost for cost in found}
+
+
+def test_arrays_take_what_their_shapes_say(params):
+    found = costs(params)
+    assert set(found) == set(COLUMNS)
+    for column, shape in ((LATENTS_COLUMN, (8, 64, 64)), (FEATURES_SPASEMSR, (256, 64, 64))):
+        (member,) = column.members
+        encoded = len(member.encode(np.zeros(shape, np.float16)))
+        each = found[column.name].bytes / found[column.name].units
+        assert found[column.name].units == 1000
+        assert encoded < each <= encoded + 1024
+    embedded = costs(params, "embedded")
+    assert embedded["features/spasemsr"].memory is None and found["features/spasemsr"].memory > 2.5e9
+
+
+def test_recorded_rates_are_scaled_by_the_peaks_and_named(params):
+    slow, fast = costs(params), costs(params, gpu="H100")
+    for column in ("objects", "caption", "features/spasemsr", "latents", "restored"):
+        assert slow[column].seconds / fast[column].seconds == pytest.approx(989 / 312)
+        assert slow[column].on_gpu and "not measured" in slow[column].origin and slow[column].sources
+    assert slow["features/spasemsr"].seconds == pytest.approx(1 / 6.7)
+    assert not slow["lr"].on_gpu
+
+
+def account_of(params, column, rate, workers=1):
+    identity = {"kind": "x", "version": 1}
+    backend = {"sam": params.foundation.features.spasemsr.sam.content()}
+    return Account("features", column, 1, identity, backend, "w", "serial", workers, 10, 0, computed=10, rate=rate)
+
+
+def test_what_was_measured_here_comes_first(params):
+    active = params.model_copy(update={"profile": "foundation"})
+    account = account_of(active, "features/spasemsr", 8.0, workers=2)
+    found = costs(active, accounts={"features/spasemsr": account})["features/spasemsr"]
+    assert found.seconds == pytest.approx(1 / 4)
+    assert found.origin == "measured here (8/s with 2 workers)" and not found.sources
+    account.params = {"sam": {"kind": "other"}}
+    assert "recorded" in costs(active, accounts={"features/spasemsr": account})["features/spasemsr"].origin
+
+
+def test_a_training_that_ran_here_says_its_own_rate(params, folder):
+    spent = Spent("NVIDIA A100", 4, 100, 50.0, 80.0, 30 * GB, 5e12, 0.32)
+    training_account.record(folder / "cache", folder, "spasemsr", "foundation", spent)
+    plan = described(params)
+    assert plan.train_rate[0] == 160.0 and "measured here" in plan.train_rate[1] and "MFU 32.0%" in plan.train_rate[1]
+    estimated = replace(plan, spent=None)
+    assert estimated.train_rate[0] == pytest.approx(0.35 * 312e12 * 8 / 5e12)
+    assert "not measured" in estimated.train_rate[1]
+    assert estimated.train_hours == pytest.approx(200_000 * 32 * 5e12 / (0.35 * 312e12) / 3600)
+
+
+# What is missing
+
+
+def test_weights_that_are_not_here_are_named_with_the_command(params, folder):
+    found = {shortage.what.split(" ")[0]: shortage.remedy for shortage in planning.missing_weights(params.foundation)}
+    assert set(found) == {"bsrnet", "llava-1.5-7b", "grounding-dino-base", "sam-vit-h", "sd-2.1-base"}
+    assert found["sam-vit-h"] == "Run: spasemsr models fetch sam-vit-h"
+    assert list(planning.missing_weights(params.embedded)) == []
+    elsewhere = params.foundation.restore.model_copy(update={"source": "no/such.pth"})
+    profile = params.foundation.model_copy(update={"restore": elsewhere})
+    assert "no/such.pth: no file or folder of that name" in [s.what for s in planning.missing_weights(profile)]
+
+
+def test_disk_memory_and_device_that_do_not_suffice(params, folder, monkeypatch):
+    plan = described(params)
+    enough = [shortage.what for shortage in planning.shortages(plan)]
+    assert not any(what.startswith(("train", "No GPU", "objects")) for what in enough)
+    small = replace(plan, hardware=Hardware(known_device("RTX 3090"), 8, 20 * GB, True))
+    found = {shortage.what.split(":")[0]: shortage.remedy for shortage in planning.shortages(small)}
+    assert "objects" in found and "larger GPUs" in found["train"]
+    medium = replace(plan, hardware=Hardware(known_device("A100-SXM4-40GB"), 8, 20 * GB, True))
+    (remedy,) = [s.remedy for s in planning.shortages(medium) if s.what.startswith("train")]
+    assert remedy == "Set train.accumulate: 2, train.gradient_checkpointing: false."
+    fitted = plan.profile.train.model_copy(update={"accumulate": 2})
+    medium = replace(medium, profile=plan.profile.model_copy(update={"train": fitted}))
+    assert not any(shortage.what.startswith("train") for shortage in planning.shortages(medium))
+    seven = replace(plan, hardware=a100(7))
+    assert any("does not divide among 7 devices" in shortage.what for shortage in planning.shortages(seven))
+    bare = replace(plan, hardware=Hardware(None, 1, 20 * GB, False))
+    assert next(iter(planning.shortages(bare))).what.startswith("No GPU here")
+    monkeypatch.setattr(planning, "free_disk", lambda folder: 10**6)
+    assert any(shortage.what.startswith("disk: ") for shortage in planning.shortages(plan))
+
+
+def test_unknown_gpus_are_refused():
+    with pytest.raises(UserError, match="Nothing is known of a GPU 'Voodoo'"):
+        machines.hardware("Voodoo")
+    assert machines.hardware("H200", 4).gpu.memory == 141 * GB
+
+
+def test_free_disk_is_asked_of_the_nearest_folder_there_is(tmp_path):
+    assert machines.free_disk(tmp_path / "a/b/c") == pytest.approx(psutil.disk_usage(str(tmp_path)).free, rel=0.05)
+
+
+# Commands
+
+
+def test_the_command_prints_cost_origin_and_what_to_change(folder):
+    arguments = ["plan", "--profile", "foundation", "--gpu", "A100", "--gpus", "8", "--samples", "85000"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    text = result.output
+    assert "profile foundation on 8 x A100 (80 GB), as named" in text
+    assert "85000 training patches of 512 px x 2 variants" in text
+    for column in COLUMNS:
+        assert f"\n{column}" in text
+    assert "recorded, not measured in this folder" in text and "MFU 35% assumed, not measured" in text
+    assert "!!  sd-2.1-base (5.2 GB): not here\n    Run: spasemsr models fetch sd-2.1-base" in text
+
+
+def test_check_lists_what_a_profile_lacks_and_fails(folder):
+    Image.fromarray(np.zeros((600, 600, 3), np.uint8)).save(folder / "data/raw/a.png")
+    lines = []
+    with pytest.raises(UserError, match=r"Profile foundation lacks \d+ things"):
+        lines.extend(line for line in _gathered(inspection.check(Path("params.yaml"), "foundation"), lines))
+    assert any(line.startswith("!!  llava-1.5-7b") for line in lines)
+    embedded = "\n".join(inspection.check(Path("params.yaml")))
+    assert "ok  weights: none needed" in embedded and "ok  disk: " in embedded and "ok  memory: " in embedded
+
+
+def _gathered(source, lines):
+    """Keeps what was said before the error."""
+    for line in source:
+        lines.append(line)
+    return []
+
+
+# Weights that change under a column
+
+
+def test_a_column_made_with_other_weights_is_noticed(params, folder):
+    path = folder / "sam.pth"
+    spec = {"kind": "sam", "source": str(path), "architecture": SAM, "precision": "fp32"}
+    features = FeaturesSpec.model_validate({"spasemsr": {"sam": spec}})
+    profile = params.foundation.model_copy(update={"features": features})
+    torch.manual_seed(1)
+    write_sam(path)
+    stated = identity_now("features/spasemsr", profile)
+    assert len(stated["weights_sha256"]) == 64
+    assert not made_otherwise("features/spasemsr", stated, profile)
+    write_sam(path)  # other random weights
+    assert made_otherwise("features/spasemsr", stated, profile)
+    path.unlink()
+    assert not made_otherwise("features/spasemsr", stated, profile)
+
+
+def test_weight_free_columns_are_known_by_their_backends(params):
+    for column in ("restored", "objects", "caption", "latents", "features/spasemsr"):
+        stated = identity_now(column, params.embedded)
+        assert not made_otherwise(column, stated, params.embedded)
+        assert made_otherwise(column, {"kind": "another"}, params.embedded)
+    assert identity_now("hr", params.embedded) is None

@@ -1,0 +1,151 @@
+"""The whole pipeline under the real `dvc`: run, run again, vary, extend, kill."""
+
+import csv
+import json
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.worlds.project import Project
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Project:
+    """A project whose `dvc repro` has run once; tests of this module change it in the order they stand in."""
+    project = Project(tmp_path_factory.mktemp("pipeline") / "project")
+    project.repro()
+    project.commit("first run")
+    return project
+
+
+def photograph(path: Path, seed: int) -> None:
+    """A picture with edges and areas, large enough for several patches."""
+    rng = np.random.default_rng(seed)
+    pixels = np.full((260, 260, 3), rng.integers(40, 200, 3), np.uint8)
+    for _ in range(30):
+        y, x = rng.integers(0, 220, 2)
+        pixels[y : y + rng.integers(8, 60), x : x + rng.integers(8, 60)] = rng.integers(0, 256, 3)
+    Image.fromarray(pixels).save(path)
+
+
+def test_every_out_is_there(finished):
+    assert finished.json("reports/ingest.json")["images"].keys() == {"train", "val"}
+    scores = finished.json("reports/evaluate/spasemsr/metrics.json")["val"]
+    for method in ("spasemsr", "bicubic", "restorer"):
+        assert scores[method]["psnr"] > 10 and 0 < scores[method]["ssim"] <= 1 and scores[method]["niqe"] > 0
+    sweep = list(csv.DictReader((finished.folder / "reports/dial/spasemsr.csv").open()))
+    assert [(row["sweep"], row["value"]) for row in sweep] == [("consistency", v) for v in ("0", "0.25", "0.5", "1")]
+    assert float(sweep[-1]["lr_residual"]) < float(sweep[0]["lr_residual"])
+    assert {"deviation", "lr_residual"} <= finished.json("reports/dial/spasemsr.json")["val"]["spasemsr"].keys()
+    page = (finished.folder / "reports/report.html").read_text()
+    assert "consistency 0.25: PSNR-Y" in page and "Spread over seeds</a>" in page
+    assert "spasemsr" in page and "http://" not in re.sub(r"http://www\.w3\.org/\S+", "", page)
+    rows = list(csv.DictReader((finished.folder / "reports/train/spasemsr/losses.csv").open()))
+    assert [int(row["step"]) for row in rows] == [2, 4, 6, 8]
+
+
+def test_a_second_repro_runs_nothing(finished):
+    start = time.monotonic()
+    printed = finished.repro()
+    assert "Running stage" not in printed
+    assert "up to date" in printed
+    assert time.monotonic() - start < 30  # 10 s on a quiet machine
+
+
+def test_columns_load_with_the_webdataset_library(finished):
+    script = """
+import glob, webdataset as wds
+for column in ("hr", "lr", "restored", "objects", "caption", "latents", "features/spasemsr"):
+    tars = sorted(glob.glob(f"data/shards/{column}/*.tar"))
+    samples = list(wds.WebDataset(tars, shardshuffle=False, empty_check=False))
+    print(column, len(samples), sorted(set(k for s in samples for k in s if not k.startswith("__"))))
+"""
+    printed = finished.run("python", "-W", "ignore", "-c", script).stdout.splitlines()
+    patches = finished.json("reports/ingest.json")["patches"]
+    both = patches["train"] + patches["val"]
+    assert printed[0] == f"hr {both} ['hr.png']"
+    assert printed[1] == f"lr {both} ['degradation.0.json', 'degradation.1.json', 'lr.0.png', 'lr.1.png']"
+    assert printed[2] == f"restored {both} ['restored.0.png', 'restored.1.png']"
+    assert printed[3] == f"objects {both} ['masks.png', 'objects.json']"
+    assert printed[4] == f"caption {both} ['caption.0.json', 'caption.1.json']"
+    assert printed[5] == f"latents {patches['train']} ['moments.npy']"
+    assert printed[6] == f"features/spasemsr {patches['train']} ['sam.npy']"
+
+
+def test_dvc_plots_give_the_curves_of_the_page(finished):
+    drawn = json.loads(finished.run("dvc", "plots", "show", "--json").stdout)["data"]
+    axes = {}
+    for path, (plot,) in drawn.items():
+        content = plot["content"]
+        layer = content["layer"][0] if "layer" in content and "y" not in content["encoding"] else content
+        axes[path] = [axis["field"] for axis in (content["encoding"]["x"], layer["encoding"]["y"])]
+    assert axes == {
+        "reports/train/spasemsr/losses.csv": ["step", "total"],
+        "reports/dial/spasemsr.csv": ["psnr", "niqe"],
+        "reports/tradeoff.csv": ["psnr", "niqe"],
+    }
+    dial = drawn["reports/dial/spasemsr.csv"][0]["content"]
+    assert dial["layer"][0]["mark"] == "line" and "DVC_METRIC" not in json.dumps(dial)
+    assert [row["value"] for row in dial["data"]["values"]] == ["0", "0.25", "0.5", "1"]
+
+
+def test_another_lambda_trains_again_and_touches_no_column(finished):
+    before = finished.tree("data")
+    result = finished.run("dvc", "exp", "run", "-S", "lambda=0.7")
+    ran = re.findall(r"Running stage '([^']+)'", result.stdout + result.stderr)
+    assert ran[0] == "train@spasemsr" and ran[-1] == "report"
+    assert sorted(ran[1:-1]) == ["dial@spasemsr", "evaluate@spasemsr"]  # neither waits for the other
+    assert finished.tree("data") == before
+    changed = finished.run("dvc", "metrics", "diff").stdout
+    assert "spasemsr.psnr" in changed and "bicubic" not in changed
+
+
+@pytest.mark.parametrize(
+    "switch", ["model.constraint.img=false", "model.constraint.sem=false", "model.spatial.boxes=false"]
+)
+def test_ablations_are_params(finished, switch):
+    finished.run("git", "checkout", "-q", "params.yaml", "dvc.lock")
+    result = finished.run("dvc", "exp", "run", "-S", f"embedded.{switch}", "train@spasemsr")
+    assert re.findall(r"Running stage '([^']+)'", result.stdout + result.stderr) == ["train@spasemsr"]
+    names = (finished.folder / "models/spasemsr/weights.safetensors").read_bytes()[:200_000]
+    absent = {"img": b"heads.img", "sem": b"heads.sem", "boxes": b"fusion."}[switch.split("=")[0].rsplit(".", 1)[1]]
+    assert absent not in names
+
+
+def test_two_more_photographs_cost_two_photographs(finished):
+    finished.run("git", "checkout", "-q", "params.yaml", "dvc.lock")
+    before, counts = finished.tree("data/shards"), finished.json("reports/ingest.json")
+    for seed in (1, 2):
+        photograph(finished.folder / "data/raw" / f"mine{seed}.png", seed)
+    printed = finished.repro("train@spasemsr")
+    added = sum(finished.json("reports/ingest.json")["patches"].values()) - sum(counts["patches"].values())
+    assert 0 < added <= 6
+    for stage, per_patch in (("ground", 1), ("ingest", 1)):
+        done = re.search(rf"{stage}\s.* (\d+) to compute", printed)
+        assert done and int(done.group(1)) == added * per_patch, printed
+    after = finished.tree("data/shards")
+    for column in ("hr", "lr", "objects", "caption"):
+        tars = {path for path in after if path.startswith(f"data/shards/{column}/") and path.endswith(".tar")}
+        rewritten = {path for path in tars if before.get(path) != after[path]}
+        assert 0 < len(rewritten) <= 2, rewritten
+
+
+def test_bad_params_and_bad_input_are_refused_before_any_work(tmp_path):
+    project = Project(tmp_path / "bad")
+    project.change({"lambda": 7})
+    result = project.run("dvc", "repro", check=False)
+    assert result.returncode and "lambda = 7: Input should be less than or equal to 1" in result.stderr
+    project.change({"lambda": 0.5, "embedded.data.packages": []})
+    result = project.run("dvc", "repro", check=False)
+    assert result.returncode and "No photographs" in result.stderr
+    (project.folder / "data/raw/broken.jpg").write_bytes(b"\xff\xd8\xff")
+    result = project.run("dvc", "repro", check=False)
+    assert result.returncode and "1 of 1 photographs cannot be used" in result.stderr
+    (project.folder / "data/raw/broken.jpg").unlink()
+    photograph(project.folder / "data/raw/one.png", 1)
+    result = project.run("dvc", "repro", check=False)
+    assert result.returncode and "Only 1 usable photograph" in result.stderr

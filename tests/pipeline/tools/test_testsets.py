@@ -1,0 +1,140 @@
+"""The named test sets: sizes, key lists, what is recorded on first use and refused later; family A's recipe."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.tools import testset
+from pipeline.tools.score import Request, run
+from spasemsr.errors import UserError
+from spasemsr.evaluation import testsets
+from spasemsr.evaluation.testsets import SETS, TestSet, named, verify
+from tests.worlds import ROOT
+from tests.worlds.sample_report import photograph
+
+SMALL = TestSet("small", "Small", 3, True, "nowhere", "none")
+
+
+def files(folder: Path, names: list[str]) -> dict[str, Path]:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / f"{name}.png").write_bytes(name.encode())
+    return {name: folder / f"{name}.png" for name in names}
+
+
+def test_published_sizes():
+    sizes = {name: entry.n for name, entry in SETS.items()}
+    assert sizes == {
+        "realsr": 100,
+        "drealsr": 93,
+        "div2k-val-a": 3000,
+        "div2k-val-b": 3000,
+        "reallr200": 200,
+        "reallq250": 250,
+        "dped-iphone": 113,
+    }
+    assert [name for name, entry in SETS.items() if not entry.paired] == ["reallr200", "reallq250", "dped-iphone"]
+    for entry in SETS.values():
+        assert entry.keys is None or (len(set(entry.keys)) == entry.n and entry.keys_sha256)
+    with pytest.raises(UserError, match="set14"):
+        named("set14")
+
+
+def test_the_key_list_of_family_a_is_what_was_published():
+    """This hash is part of the protocol: another one is another set."""
+    assert SETS["div2k-val-a"].keys_sha256 == "1f1fa2ab4a63bb60cdcc45aa9c63cf95e17a16162d4348f7e32c769cef04239f"
+    assert SETS["realsr"].keys_sha256 is None  # nobody publishes it; recorded on first use
+
+
+def test_the_readme_says_where_to_get_each_set_and_what_is_allowed():
+    readme = (ROOT / "README.md").read_text()
+    section = readme[readme.index("## Datasets") : readme.index("## Several machines")]
+    for entry in SETS.values():
+        (line,) = [line for line in section.splitlines() if line.startswith(f"| `{entry.name}` | {entry.n} |")]
+        assert entry.source in line and entry.licence in line
+        assert (entry.keys_sha256 or "recorded on first use")[:16] in line
+    assert "seed 20260314" in section and testset.SEED == 20260314 and testset.PRESET in section
+
+
+def test_first_use_records_and_later_uses_are_held_to_it(tmp_path):
+    given = files(tmp_path / "hr", ["a", "b", "c"])
+    first = verify(SMALL, given, tmp_path)
+    assert "first use" in first["checked"] and "no key list" in first["checked"]
+    assert "equal to" in verify(SMALL, given, tmp_path)["checked"]
+    with pytest.raises(UserError, match=r"lacks 1 of 3 keys \(c\) and has extra 1 of 3 keys \(d\)"):
+        verify(SMALL, files(tmp_path / "other", ["a", "b", "d"]), tmp_path)
+    (tmp_path / "hr" / "b.png").write_bytes(b"cropped anew under the same name")
+    with pytest.raises(UserError, match=r"1 of 3 files are not the recorded ones \(b\)"):
+        verify(SMALL, given, tmp_path)
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c", "d"], []])
+def test_another_size_is_not_the_published_set(names, tmp_path):
+    with pytest.raises(UserError, match=f"has {len(names)} images, the published set has 3"):
+        verify(SMALL, files(tmp_path / "hr", names), tmp_path)
+    assert not (tmp_path / "small.json").exists()  # a wrong set leaves no record
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "small.json").write_text('{"files": 3}')
+    with pytest.raises(UserError, match=r"small\.json is damaged"):
+        verify(SMALL, files(tmp_path / "hr", ["a", "b", "c"]), tmp_path)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_score_on_a_named_set(paired, tmp_path, monkeypatch):
+    """The set's own endings are no part of the key; LR-only sets are paired with their lr and scored without hr."""
+    entry = TestSet("small", "Small", 2, paired, "nowhere", "none", strip=("_LR4", "_HR"))
+    monkeypatch.setitem(testsets.SETS, "small", entry)
+    monkeypatch.chdir(tmp_path)
+    part, ending = ("hr", "_HR") if paired else ("lr", "")
+    for key, y in (("x", 0), ("y", 50)):
+        for folder, name in ((Path("out"), f"{key}_LR4"), (entry.folder(part), f"{key}{ending}")):
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(photograph("chelsea.png", y)).save(folder / f"{name}.png")
+    lines = list(run(Request(Path("out"), None, "small")))
+    assert lines[1].startswith("PSNR-Y     80.0000" if paired else "NIQE")
+    assert "first use" in lines[-1] and Path("data/testsets/small.json").exists()
+    if not paired:
+        with pytest.raises(UserError, match="fid compares with hr"):
+            list(run(Request(Path("out"), None, "small", ("niqe", "fid"))))
+    Path("out/x_LR4.png").unlink()
+    with pytest.raises(UserError, match=r"lacks 1 of 2 keys \(x\)"):
+        list(run(Request(Path("out"), None, "small")))
+
+
+def test_family_a_is_a_function_of_the_key(tmp_path, monkeypatch):
+    """Two images and two crops instead of 100 and 30, through the same code."""
+    monkeypatch.setattr(testset, "FAMILY_A_IMAGES", range(801, 803))
+    monkeypatch.setattr(testset, "FAMILY_A_CROPS", 2)
+    keys = ("0801_00", "0801_01", "0802_00", "0802_01")
+    entry = TestSet("div2k-val-a", "A", 4, True, "", "", keys=keys)
+    monkeypatch.setattr(testset, "named", lambda name: entry)
+    source = tmp_path / "DIV2K_valid_HR"
+    source.mkdir()
+    for name in ("0801", "0802"):
+        Image.fromarray(photograph("chelsea.png", side=200)).save(source / f"{name}.png")
+
+    def built(where: str) -> bytes:
+        list(testset.build("div2k-val-a", source, 1, tmp_path / where, side=128))
+        return (tmp_path / where / "manifest.csv").read_bytes()
+
+    once = built("one")
+    assert once == built("two")
+    rows = list(csv.DictReader(once.decode().splitlines()))
+    assert [row["key"] for row in rows] == list(keys) and len({(row["y"], row["x"]) for row in rows}) > 2
+    lr = np.asarray(Image.open(tmp_path / "one" / "lr" / "0801_01.png"))
+    assert lr.shape == (32, 32, 3)
+    (tmp_path / "one" / "lr" / "0801_01.png").unlink()  # stopped here: the rest is kept, this one comes back
+    assert built("one") == once
+    (source / "0802.png").rename(source / "0902.png")
+    with pytest.raises(UserError, match=r"lacks 1 of 2 keys \(0802\) and has extra 1 of 2 keys \(0902\)"):
+        built("three")
+
+
+def test_sets_that_are_downloaded_are_not_built(tmp_path):
+    with pytest.raises(UserError, match="not built but downloaded"):
+        list(testset.build("realsr", tmp_path, 1))

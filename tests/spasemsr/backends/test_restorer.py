@@ -1,0 +1,110 @@
+"""The embedded degradation removal modules: the network whose weights ship here, and the filter without weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from spasemsr.backends.restorer import WEIGHTS, build_restorer
+from spasemsr.backends.restorer.spec import CompactRestorerSpec, FilterRestorerSpec
+from spasemsr.data.degradation import degrade
+from spasemsr.data.spec import DegradationSpec
+from spasemsr.evaluation.metrics import niqe, psnr_y
+from spasemsr.hashing import sha256_file
+from spasemsr.pixels import bicubic_upsample
+from tests.worlds.photographs import FLAT, blurred, noisy, photograph, psnr, shrunk
+
+RESTORER = build_restorer(FilterRestorerSpec(kind="filter"))
+COMPACT = build_restorer(CompactRestorerSpec(kind="compact"), "cpu")
+UNSEEN = ("astronaut", "chelsea", "china", "coins")  # the network was not trained on these
+
+
+def bicubic(lr: np.ndarray, scale: int) -> np.ndarray:
+    tensor = torch.from_numpy(lr.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    return (bicubic_upsample(tensor, scale)[0].permute(1, 2, 0) * 255).round().byte().numpy()
+
+
+@pytest.mark.parametrize(("blur", "sigma", "gain"), [(0, 16, 0.7), (0, 25, 1.5), (0.7, 16, 0.3), (0.7, 25, 1.0)])
+def test_noisy_lr_is_restored_better_than_by_bicubic(blur, sigma, gain):
+    gains = []
+    for name in ("astronaut", "coffee", "chelsea", "china", "rocket"):
+        hr = photograph(name, 256)
+        lr = noisy(blurred(shrunk(hr, 4), blur), sigma)
+        gains.append(psnr(RESTORER.restore([lr], 4)[0], hr) - psnr(bicubic(lr, 4), hr))
+    assert np.mean(gains) > gain and min(gains) > (0 if sigma == 25 else -0.35)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "china", "rocket"])
+def test_clean_lr_is_not_made_worse(name):
+    hr = photograph(name, 256)
+    lr = shrunk(hr, 4)
+    restored, plain = RESTORER.restore([lr], 4)[0], bicubic(lr, 4)
+    assert psnr(restored, hr) > psnr(plain, hr) - 0.1
+    assert niqe(restored) < niqe(plain) + 0.5
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "china", "rocket"])
+def test_blurred_lr_is_sharpened(name):
+    lr = blurred(shrunk(photograph(name, 256), 4), 1.2)
+    assert niqe(RESTORER.restore([lr], 4)[0]) < niqe(bicubic(lr, 4))
+
+
+def test_edges_survive():
+    lr = np.full((32, 32, 3), 60, np.uint8)
+    lr[:, 16:] = 190
+    restored = RESTORER.restore([noisy(lr, 10)], 4)[0].astype(float)
+    step = restored[32:96, 80:].mean() - restored[32:96, :48].mean()
+    assert step == pytest.approx(130, abs=6)
+    steepest = [np.abs(np.diff(each.astype(float).mean(axis=(0, 2)))).max() for each in (restored, bicubic(lr, 4))]
+    assert steepest[0] > 0.9 * steepest[1]
+    assert restored[32:96, 80:].std() < 0.7 * bicubic(noisy(lr, 10), 4)[32:96, 80:].std()
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(20, 33, 3), (1, 1, 3), (5, 2, 3)])
+def test_sizes(scale, shape):
+    image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    restored = RESTORER.restore([image], scale)[0]
+    assert restored.shape == (shape[0] * scale, shape[1] * scale, 3) and restored.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_flat_images_stay_as_they_are(name):
+    restored = RESTORER.restore([FLAT[name]], 4)[0]
+    assert np.abs(restored.astype(int) - FLAT[name][0, 0].astype(int)).max() <= 1
+
+
+def test_neighbours_in_a_batch_do_not_matter():
+    images = [photograph("coffee", 32), photograph("camera", 48), FLAT["white"]]
+    together = RESTORER.restore(images, 4)
+    for image, restored in zip(images, together, strict=True):
+        assert np.array_equal(RESTORER.restore([image], 4)[0], restored)
+
+
+# The network.
+
+
+def test_the_network_beats_bicubic_on_photographs_it_has_not_seen():
+    spec, gains, sharper = DegradationSpec(preset="seesr"), [], []
+    for name in UNSEEN:
+        hr = photograph(name, 256)
+        for seed in range(4):
+            lr = degrade(hr, spec, 4, seed).lr
+            restored, plain = COMPACT.restore([lr], 4)[0], bicubic(lr, 4)
+            gains.append(psnr_y(restored, hr) - psnr_y(plain, hr))
+            sharper.append(niqe(plain) - niqe(restored))
+    assert np.mean(gains) > 0.3 and np.mean(sharper) > 0.5
+
+
+@pytest.mark.parametrize("shape", [(20, 33, 3), (1, 1, 3), (5, 2, 3)])
+def test_the_network_takes_any_size_and_looks_at_one_image_at_a_time(shape):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, shape).astype(np.uint8), photograph("coins", 40), photograph("chelsea", 40)]
+    together = COMPACT.restore(images, 4)
+    assert together[0].shape == (shape[0] * 4, shape[1] * 4, 3) and together[0].dtype == np.uint8
+    for image, restored in zip(images, together, strict=True):
+        assert np.array_equal(COMPACT.restore([image], 4)[0], restored)
+
+
+def test_the_networks_identity_is_its_weights():
+    assert COMPACT.identity.weights_sha256 == sha256_file(WEIGHTS)
+    assert WEIGHTS.stat().st_size < 1_000_000

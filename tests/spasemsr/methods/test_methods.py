@@ -1,0 +1,382 @@
+"""Strings, boxes and drops of SpaSemSR; its losses; restoring: guidance, tiles, seeds, sizes; the baselines."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from spasemsr.methods.baselines import Bicubic, Restored
+from spasemsr.methods.noise import Noise
+from spasemsr.methods.protocol import build_method
+from spasemsr.methods.spasemsr.method import Drops, SpaSemSR, base_prompt
+from spasemsr.methods.spasemsr.spec import DropSpec
+from spasemsr.pixels import bicubic_upsample
+from tests.worlds.small_methods import MANY, NONE, TWO, objects_of, rows_of, small_batch, small_method
+
+NOISE = Noise(7, 0)
+
+
+@pytest.fixture(scope="module")
+def method():
+    return small_method()
+
+
+def states(method, text):
+    encoded = method.text_encoder.encode([text])
+    return encoded.states_BLD[0], int(encoded.mask_BL.sum())
+
+
+# Conditions
+
+
+def test_objects_become_the_rows_of_their_own_tag(method):
+    cond = method.condition(small_batch(["a"], training=False))
+    assert cond.tokens_BNGD.shape == (1, 6, 4, 32)
+    assert cond.token_mask_BNG[0].sum(1).tolist() == [2, 3, 2, 0, 0, 0]  # BOS EOS; red car EOS; sky EOS
+    null, length = states(method, "")
+    assert torch.equal(cond.tokens_BNGD[0, 0, :2], null[:2])
+    assert length == 2
+    car, length = states(method, "red car")
+    assert torch.equal(cond.tokens_BNGD[0, 1, :3], car[1:length])
+    assert torch.equal(cond.pooled_BND[0, 1], car[length - 1])
+    assert not cond.tokens_BNGD[0, 3:].any()
+    assert cond.boxes_BN4[0, 0].tolist() == [0, 0, 1, 1]
+    assert np.array_equal(cond.boxes_BN4[0, 1:3].numpy(), TWO.boxes)
+    assert cond.use_boxes_B.tolist() == [True]
+
+
+RESIDUAL = {"schedule": {"prediction": "residual"}}
+
+
+def silenced(**sample):
+    """A method whose network says nothing, and predicts what is missing from bicubic lr."""
+    method = small_method(sample={"colorfix": "none"} | sample, **RESIDUAL)
+    for parameter in method.network.unet.conv_out.parameters():
+        torch.nn.init.zeros_(parameter)
+    return method
+
+
+@pytest.mark.parametrize("solver", ["ddpm", "dpmpp"])
+def test_a_residual_of_nothing_restores_bicubic(solver):
+    method, batch = silenced(solver=solver, start=0.3, steps=3, tile=16, tile_overlap=4), small_batch(["a"], 40, 56)
+    lr_up = bicubic_upsample(batch.lr, 4)
+    through = method.autoencoder.decode(method.autoencoder.moments(lr_up).chunk(2, dim=1)[0])
+    assert torch.allclose(method.restore(batch, NOISE), through, atol=1e-5)
+
+
+def test_a_model_that_is_shown_the_restored_image_starts_from_it():
+    clean = small_batch(["x", "y"], 64, 64).lr
+    batch = replace(small_batch(["a", "b"]), restored=clean)
+    method = small_method(sample={"colorfix": "none", "start": 0.3}, input="restored", **RESIDUAL)
+    assert {"restored"} == method.columns - SpaSemSR.columns == method.restore_columns - SpaSemSR.restore_columns
+    other = replace(batch, restored=clean.flip(3))
+    assert method(batch, NOISE)["diffusion"] != method(other, NOISE)["diffusion"]  # E_img sees it, the base is it
+    for parameter in method.network.unet.conv_out.parameters():
+        torch.nn.init.zeros_(parameter)
+    through = method.autoencoder.decode(method.autoencoder.moments(clean).chunk(2, dim=1)[0])
+    assert torch.allclose(method.restore(batch, NOISE), through, atol=1e-5)
+    bicubic = small_method(sample={"colorfix": "none"}, **RESIDUAL)
+    assert torch.equal(bicubic.restore(batch, NOISE), bicubic.restore(other, NOISE))  # it is shown lr
+
+
+def test_a_share_of_the_samples_is_at_the_last_timestep():
+    batch, counts = small_batch([f"k{index}" for index in range(400)], 8, 8), {}
+    for share in (0.0, 0.5):
+        timesteps = small_method(schedule={"last_share": share})._training_timesteps(batch, NOISE)
+        assert timesteps.min() >= 0 and timesteps.max() <= 999
+        counts[share] = (timesteps == 999).float().mean().item()
+    assert counts[0.0] < 0.02 and counts[0.5] == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_residual_is_trained_on_what_bicubic_lacks():
+    method, batch = silenced(), small_batch(["a", "b"])
+    lr_latents = method._lr_latents(bicubic_upsample(batch.lr, 4))
+    _, latents = method._training_latents(batch, NOISE)
+    assert method(batch, NOISE)["diffusion"].item() == pytest.approx((latents - lr_latents).square().mean().item())
+
+
+def test_long_tags_keep_their_first_words_and_the_end(method):
+    batch = replace(small_batch(["a"]), objects=[objects_of(("one two three four five", (0, 0, 1, 1), 1.0))])
+    cond = method.condition(batch)
+    rows, length = states(method, "one two three four five")
+    assert torch.equal(cond.tokens_BNGD[0, 1], rows[[1, 2, 3, length - 1]])
+
+
+def test_prompts_are_distinct_tags_with_the_positive_words_at_inference_only(method):
+    assert base_prompt(MANY) == "thing 0, thing 1, thing 2, thing 3"
+    batch = small_batch(["a", "b"])
+    training = method.training_condition(batch, NOISE)
+    assert torch.equal(training.base_BLD[0], states(method, "red car, sky")[0])
+    assert torch.equal(training.base_BLD[1], states(method, "")[0])
+    inference = method.condition(batch)
+    assert torch.equal(inference.base_BLD[0], states(method, "red car, sky, clean, high-resolution, 8k")[0])
+    assert torch.equal(inference.base_BLD[1], states(method, "clean, high-resolution, 8k")[0])
+    assert torch.equal(inference.caption_BLD[0], states(method, "blurry, noisy")[0])
+
+
+def test_too_many_objects_are_cut_to_the_best(method):
+    cond = method.condition(small_batch(["c"]))
+    assert cond.token_mask_BNG[0].any(1).all()
+    assert np.array_equal(cond.boxes_BN4[0, 1:].numpy(), MANY.boxes[:5])
+
+
+def test_without_boxes_equal_tags_are_merged_and_no_box_is_used():
+    method = small_method(spatial={"boxes": False})
+    cond = method.condition(small_batch(["c"]))
+    assert cond.token_mask_BNG[0].any(1).tolist() == [True] * 5 + [False]  # null and four distinct tags
+    assert cond.use_boxes_B.tolist() == [False]
+    moved = replace(small_batch(["c"]), objects=[replace(MANY, boxes=MANY.boxes[::-1].copy())])
+    one, other = (method.restore(batch, NOISE) for batch in (small_batch(["c"]), moved))
+    assert torch.equal(one, other)
+
+
+def test_every_string_is_encoded_once(method):
+    method.text_encoder.seen.clear()
+    method.condition(small_batch(["a", "a", "c"]))
+    (texts,) = method.text_encoder.seen
+    assert len(texts) == len(set(texts))
+
+
+def test_the_unconditional_branch_is_the_negative_words_alone(method):
+    cond = method.unconditional(small_batch(["a", "c"]))
+    assert cond.token_mask_BNG.any(2).tolist() == [[True] + [False] * 5] * 2
+    assert torch.equal(cond.base_BLD[1], states(method, "dotted, noise, blur, lowres, smooth")[0])
+    assert torch.equal(cond.caption_BLD[0], states(method, "")[0])
+
+
+def test_dropping_text_and_caption_gives_the_unconditional_inputs():
+    method = small_method(sample={"negative": ""}, drop={"text": 1, "caption": 1, "boxes": 0, "object": 0})
+    batch = small_batch(["a", "b", "c"])
+    dropped, unconditional = method.training_condition(batch, NOISE), method.unconditional(batch)
+    for name in ("base_BLD", "caption_BLD", "tokens_BNGD", "token_mask_BNG", "pooled_BND", "boxes_BN4", "use_boxes_B"):
+        assert torch.equal(getattr(dropped, name), getattr(unconditional, name)), name
+
+
+@pytest.mark.parametrize("kind", ["text", "caption", "boxes", "object"])
+def test_each_drop_takes_one_thing(kind):
+    none = {"text": 0, "caption": 0, "boxes": 0, "object": 0}
+    method, batch = small_method(drop=none | {kind: 1}), small_batch(["a"])
+    kept, dropped = small_method(drop=none).training_condition(batch, NOISE), method.training_condition(batch, NOISE)
+    changed = {name for name in vars(kept) if not torch.equal(getattr(kept, name), getattr(dropped, name))}
+    objects = {"tokens_BNGD", "token_mask_BNG", "pooled_BND", "boxes_BN4"}
+    expected = {
+        "text": objects | {"base_BLD"}, "object": objects, "caption": {"caption_BLD"}, "boxes": {"use_boxes_B"},
+    }  # fmt: skip
+    assert changed == expected[kind]
+    assert dropped.token_mask_BNG[:, 0].any(1).all()  # the null object stays
+
+
+def test_drops_follow_their_probabilities_and_their_key():
+    keys = [f"k{i}" for i in range(4000)]
+    spec = DropSpec(text=0.1, caption=0.3, boxes=0.0, object=0.5)
+    drops = Drops.draw(Noise(1, 4), keys, spec, 5)
+    assert drops.text.mean() == pytest.approx(0.1, abs=0.02)
+    assert drops.caption.mean() == pytest.approx(0.3, abs=0.03)
+    assert not drops.boxes.any()
+    assert drops.objects.mean() == pytest.approx(0.5, abs=0.02)
+    assert abs(np.corrcoef(drops.text, drops.caption)[0, 1]) < 0.06
+    alone = Drops.draw(Noise(1, 4), keys[100:103], spec, 5)
+    assert np.array_equal(alone.objects, drops.objects[100:103])
+    assert not np.array_equal(Drops.draw(Noise(1, 5), keys, spec, 5).text, drops.text)
+
+
+def test_noise_does_not_depend_on_how_a_step_is_split():
+    keys = [f"k{i}" for i in range(8)]
+    whole, noise = Noise(3, 11), Noise(3, 11)
+    for world in (2, 4):
+        slices = [keys[i : i + 8 // world] for i in range(0, 8, 8 // world)]
+        parts = torch.cat([noise.gaussian("noise", part, (2, 3)) for part in slices])
+        assert torch.equal(parts, whole.gaussian("noise", keys, (2, 3)))
+        assert torch.equal(torch.cat([noise.timesteps(part, 1000) for part in slices]), whole.timesteps(keys, 1000))
+    assert not torch.equal(whole.gaussian("noise", keys, (2,)), whole.gaussian("posterior", keys, (2,)))
+    spread = Noise(0, 0).timesteps([str(i) for i in range(5000)], 1000)
+    assert spread.min() < 5 and spread.max() > 994 and spread.float().mean().item() == pytest.approx(499.5, abs=15)
+
+
+# Losses
+
+
+def test_losses_are_named_weighted_and_functions_of_the_noise(method):
+    batch = small_batch(["a", "b"])
+    losses = method(batch, NOISE)
+    assert list(losses) == ["diffusion", "semdeg_img", "semdeg_sem"]
+    assert all(loss.ndim == 0 and loss > 0 for loss in losses.values())
+    again = method(batch, NOISE)
+    assert all(torch.equal(losses[name], again[name]) for name in losses)
+    assert method(batch, Noise(7, 1))["diffusion"] != losses["diffusion"]
+    heavier = small_method(weight=0.1)(batch, NOISE)
+    assert heavier["semdeg_img"].item() == pytest.approx(2 * losses["semdeg_img"].item(), rel=1e-5)
+    assert torch.equal(heavier["diffusion"], losses["diffusion"])
+
+
+def test_a_batch_has_the_mean_loss_of_its_samples(method):
+    batch = small_batch(["a", "b", "c"])
+    whole = method(batch, NOISE)
+    parts = [method(rows_of(batch, index), NOISE) for index in range(3)]
+    for name, loss in whole.items():
+        assert loss.item() == pytest.approx(sum(part[name].item() for part in parts) / 3, rel=1e-4)
+
+
+def test_what_is_said_changes_the_loss(method):
+    batch = small_batch(["a"])
+    loss = method(batch, NOISE)["diffusion"]
+    changes = {
+        "caption": replace(batch, captions=["sharp"]),
+        "objects": replace(batch, objects=[NONE]),
+        "tags": replace(batch, objects=[replace(TWO, tags=["blue car", "sky"])]),
+        "boxes": replace(batch, objects=[replace(TWO, boxes=TWO.boxes[::-1].copy())]),
+        "lr": replace(batch, lr=1 - batch.lr),
+    }
+    same = [name for name, changed in changes.items() if method(changed, NOISE)["diffusion"] == loss]
+    assert same == []
+
+
+@pytest.mark.parametrize("half", ["img", "sem"])
+def test_a_constraint_that_is_off_has_no_term(half):
+    losses = small_method(constraint={half: False})(small_batch(["a"]), NOISE)
+    other = {"img": "sem", "sem": "img"}[half]
+    assert list(losses) == ["diffusion", f"semdeg_{other}"]
+
+
+# Restoring
+
+
+def test_same_seed_same_image_and_batches_do_not_matter(method):
+    batch = small_batch(["a", "b"], training=False)
+    restored = method.restore(batch, NOISE)
+    assert restored.shape == (2, 3, 64, 64)
+    assert restored.min() >= 0 and restored.max() <= 1
+    assert torch.equal(method.restore(batch, NOISE), restored)
+    assert not torch.equal(method.restore(batch, Noise(8, 0)), restored)
+    alone = torch.cat([method.restore(rows_of(batch, index), NOISE) for index in range(2)])
+    assert torch.allclose(alone, restored, atol=1e-5)
+
+
+def test_the_ancestral_solver_is_as_reproducible():
+    method, batch = small_method(sample={"solver": "ddpm", "steps": 3}), small_batch(["a", "b"], training=False)
+    restored = method.restore(batch, NOISE)
+    assert torch.equal(method.restore(batch, NOISE), restored)
+    alone = torch.cat([method.restore(rows_of(batch, index), NOISE) for index in range(2)])
+    assert torch.allclose(alone, restored, atol=1e-5)
+
+
+def test_guidance_one_is_the_conditional_pass_and_zero_the_unconditional():
+    batch = small_batch(["a"], training=False)
+    calls = {}
+    images = {}
+    for guidance in (0.0, 1.0, 1.0 + 1e-7, 3.0):
+        method = small_method(sample={"guidance": guidance})
+        predict, calls[guidance] = method.network.predict, 0
+
+        def counted(*args, predict=predict, guidance=guidance):
+            calls[guidance] += 1
+            return predict(*args)
+
+        method.network.predict = counted
+        images[guidance] = method.restore(batch, NOISE)
+    assert calls[1.0] == 2 and calls[3.0] == 4
+    assert torch.allclose(images[1.0], images[1.0 + 1e-7], atol=1e-4)
+    assert not torch.allclose(images[3.0], images[1.0], atol=1e-3)
+    bare = small_method(sample={"guidance": 1.0})
+    bare.condition = bare.unconditional
+    assert torch.allclose(bare.restore(batch, NOISE), images[0.0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (11, 21), (5, 16), (1, 1)])
+def test_any_size_is_restored(method, height, width):
+    restored = method.restore(small_batch(["a"], height, width, training=False), NOISE)
+    assert restored.shape == (1, 3, 4 * height, 4 * width)
+    assert torch.isfinite(restored).all()
+
+
+def test_a_latent_that_fits_takes_the_untiled_path_bit_for_bit():
+    batch = small_batch(["a"], 48, 32, training=False)  # 24 x 16 latent cells
+    untiled = small_method(sample={"tile": 24, "tile_overlap": 4}).restore(batch, NOISE)
+    assert torch.equal(small_method(sample={"tile": 96}).restore(batch, NOISE), untiled)
+    tiled = small_method(sample={"tile": 16, "tile_overlap": 8}).restore(batch, NOISE)
+    assert tiled.shape == untiled.shape
+    assert not torch.equal(tiled, untiled)
+    assert (tiled - untiled).abs().mean() < 0.1
+
+
+def test_tiles_see_their_own_boxes():
+    method = small_method(sample={"tile": 16, "tile_overlap": 0})
+    corner = objects_of(("sign", (0.0, 0.0, 0.25, 0.4), 0.8), ("wall", (0.0, 0.0, 1.0, 1.0), 0.7))
+    batch = replace(small_batch(["a"], 32, 64, training=False), objects=[corner])  # 16 x 32 cells: two tiles
+    seen = []
+    encode = method.encode
+    method.encode = lambda lr_up, cond: (seen.append((lr_up, cond)), encode(lr_up, cond))[1]
+    method.restore(batch, NOISE)
+    (left_lr, left), (right_lr, right) = seen
+    assert left.token_mask_BNG[0].any(1).tolist() == [True, True, True, False, False, False]
+    assert right.token_mask_BNG[0].any(1).tolist() == [True, True, False, False, False, False]
+    assert torch.allclose(left.boxes_BN4[0, 1], torch.tensor([0.0, 0.0, 0.5, 0.4]))
+    assert right.boxes_BN4[0, 1].tolist() == [0, 0, 1, 1]
+    lr_up = bicubic_upsample(batch.lr, 4)
+    assert torch.equal(torch.cat([left_lr, right_lr], dim=-1), lr_up)
+
+
+def test_an_untouched_start_returns_the_lr_it_began_with():
+    """With a network that predicts the noise perfectly, the LR latents come back whatever the noise."""
+    method = small_method(sample={"solver": "ddpm", "steps": 4, "colorfix": "none"}, schedule={"prediction": "epsilon"})
+    batch = small_batch(["a"], training=False)
+    lr_latents = 0.5 * method.autoencoder.moments(bicubic_upsample(batch.lr, 4))[:, :4]
+
+    class Oracle:
+        sample = None
+
+    def predict(noisy, timesteps, encoded, scale):
+        signal, sigma = method.schedule.levels(timesteps, noisy)
+        result = Oracle()
+        result.sample = (noisy - signal * lr_latents) / sigma
+        return result
+
+    method.predict = predict
+    expected = method.autoencoder.decode(2 * lr_latents)
+    assert torch.allclose(method.restore(batch, NOISE), expected, atol=2e-3)
+
+
+# The others
+
+
+def test_building_is_a_function_of_the_seed_and_leaves_the_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    one = small_method(seed=1, redrawn=False)
+    assert torch.equal(torch.rand(3), expected)
+    two, other = small_method(seed=1, redrawn=False), small_method(seed=2, redrawn=False)
+    weights = [next(iter(m.trainable()["controlnet"].parameters())) for m in (one, two, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_an_unknown_method_is_refused(method):
+    with pytest.raises(ValueError, match="no method 'esrgan'"):
+        build_method(
+            "esrgan", method.spec, method.sampling, scale=4, seed=0, lambda_=0.5, controlnet_weight=0.05,
+            autoencoder=method.autoencoder, text_encoder=method.text_encoder, feature_channels=8,
+        )  # fmt: skip
+
+
+def test_bicubic_is_the_projects_function_and_has_nothing_to_train():
+    batch = small_batch(["a"], training=False)
+    method = Bicubic(4)
+    restored = method.restore(batch, NOISE)
+    assert torch.equal(restored, bicubic_upsample(batch.lr, 4))
+    assert restored.shape == (1, 3, 64, 64)
+    assert method.trainable() == {} and method(batch, NOISE) == {}
+    flat = torch.full((1, 3, 4, 5), 0.25)
+    assert torch.allclose(bicubic_upsample(flat, 4), torch.full((1, 3, 16, 20), 0.25))
+
+
+def test_the_restorers_row_is_the_restorers_image():
+    class Repeat:
+        def restore(self, images, scale):
+            return [image.repeat(scale, axis=0).repeat(scale, axis=1) for image in images]
+
+    batch = small_batch(["a", "b"], 4, 6, training=False)
+    restored = Restored(Repeat(), 4).restore(batch, NOISE)
+    expected = (batch.lr * 255).round().repeat_interleave(4, 2).repeat_interleave(4, 3) / 255
+    assert torch.allclose(restored, expected, atol=1e-6)

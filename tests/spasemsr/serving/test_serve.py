@@ -1,0 +1,194 @@
+"""The page: its actions without a browser, its answers without a person, and a person's way through it in Chromium."""
+
+import shutil
+import socket
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spasemsr.errors import UserError
+from spasemsr.serving import page, session
+from spasemsr.serving.session import Refusal, Session, boxes_of
+from spasemsr.upscaling.settings import Settings
+from tests.worlds.tiny_upscaler import photograph, tiny_upscaler
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
+)
+OFFLINE = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+ --disable-component-update --disable-sync""".split()
+MAX_PIXELS = 100_000
+
+
+@pytest.fixture(scope="module")
+def upscaler():
+    return tiny_upscaler()
+
+
+@pytest.fixture
+def actions(upscaler):
+    opened = Session(upscaler, MAX_PIXELS)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "holiday.png"
+    photograph(48, 48).save(path)
+    return path
+
+
+def ignore(done: int, total: int) -> None:
+    pass
+
+
+# Actions.
+
+
+def test_looking_says_what_is_where(actions, photo):
+    picture, rows, caption = actions.look(str(photo))
+    assert max(picture.shape[:2]) == session.MARKED_SIDE and rows and caption
+    for name, left, top, right, bottom in rows:
+        assert name and 0 <= left < right <= 100 and 0 <= top < bottom <= 100
+    bare = actions.mark(str(photo), [])
+    assert np.array_equal(actions.mark(str(photo), rows), picture) and not np.array_equal(bare, picture)
+    inside = actions.mark(str(photo), [["a dog", 25, 25, 75, 75]]) != bare
+    assert inside[150:490, 150:490].any() and not inside[:150].any() and not inside[490:].any()
+
+
+def test_restoring_uses_what_the_table_says(actions, photo, tmp_path):
+    _, rows, caption = actions.look(str(photo))
+    shown = actions.restore(str(photo), rows, caption, Settings(), ignore)
+    assert shown.before.shape == shown.after.shape == (192, 192, 3)
+    assert shown.file.name == "holiday_x4.png" and Image.open(shown.file).size == (192, 192)
+    assert "192 × 192" in shown.summary
+    edited = [["a unicorn", *rows[0][1:]], *rows[1:]]
+    other = actions.restore(str(photo), edited, caption, Settings(), ignore)
+    assert not np.array_equal(other.after, shown.after)
+    deep = tmp_path / "deep.tif"
+    photograph(16, 12).convert("L").convert("I;16").save(deep)
+    result = actions.restore(str(deep), [], "", Settings(scale=2), ignore)
+    assert Image.open(result.file).mode == "I;16" and result.file.name == "deep_x2.tif"
+
+
+def test_rows_become_boxes_in_order():
+    boxes = boxes_of([["dog", "90", 10, 20, 60.0], ["", 0, 0, 0, 0], [None, 1, 2, 3, 4], ["sky", -5, 0, 300, 50]])
+    assert [(box.tag, box.xyxy) for box in boxes] == [("dog", (0.2, 0.1, 0.9, 0.6)), ("sky", (0.0, 0.0, 1.0, 0.5))]
+    assert boxes[0].score > boxes[1].score
+
+
+@pytest.mark.parametrize("row", [["dog", "left", 0, 1, 1], ["dog", 5, 5, 5, 9], ["dog", None, 0, 1, 1]])
+def test_rows_that_are_no_box_are_named(row):
+    with pytest.raises(Refusal, match=r"Row 2 \(dog\)"):
+        boxes_of([["cat", 0, 0, 9, 9], row])
+
+
+def test_what_cannot_be_used_is_said_in_a_sentence(actions, tmp_path):
+    Image.new("RGB", (400, 400)).save(tmp_path / "large.png")
+    (tmp_path / "text.png").write_text("no picture")
+    Image.new("RGB", (2, 2)).save(tmp_path / "dot.png")
+    for name, told in (("large.png", "up to 0.1 million pixels"), ("text.png", "not JPEG"), ("dot.png", "2x2")):
+        with pytest.raises(Refusal, match=told):
+            actions.look(str(tmp_path / name))
+
+
+def test_a_visitor_can_stop(actions, photo):
+    def stop(done: int, total: int) -> None:
+        actions.stop("me")
+
+    with pytest.raises(Refusal, match="Stopped"):
+        actions.restore(str(photo), [], "", Settings(), stop, visitor="me")
+    assert actions.restore(str(photo), [], "", Settings(), ignore, visitor="me").file.exists()
+
+
+def test_only_the_latest_results_are_kept(actions, tmp_path, monkeypatch):
+    monkeypatch.setattr(session, "KEPT_RESULTS", 2)
+    photograph(8, 8).save(tmp_path / "small.png")
+    results = [
+        actions.restore(str(tmp_path / "small.png"), [], "", Settings(seed=seed), ignore).file for seed in range(3)
+    ]
+    assert [path.exists() for path in results] == [False, True, True]
+
+
+# Served.
+
+
+@pytest.fixture(scope="module")
+def address(upscaler):
+    opened, where = page.start(upscaler, "127.0.0.1", 0, MAX_PIXELS)
+    yield where
+    opened.close()
+
+
+def test_the_page_is_for_this_machine_and_asks_no_other(address):
+    assert address.startswith("http://127.0.0.1:")
+    with urllib.request.urlopen(address) as answer:
+        policy, text = answer.headers["content-security-policy"], answer.read().decode()
+    assert "default-src 'self'" in policy and "connect-src 'self'" in policy
+    assert "fonts.googleapis" not in text and "fonts.gstatic" not in text
+
+
+def test_a_taken_port_is_said(upscaler):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UserError, match="--port"):
+            page.start(upscaler, "127.0.0.1", taken.getsockname()[1], MAX_PIXELS)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no browser on this machine; install one: apt-get install -y chromium")
+def test_a_persons_way_through_the_page(address, photo, tmp_path):
+    from playwright.sync_api import expect, sync_playwright
+
+    asked, failed = [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=OFFLINE)
+        context = browser.new_context(viewport={"width": 1280, "height": 1200}, accept_downloads=True)
+        context.set_default_timeout(120_000)
+        tab = context.new_page()
+        tab.on("request", lambda sent: asked.append(sent.url))
+        tab.on("pageerror", lambda error: failed.append(str(error)))
+        tab.goto(address)
+
+        (tmp_path / "text.png").write_text("no picture")
+        tab.set_input_files("#photograph input[type=file]", tmp_path / "text.png")
+        expect(tab.get_by_text("not JPEG, PNG, WebP or TIFF").first).to_be_visible(timeout=60_000)
+        tab.click("#photograph button[aria-label=Clear]")
+
+        tab.set_input_files("#photograph input[type=file]", photo)
+        tab.wait_for_selector("#marked img")
+        drawn = tab.locator("#marked img").get_attribute("src")
+        cell = tab.locator("#objects [role=gridcell]").first
+        expect(cell).not_to_be_empty()
+        cell.dblclick()
+        tab.keyboard.press("Control+a")
+        tab.keyboard.type("a blue helmet")
+        tab.keyboard.press("Enter")
+        expect(tab.locator("#marked img")).not_to_have_attribute("src", drawn)
+        expect(tab.locator("#caption textarea").first).not_to_have_value("")
+
+        tab.click("#restore")
+        tab.wait_for_selector("#result img")
+        expect(tab.locator("#summary")).to_contain_text("192 × 192")
+
+        handle = tab.locator("#result [data-testid=slider] .icon-wrap")
+        before = handle.bounding_box()
+        x, y = before["x"] + before["width"] / 2, before["y"] + before["height"] / 2
+        tab.mouse.move(x, y)
+        tab.mouse.down()
+        tab.mouse.move(x - 120, y, steps=6)
+        tab.mouse.up()
+        assert handle.bounding_box()["x"] < before["x"] - 60
+
+        with tab.expect_download() as download:
+            tab.click("#download")
+        download.value.save_as(tmp_path / "got.png")
+        assert download.value.suggested_filename == "holiday_x4.png"
+        assert Image.open(tmp_path / "got.png").size == (192, 192)
+        browser.close()
+    assert failed == [] and asked
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []

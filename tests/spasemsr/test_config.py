@@ -1,0 +1,124 @@
+"""`params.yaml`: what is refused, and how it is said."""
+
+import copy
+
+import pytest
+import yaml
+
+from spasemsr.config import load_params, parse_params
+from spasemsr.errors import UserError
+from tests.worlds import ROOT
+
+SHIPPED = ROOT / "params.yaml"
+
+
+@pytest.fixture
+def raw() -> dict:
+    return yaml.safe_load(SHIPPED.read_text())
+
+
+def changed(raw: dict, key: str, value: object) -> dict:
+    result = copy.deepcopy(raw)
+    *parents, last = key.split(".")
+    place = result
+    for part in parents:
+        place = place[part]
+    place[last] = value
+    return result
+
+
+def test_the_shipped_file_is_valid_and_states_every_value(raw):
+    params = load_params(SHIPPED)
+    assert params.lambda_ == raw["lambda"]
+
+    def missing(stated: dict, complete: dict, at: str = "") -> list[str]:
+        found = []
+        for name, value in complete.items():
+            if name not in stated:
+                found.append(at + name)
+            elif isinstance(value, dict) and isinstance(stated[name], dict):
+                found += missing(stated[name], value, f"{at}{name}.")
+        return found
+
+    # DVC tracks what the file says: a value that only exists as a default in code could change unseen.
+    assert [key for key in missing(raw, params.plain()) if not key.startswith("degradation.override")] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("lambda", 1.5, "less than or equal to 1"),
+        ("lambda", "half", "lambda = 'half'"),
+        ("embedded.train.steps", 0, "greater than or equal to 1"),
+        ("embedded.train.stepz", 3, "embedded.train.stepz = 3: no such key (allowed: init, steps"),
+        ("embedded.caption", {"kind": "poet"}, "embedded.caption.kind = 'poet'"),
+        ("embedded.dial.sweeps", ["speed"], "embedded.dial.sweeps.0 = 'speed'"),
+        ("embedded.dial.seeds", 1, "greater than or equal to 2"),
+        ("profile", "laptop", "profile = 'laptop'"),
+        ("degradation.preset", "mild", "'seesr' or 'stablesr'"),
+        ("methods", ["srcnn"], "methods.0 = 'srcnn'"),
+        ("embedded.data.patch", 100, "multiple of 64"),
+        ("embedded.model.unet.attention_heads", [3, 4, 6, 6], "multiple of its 3 heads"),
+        ("embedded.ground.max_objects", 9, "embedded.model.objects.max is 5"),
+    ],
+)
+def test_wrong_values_are_refused_by_key_value_and_what_is_allowed(raw, key, value, said):
+    with pytest.raises(UserError) as error:
+        parse_params(changed(raw, key, value), "params.yaml")
+    assert said in error.value.what
+    assert "nothing was run" in error.value.remedy
+
+
+def test_a_missing_key_is_named(raw):
+    del raw["embedded"]["train"]
+    with pytest.raises(UserError, match=r"embedded\.train: missing"):
+        parse_params(raw, "params.yaml")
+
+
+def test_numbers_as_dvc_writes_them(raw):
+    # `dvc exp run -S embedded.train.lr=0.00001` writes 1e-05, which PyYAML reads as a string.
+    text = yaml.safe_dump(raw).replace(f"lr: {raw['embedded']['train']['lr']}", "lr: 1e-05")
+    assert parse_params(yaml.safe_load(text), "params.yaml").embedded.train.lr == 1e-5
+
+
+def test_no_file_and_no_yaml(tmp_path):
+    with pytest.raises(UserError, match=r"No .*params\.yaml"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [1")
+    with pytest.raises(UserError, match="not YAML"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("foundation.caption.revision", "main", "foundation.caption.revision = 'main': String should match"),
+        (
+            "foundation.caption.questions",
+            "?",
+            "questions = '?': no such key (allowed: source, revision, precision, kind",
+        ),
+        (
+            "foundation.restore.kind",
+            "waifu",
+            "restore.kind = 'waifu': choose one of 'filter', 'compact', 'spandrel'",
+        ),
+        ("foundation.ground.segmenter.architecture", "vit_x", "'vit_h', 'vit_l' or 'vit_b'"),
+        ("foundation.model.base", {"kind": "pretrained"}, "foundation.model.base.source: missing"),
+        ("foundation.model.unet.attention_heads", [7, 10, 20, 20], "foundation.model.unet: width 320"),
+        ("foundation.train.steps", 0, "foundation.train.steps = 0"),
+    ],
+)
+def test_the_profile_that_is_not_in_use_is_checked_too(raw, key, value, said):
+    assert raw["profile"] == "embedded"
+    with pytest.raises(UserError) as error:
+        parse_params(changed(raw, key, value), "params.yaml")
+    assert said in error.value.what
+
+
+def test_content_is_plain_without_where_weights_lie(raw):
+    params = parse_params(raw, "params.yaml")
+    for section in ("restore", "ground", "caption", "autoencoder"):
+        embedded, foundation = getattr(params.embedded, section), getattr(params.foundation, section)
+        assert embedded.content() == embedded.plain()  # so embedded cache entries keep their names
+        assert "source" not in str(foundation.content()) and "source" in str(foundation.plain())
