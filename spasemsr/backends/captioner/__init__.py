@@ -1,16 +1,19 @@
 """Captioner: degraded images -> one line each that says how they are degraded, not what they show."""
 
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from spasemsr.backends.captioner.rules import RuleCaptioner
 from spasemsr.backends.captioner.spec import CaptionerSpec, LlavaCaptionerSpec, RuleCaptionerSpec
-from spasemsr.backends.protocols import Captioner
+
+if TYPE_CHECKING:
+    from spasemsr.backends.protocols import Captioner
 
 
-def build_captioner(spec: CaptionerSpec, device: str = "auto") -> Captioner:
+def build_captioner(spec: CaptionerSpec, device: str = "auto") -> "Captioner":
     """The captioner of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
     match spec:
         case RuleCaptionerSpec():
+            from spasemsr.backends.captioner.rules import RuleCaptioner
+
             return RuleCaptioner()
         case LlavaCaptionerSpec():
             from spasemsr.backends.networks.llava import LlavaCaptioner

@@ -1,9 +1,7 @@
 """Tagger, detector and segmenter: which things are where (paper, sec. 3.2, eq. 4)."""
 
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from spasemsr.backends.grounding.components import ComponentDetector, ComponentSegmenter
-from spasemsr.backends.grounding.palette import PaletteTagger
 from spasemsr.backends.grounding.spec import (
     ComponentDetectorSpec,
     ComponentSegmenterSpec,
@@ -16,13 +14,17 @@ from spasemsr.backends.grounding.spec import (
     TaggerSpec,
     VocabularyTaggerSpec,
 )
-from spasemsr.backends.protocols import Detector, Segmenter, Tagger
+
+if TYPE_CHECKING:
+    from spasemsr.backends.protocols import Detector, Segmenter, Tagger
 
 
-def build_tagger(spec: TaggerSpec, device: str = "auto") -> Tagger:
+def build_tagger(spec: TaggerSpec, device: str = "auto") -> "Tagger":
     """The tagger of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
     match spec:
         case PaletteTaggerSpec():
+            from spasemsr.backends.grounding.palette import PaletteTagger
+
             return PaletteTagger()
         case VocabularyTaggerSpec():
             from spasemsr.backends.grounding.vocabulary import VocabularyTagger
@@ -35,10 +37,12 @@ def build_tagger(spec: TaggerSpec, device: str = "auto") -> Tagger:
     assert_never(spec)
 
 
-def build_detector(spec: DetectorSpec, device: str = "auto") -> Detector:
+def build_detector(spec: DetectorSpec, device: str = "auto") -> "Detector":
     """The detector of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
     match spec:
         case ComponentDetectorSpec():
+            from spasemsr.backends.grounding.components import ComponentDetector
+
             return ComponentDetector()
         case GroundingDinoSpec():
             from spasemsr.backends.grounding.grounding_dino import GroundingDino
@@ -47,10 +51,12 @@ def build_detector(spec: DetectorSpec, device: str = "auto") -> Detector:
     assert_never(spec)
 
 
-def build_segmenter(spec: SegmenterSpec, device: str = "auto") -> Segmenter:
+def build_segmenter(spec: SegmenterSpec, device: str = "auto") -> "Segmenter":
     """The segmenter of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
     match spec:
         case ComponentSegmenterSpec():
+            from spasemsr.backends.grounding.components import ComponentSegmenter
+
             return ComponentSegmenter()
         case SamSegmenterSpec():
             from spasemsr.backends.networks.sam import SamSegmenter

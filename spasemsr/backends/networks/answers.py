@@ -33,7 +33,7 @@ _OF_QUALITY = frozenset(
 @lru_cache(maxsize=1)
 def object_names() -> tuple[str, ...]:
     """The names of common objects, materials and places in `object_names.txt`."""
-    text = resources.files("spasemsr.backends.foundation").joinpath("object_names.txt").read_text(encoding="utf-8")
+    text = resources.files("spasemsr.backends.networks").joinpath("object_names.txt").read_text(encoding="utf-8")
     return tuple(text.split("\n")[:-1])
 
 

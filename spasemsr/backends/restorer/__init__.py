@@ -4,22 +4,26 @@ The embedded kind is the network of `experiments/restorer.py`, whose weights lie
 """
 
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from spasemsr.backends.protocols import Restorer
-from spasemsr.backends.restorer.filter import FilterRestorer
-from spasemsr.backends.restorer.mirrored import MirroredRestorer
 from spasemsr.backends.restorer.spec import CompactRestorerSpec, FilterRestorerSpec, RestorerSpec, SpandrelRestorerSpec
+
+if TYPE_CHECKING:
+    from spasemsr.backends.protocols import Restorer
 
 WEIGHTS = Path(__file__).parent / "compact.safetensors"  # of CompactRestorerSpec
 
 
-def build_restorer(spec: RestorerSpec, device: str = "auto") -> Restorer:
+def build_restorer(spec: RestorerSpec, device: str = "auto") -> "Restorer":
     """The restorer of a spec; the filter needs no device, "auto" is a GPU where there is one."""
     match spec:
         case FilterRestorerSpec():
+            from spasemsr.backends.restorer.filter import FilterRestorer
+
             return FilterRestorer()
         case CompactRestorerSpec():
+            from spasemsr.backends.restorer.mirrored import MirroredRestorer
+
             shipped = SpandrelRestorerSpec(kind="spandrel", source=str(WEIGHTS), precision="fp32")
             return MirroredRestorer(build_restorer(shipped, device))
         case SpandrelRestorerSpec():
