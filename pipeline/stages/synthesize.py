@@ -27,7 +27,7 @@ def run(params: Params, executor: Executor) -> None:
         inputs=[InputRef(HR)],
         make_worker=partial(DegradeWorker, spec, params.scale, params.seed),
         identity={"kind": "realesrgan", "version": 1, "revision": f"basicsr-{version('basicsr')}"},
-        params={"degradation": spec.plain(), "scale": params.scale},
+        params={"degradation": spec.content(), "scale": params.scale},
         batch_size=1,
         executor=executor,
         cache=Cache(),
@@ -41,7 +41,7 @@ def _draw(seed: int, patch: Patch, variant: int | None) -> list[Any]:
 
 
 class DegradeWorker:
-    """basicsr's second-order chain, one seed per (patch, variant)."""
+    """`degrade`, one seed per (patch, variant)."""
 
     def __init__(self, spec: DegradationSpec, scale: int, seed: int) -> None:
         self._spec, self._scale, self._seed = spec, scale, seed
