@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from photographs import FLAT, photograph, psnr, shrunk
+from tests.worlds.photographs import FLAT, photograph, psnr, shrunk
 from pydantic import ValidationError
 
 from spasemsr.data import camera
