@@ -47,7 +47,7 @@ $(READY): requirements.txt pyproject.toml
 # Pin every dependency by version and hash; no address is recorded, so any index or mirror serves.
 lock: env
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --extra dev --extra ray --extra serve pyproject.toml -o requirements.txt
+	  --extra dev --extra ray --extra real --extra serve pyproject.toml -o requirements.txt
 
 lint: env
 	ruff check . && ruff format --check .

@@ -5,22 +5,34 @@ from pathlib import Path
 from typing import Any
 
 from spasemsr.config import Profile, load_params
+from spasemsr.errors import UserError
 from spasemsr.weights import store
-from spasemsr.weights.registry import ENTRIES, Entry, entry
+from spasemsr.weights.packages import folder_in
+from spasemsr.weights.registry import ENTRIES, Entry, PackageSource, Source, entry
 
 
 def lines() -> Iterator[str]:
     """One block per model, then how digests are known."""
     for model in ENTRIES.values():
         known = sum(bool(file.sha256) for file in model.files)
-        yield f"{model.name:<20}{store.gigabytes(model.size):>8}  {state(model):<30}{model.licence}"
-        yield f"{'':<20}{'':>8}  {model.purpose}"
+        yield f"{model.name:<24}{store.gigabytes(model.size):>8}  {state(model):<30}{model.licence}"
+        yield f"{'':<24}{'':>8}  {model.purpose}"
         for source in model.sources:
-            yield f"{'':<20}{'':>8}  from {source}"
+            yield f"{'':<24}{'':>8}  from {source}{_packaged(source, model)}"
         if not model.pinned:
-            yield f"{'':<20}{'':>8}  no commit is known: fetch it with --revision"
-        yield f"{'':<20}{'':>8}  {known} of {len(model.files)} files with a published sha256"
+            yield f"{'':<24}{'':>8}  no commit is known: fetch it with --revision"
+        yield f"{'':<24}{'':>8}  {known} of {len(model.files)} files with a published sha256"
     yield f"Files without a published sha256 are trusted on first fetch and recorded in {store.LOCK}; commit that file."
+
+
+def _packaged(source: Source, model: Entry) -> str:
+    """What is the matter with the package that holds a model; nothing for another source."""
+    try:
+        if isinstance(source, PackageSource):
+            folder_in(source, model)
+    except UserError as error:
+        return f": {error.what.removeprefix(f'{model.name}: ')}"
+    return ""
 
 
 def state(model: Entry) -> str:

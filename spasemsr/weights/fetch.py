@@ -18,7 +18,8 @@ from spasemsr.errors import UserError
 from spasemsr.hashing import sha256_file
 from spasemsr.progress import Progress
 from spasemsr.weights import store
-from spasemsr.weights.registry import Entry, HubSource, Source, UrlSource, WeightFile
+from spasemsr.weights.packages import folder_in
+from spasemsr.weights.registry import Entry, HubSource, PackageSource, Source, UrlSource, WeightFile
 from spasemsr.weights.store import Checkpoint, gigabytes
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,11 @@ def _from_source(model: Entry, source: Source, revision: str | None) -> Path:
                 (target / file.name).parent.mkdir(parents=True, exist_ok=True)
                 _download(f"{source.base}/{file.name}", target / file.name, file)
             return target
+        case PackageSource():
+            try:
+                return folder_in(source, model)
+            except UserError as error:
+                raise SourceFailed(f"{error.what} {error.remedy}") from None
 
 
 def _from_hub(model: Entry, source: HubSource, revision: str | None) -> Path:

