@@ -34,9 +34,8 @@ from spasemsr.backends.protocols import Identity, TextStates
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.diffusion.base import build_base
 from spasemsr.diffusion.schedule import Schedule
-from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.methods.assembly import build_method
 from spasemsr.methods.noise import Noise
-from spasemsr.methods.protocol import build_method
 from spasemsr.methods.spasemsr.spec import ModelSpec
 from spasemsr.training.memory import state_bytes
 from spasemsr.training.meter import Meter
@@ -243,13 +242,15 @@ def build_case(
     model: Any
     if name == "ours":
         model = build_method(
-            "spasemsr", model_spec, SampleSpec(), scale=4, seed=0, lambda_=0.5, controlnet_weight=0.05,
+            "spasemsr", model_spec, scale=4, seed=0, lambda_=0.5, controlnet_weight=0.05,
             autoencoder=Latents(), text_encoder=text, feature_channels=scale.features,
         )  # fmt: skip
         model.set_engine(checkpointing=checkpointing, compiled=False)
         trainable = model.trainable()
     else:
-        unet = build_base(model_spec, Latents.channels, text.width).requires_grad_(False)
+        unet = build_base(
+            model_spec.base, model_spec.unet, model_spec.schedule, Latents.channels, text.width
+        ).requires_grad_(False)
         model = ControlNetStep(unet, text, Schedule.of(model_spec.schedule))
         trainable = {"controlnet": model.controlnet}
         if checkpointing:

@@ -30,12 +30,9 @@ from spasemsr.evaluation.pareto import SweepPoint, front_of, write_sweep
 from spasemsr.evaluation.restoration import SPLIT, CachedRestoration, to_pixels
 from spasemsr.evaluation.scores import ScoreTable, score_image, write_json
 from spasemsr.evaluation.spec import SweepName
-from spasemsr.hashing import sha256_file
 from spasemsr.images.deviation import as_picture, luma_deviation
-from spasemsr.methods.assembly import build, read_model_config
-from spasemsr.methods.folder import WEIGHTS, load_model
-from spasemsr.methods.model_config import ModelConfig
-from spasemsr.methods.protocol import Method
+from spasemsr.methods.assembly import build, made_of, read_model_config
+from spasemsr.methods.folder import load_model
 from spasemsr.pixels import ImageU8
 from spasemsr.progress import Progress
 from spasemsr.upscaling.settings import Settings, sampling_for
@@ -87,9 +84,8 @@ def run(params: Params, method_name: MethodName) -> None:
     pin_threads()
     spec, base = params.active.dial, params.active.evaluate.sample
     folder = layout.model_folder(method_name)
-    config = read_model_config(folder)
-    points = settings(base, spec.sweeps, config.model.schedule.num_train_timesteps)
-    bench = _Bench(params, config, folder)
+    bench = _Bench(params, folder)
+    points = settings(base, spec.sweeps, bench.method.num_train_timesteps)
     keys = bench.dataset.keys[: spec.images or None]
     progress, found = Progress("dial", (len(points) + spec.seeds) * len(keys), unit="images"), []
     for setting in points:
@@ -121,14 +117,15 @@ def run(params: Params, method_name: MethodName) -> None:
 class _Bench:
     """A trained method and the samples it is tried on."""
 
-    def __init__(self, params: Params, config: ModelConfig, folder: Path) -> None:
+    def __init__(self, params: Params, folder: Path) -> None:
+        config = read_model_config(folder)
         self.seed, self.scale = params.seed, config.scale
         self.metrics = build_metrics(params.active.evaluate.metrics)
-        self._method: Method = build(config, params.active.evaluate.sample)
-        load_model(folder, self._method)
-        self.dataset = Dataset(layout.SHARDS, [COLUMNS[name] for name in self._method.restore_columns], SPLIT)
+        self.method = build(config)
+        load_model(folder, self.method)
+        self.dataset = Dataset(layout.SHARDS, [COLUMNS[name] for name in self.method.restore_columns], SPLIT)
         self._hr = ColumnReader(layout.SHARDS, HR)
-        self._weights, self._cache = sha256_file(folder / WEIGHTS), Cache()
+        self._restore = CachedRestoration(self.method, Cache(), made_of(config, folder))
 
     def hr(self, key: str) -> ImageU8:
         """Ground truth."""
@@ -136,10 +133,8 @@ class _Bench:
 
     def restored(self, key: str, setting: Setting, offset: int = 0) -> tuple[ImageU8, np.ndarray]:
         """The result at a setting with noise seed `seed + offset`, and its LR residual (h, w) in grey levels."""
-        self._method.sampling = setting.sample
-        made_of = [self._weights, setting.sample.plain()]
         batch = self.dataset.batch([key])
-        picture = CachedRestoration(self._method, self._cache, self.seed + offset, made_of)(batch)
+        picture = self._restore(batch, self.seed + offset, setting.sample)
         if setting.consistency:
             picture = to_pixels(project(_tensor(picture), batch.lr, self.scale, setting.consistency))
         return picture, self._residual(picture, batch)

@@ -13,10 +13,9 @@ from spasemsr.determinism import pin_threads
 from spasemsr.evaluation.metrics import Metric, build_metrics
 from spasemsr.evaluation.restoration import SPLIT, CachedRestoration, to_pixels, write_png
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_metrics, write_per_image
-from spasemsr.hashing import sha256_file
-from spasemsr.methods.assembly import build, read_model_config
+from spasemsr.methods.assembly import build, made_of, read_model_config
 from spasemsr.methods.baselines import Bicubic
-from spasemsr.methods.folder import WEIGHTS, load_model
+from spasemsr.methods.folder import load_model
 from spasemsr.methods.noise import Noise
 from spasemsr.pixels import ImageU8
 from spasemsr.progress import Progress
@@ -30,11 +29,11 @@ def run(params: Params, method_name: MethodName) -> None:
     spec = params.active.evaluate
     folder = layout.model_folder(method_name)
     config = read_model_config(folder)
-    method = build(config, spec.sample)
+    method = build(config)
     load_model(folder, method)
     dataset = Dataset(layout.SHARDS, [COLUMNS[name] for name in method.restore_columns], SPLIT)
     readers = {column.name: ColumnReader(layout.SHARDS, column) for column in (HR, LR, RESTORED)}
-    restore = CachedRestoration(method, Cache(), params.seed, [sha256_file(folder / WEIGHTS), spec.sample.plain()])
+    restore = CachedRestoration(method, Cache(), made_of(config, folder))
     bicubic, metrics = Bicubic(config.scale), build_metrics(spec.metrics)
 
     images = layout.images_folder(method_name)
@@ -45,8 +44,8 @@ def run(params: Params, method_name: MethodName) -> None:
         hr = readers[HR.name].read(key, "hr.png")
         batch = dataset.batch([key])
         outputs = {
-            method_name: restore(batch),
-            "bicubic": to_pixels(bicubic.restore(batch, Noise(params.seed, 0))),
+            method_name: restore(batch, params.seed, spec.sample),
+            "bicubic": to_pixels(bicubic.restore(batch, Noise(params.seed, 0), spec.sample)),
             "restorer": readers[RESTORED.name].read(key, "restored.0.png"),
         }
         for name, picture in {**outputs, "lr": readers[LR.name].read(key, "lr.0.png"), "hr": hr}.items():

@@ -29,7 +29,7 @@ def run(params: Params, method_name: MethodName) -> None:
     seen = [LR, RESTORED] if profile.model.input == "restored" else [LR]
     dataset = Dataset(layout.SHARDS, [*seen, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR], "train")
     config = describe(params, method_name, dataset.digests)
-    method = build(config, profile.evaluate.sample)
+    method = build(config)
     order = SampleOrder(dataset.keys_by_shard, params.seed, profile.train.global_batch)
 
     def batches(step: int, rank: int, world: int) -> Batch:

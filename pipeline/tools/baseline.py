@@ -10,6 +10,7 @@ from spasemsr.backends.restorer import build_restorer
 from spasemsr.backends.restorer.spec import SpandrelRestorerSpec
 from spasemsr.data.dataset import Batch
 from spasemsr.determinism import pin_threads
+from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.errors import UserError
 from spasemsr.evaluation.folders import index, read_scored
 from spasemsr.methods.baselines import Bicubic, Restored
@@ -36,7 +37,7 @@ def run(lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...],
     for key, path in files.items():
         pixels = torch.from_numpy(read_scored(path).pixels.copy()).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
-            restored = method.restore(Batch([key], pixels, [], [], None, {}, None), Noise(0, 0))
+            restored = method.restore(Batch([key], pixels, [], [], None, {}, None), Noise(0, 0), SampleSpec())
         picture = (restored[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
         (outputs / f"{key}.png").write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
         progress.advance()

@@ -6,8 +6,7 @@ every position index is the same at every size. Checks that a given UNet (built 
 
 from typing import TYPE_CHECKING, assert_never
 
-from spasemsr.diffusion.spec import PretrainedBaseSpec, RandomBaseSpec, UNetSpec
-from spasemsr.methods.spasemsr.spec import ModelSpec
+from spasemsr.diffusion.spec import BaseSpec, PretrainedBaseSpec, RandomBaseSpec, ScheduleSpec, UNetSpec
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -37,16 +36,18 @@ ABSENT = {
 }
 
 
-def build_base(spec: ModelSpec, latent_channels: int, cross_attention_dim: int) -> "UNet2DConditionModel":
-    """The UNet that `spec.base` asks for: random weights of the sizes in `spec.unet`, or a checkpoint of that size."""
-    match spec.base:
+def build_base(
+    base: BaseSpec, sizes: UNetSpec, schedule: ScheduleSpec, latent_channels: int, cross_attention_dim: int
+) -> "UNet2DConditionModel":
+    """The UNet of a base: random weights of these sizes, or a checkpoint that must be of them and of the schedule."""
+    match base:
         case RandomBaseSpec():
-            return build_unet(spec.unet, latent_channels, cross_attention_dim)
+            return build_unet(sizes, latent_channels, cross_attention_dim)
         case PretrainedBaseSpec():
             from spasemsr.diffusion.pretrained import load_base
 
-            return load_base(spec.base, spec.unet, spec.schedule, latent_channels, cross_attention_dim)
-    assert_never(spec.base)
+            return load_base(base, sizes, schedule, latent_channels, cross_attention_dim)
+    assert_never(base)
 
 
 def build_unet(spec: UNetSpec, latent_channels: int, cross_attention_dim: int) -> "UNet2DConditionModel":

@@ -14,6 +14,7 @@ import torch
 
 from spasemsr.cache import Cache
 from spasemsr.data.dataset import Batch
+from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.hashing import fingerprint
 from spasemsr.methods.noise import Noise
 from spasemsr.methods.protocol import Method
@@ -24,21 +25,28 @@ VERSION = 2  # of restored images: bump it when the same weights and inputs give
 
 
 class CachedRestoration:
-    """Batch of one -> (H, W, 3) uint8, from the cache where the same weights restored the same sample before."""
+    """Batch of one -> (H, W, 3) uint8, from the cache where the same model restored the same sample before.
 
-    def __init__(self, method: Method, cache: Cache, seed: int, made_of: list[Any]) -> None:
-        self._method, self._cache, self._seed, self._made_of = method, cache, seed, made_of
+    `made_of` is all that makes the method what it is, its weights included.
+    """
 
-    def __call__(self, batch: Batch) -> ImageU8:
-        """Restore one sample."""
-        (objects,), (caption,) = batch.objects, batch.captions
-        told = [objects.tags, objects.boxes.tolist(), caption, *map(_digest, (batch.lr, batch.restored))]
-        name = fingerprint(["restored image", VERSION, self._made_of, self._seed, batch.keys, told])
+    def __init__(self, method: Method, cache: Cache, made_of: list[Any]) -> None:
+        self._method, self._cache, self._made_of = method, cache, made_of
+
+    def __call__(self, batch: Batch, seed: int, sampling: SampleSpec) -> ImageU8:
+        """Restore one sample, which holds the columns that the method restores from."""
+        told = {
+            "objects": [[objects.tags, objects.boxes.tolist(), objects.scores] for objects in batch.objects],
+            "captions": batch.captions,
+            "images": [_digest(batch.lr), _digest(batch.restored)],
+            "features": {name: _digest(value) for name, value in batch.features.items()},
+        }
+        name = fingerprint(["restored image", VERSION, self._made_of, sampling.plain(), seed, batch.keys, told])
         stored = self._cache.get(name)
         if stored is not None:
             return cv2.cvtColor(cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         with torch.inference_mode():
-            picture = to_pixels(self._method.restore(batch, Noise(self._seed, 0)))
+            picture = to_pixels(self._method.restore(batch, Noise(seed, 0), sampling))
         self._cache.put(name, png_bytes(picture), "evaluate")
         return picture
 

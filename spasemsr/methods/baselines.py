@@ -11,19 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spasemsr.methods.protocol import Called, Grid, Method
 from spasemsr.pixels import bicubic_upsample
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Restorer
     from spasemsr.data.dataset import Batch
+    from spasemsr.diffusion.spec import SampleSpec
+    from spasemsr.diffusion.tiling import Tile, TileMap
     from spasemsr.methods.noise import Noise
 
 
-class Bicubic(nn.Module):
+class Bicubic(Method):
     """lr_up itself."""
 
     columns = frozenset({"lr"})
     restore_columns = frozenset({"lr"})
+    grid = Grid(channels=3, cell=1, width=0, learned=False)
+    num_train_timesteps = 1
 
     def __init__(self, scale: int) -> None:
         super().__init__()
@@ -33,12 +38,19 @@ class Bicubic(nn.Module):
         """Nothing to learn."""
         return {}
 
-    def restore(self, batch: Batch, noise: Noise) -> Tensor:
+    def restore(
+        self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
+    ) -> Tensor:
         """(B, 3, h, w) -> (B, 3, H, W) by the project's bicubic function."""
         return bicubic_upsample(batch.lr, self.scale)
 
-    def set_engine(self, *, checkpointing: bool, compiled: bool) -> None:
-        """Nothing to set."""
+    def calls(self, height: int, width: int, sampling: SampleSpec) -> int:
+        """There is no network."""
+        return 0
+
+    def in_tile(self, batch: Batch, tile: Tile, height: float, width: float) -> Batch:
+        """Nothing but lr is read."""
+        return batch
 
     def trainable(self) -> dict[str, nn.Module]:
         """Nothing to save."""
@@ -52,7 +64,9 @@ class Restored(Bicubic):
         super().__init__(scale)
         self.restorer = restorer
 
-    def restore(self, batch: Batch, noise: Noise) -> Tensor:
+    def restore(
+        self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
+    ) -> Tensor:
         """(B, 3, h, w) -> (B, 3, H, W) through `Restorer.restore`."""
         lr = (batch.lr.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         images = self.restorer.restore(list(lr), self.scale)

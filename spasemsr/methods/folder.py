@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from spasemsr.errors import UserError
 
 if TYPE_CHECKING:
-    from spasemsr.methods.protocol import Method
+    from spasemsr.methods.protocol import Trainable
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
 
-def save_model(folder: Path, method: "Method", config: dict[str, Any], half: bool = False) -> None:
+def save_model(folder: Path, method: "Trainable", config: dict[str, Any], half: bool = False) -> None:
     """Write `weights.safetensors` and `config.json`; the same weights and config give the same bytes.
 
     `half` stores float32 tensors as float16, which loading widens again. Raises UserError where that would overflow.
@@ -41,7 +41,7 @@ def _halved(name: str, tensor: Tensor) -> Tensor:
     return half
 
 
-def load_model(folder: Path, method: "Method") -> None:
+def load_model(folder: Path, method: "Trainable") -> None:
     """Read weights in place. Raises UserError naming the first missing, unknown or ill-shaped tensor."""
     found, expected = load_tensors(folder / WEIGHTS), tensors_of(method.trainable())
     require_equal_layout(found, expected, folder / WEIGHTS, "Train again with these params: dvc repro train")
@@ -50,7 +50,7 @@ def load_model(folder: Path, method: "Method") -> None:
             tensor.copy_(found[name])
 
 
-def load_init(folder: Path, method: "Method") -> None:
+def load_init(folder: Path, method: "Trainable") -> None:
     """Start from the weights of a folder, in place. Raises UserError as `load_model` does.
 
     The folder may hold parts that an ablation switches off (`heads.img`, `fusion`): a tensor is passed over when the

@@ -1,23 +1,27 @@
 """Latent diffusion super-resolution: `forward` (losses of a batch) and `restore` (images), written once.
 
 A method fills in what it conditions on (`training_condition`, `condition`, `unconditional`), its network (`encode`,
-`predict`), its own losses, and how a tile sees a sample. Shapes: B batch, C latent channels, H W pixels of hr size,
-h w latent cells (or pixels of lr where named lr), f the autoencoder's factor.
+`predict`), its own losses, and how a tile sees a sample. One that runs a second diffusion beside the image's says in
+`begin` what that is at a timestep. Shapes: B batch, C latent channels, H W pixels of hr size, h w latent cells (or
+pixels of lr where named lr), f the autoencoder's factor.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from spasemsr.diffusion.colorfix import fix_colors
-from spasemsr.diffusion.sampling import Predict, guide, initial_latents, sample
+from spasemsr.diffusion.sampling import guide, initial_latents, sample
 from spasemsr.diffusion.schedule import Schedule
 from spasemsr.diffusion.tiling import Tile, TileMap, stitch, tile_grid
+from spasemsr.methods.protocol import Called, Grid, Method
 from spasemsr.pixels import bicubic_upsample
 
 if TYPE_CHECKING:
@@ -29,52 +33,91 @@ if TYPE_CHECKING:
 MULTIPLE = 64  # output sides are padded to this many pixels: 8 latent cells, three halvings of the UNet
 LOGVAR_RANGE = (-30.0, 20.0)  # diffusers' clamp of the posterior's log-variance
 
+Carry = Mapping[str, Tensor]  # what runs beside the latents, by name: (B, any, h, w), on the latents' grid
 
-class LatentDiffusion(nn.Module, ABC):
+
+@dataclass(frozen=True)
+class View:
+    """What a network is shown of a picture, or of a tile of it.
+
+    `features` are those of the batch; one of four dimensions is a map of the picture, with a whole number of its values
+    for each latent cell, any other is about the picture as a whole. `lr_latents` is z_LR, or None in training where the
+    method does not read it.
+    """
+
+    lr_up_B3HW: Tensor
+    lr_latents_BChw: Tensor | None
+    features: Mapping[str, Tensor]
+
+    def in_tile(self, tile: Tile, rows: int) -> View:
+        """The window of a tile; `rows` are the latent cells of the whole picture from top to bottom."""
+        maps = {name: value for name, value in self.features.items() if value.ndim == 4}
+        return View(
+            tile.crop(self.lr_up_B3HW, self.lr_up_B3HW.shape[-2] // rows),
+            None if self.lr_latents_BChw is None else tile.crop(self.lr_latents_BChw),
+            {**self.features, **{name: tile.crop(value, value.shape[-2] // rows) for name, value in maps.items()}},
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A call of the network: `sample` (B, C, h, w), the state it predicts, and what `side_losses` needs."""
+
+    sample: Tensor
+    carry: Carry = field(default_factory=dict)
+    aux: Any = None
+
+
+class LatentDiffusion(Method):
     """Base of the latent-diffusion methods; `autoencoder` is frozen and never saved."""
 
-    def __init__(
-        self, autoencoder: Autoencoder, schedule: ScheduleSpec, spec: SampleSpec, scale: int, input_: str = "lr"
-    ) -> None:
+    reads_lr_latents = False  # whether `encode` looks at z_LR, which then has to be made in training too
+
+    def __init__(self, autoencoder: Autoencoder, schedule: ScheduleSpec, scale: int, grid: Grid, shown: str) -> None:
+        """`shown` is what the network sees of lr: `lr` enlarged by bicubic, or `restored`, the restorer's image."""
         super().__init__()
-        self.autoencoder = autoencoder
+        self.autoencoder, self.grid, self.scale = autoencoder, grid, scale
         self.schedule = Schedule.of(schedule)
+        self.num_train_timesteps = self.schedule.num_train_timesteps
         self.last_share = schedule.last_share
         self.from_lr = schedule.prediction == "residual"  # the network's output is added to z_LR
-        self.sees_restored = input_ == "restored"
-        self.sampling = spec
-        self.scale = scale
-        self.run_tiles: TileMap = map  # how the tiles of one step are worked through: an upscaler may use threads
+        self.sees_restored = shown == "restored"
 
     # What a method fills in.
 
     @abstractmethod
-    def training_condition(self, batch: Batch, noise: Noise) -> Any:
+    def training_condition(self, batch: Batch, noise: Noise, noisy_latents_BChw: Tensor, timesteps_B: Tensor) -> Any:
         """The conditions of a training batch, some of them dropped."""
 
     @abstractmethod
-    def condition(self, batch: Batch) -> Any:
+    def condition(self, batch: Batch, sampling: SampleSpec) -> Any:
         """The conditions of a batch at inference."""
 
     @abstractmethod
-    def unconditional(self, batch: Batch) -> Any:
+    def unconditional(self, batch: Batch, sampling: SampleSpec) -> Any:
         """The conditions of guidance's other branch."""
 
     @abstractmethod
-    def encode(self, lr_up_B3HW: Tensor, condition: Any) -> Any:
+    def encode(self, view: View, condition: Any) -> Any:
         """Everything that does not depend on the timestep."""
 
-    @abstractmethod
-    def predict(self, noisy_latents_BChw: Tensor, timesteps_B: Tensor, encoded: Any, scale: float = 1.0) -> Any:
-        """The network; the result has `sample` (B, C, h, w) and what `side_losses` needs."""
+    def begin(self, batch: Batch, noise: Noise, timesteps_B: Tensor, predicted: Carry | None = None) -> Carry:
+        """The state that runs beside the latents, at these timesteps; nothing for most methods.
+
+        In training and at the first step of sampling `predicted` is None and the state is drawn; at a later step it
+        follows from what the network predicted at the step before. Its tensors keep names and shapes.
+        """
+        return {}
 
     @abstractmethod
-    def side_losses(self, prediction: Any, latents_ref_BChw: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def predict(
+        self, noisy_latents_BChw: Tensor, timesteps_B: Tensor, encoded: Any, carry: Carry, scale: float = 1.0
+    ) -> Prediction:
+        """The network; `scale` is the weight of what conditions it."""
+
+    @abstractmethod
+    def side_losses(self, prediction: Prediction, latents_ref_BChw: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The method's losses beside the diffusion loss, weights applied."""
-
-    @abstractmethod
-    def in_tile(self, batch: Batch, tile: Tile, height: float, width: float) -> Batch:
-        """The batch as a tile of its latent (height x width cells) sees it: annotations, not pixels."""
 
     # What all share.
 
@@ -83,12 +126,15 @@ class LatentDiffusion(nn.Module, ABC):
         latents_ref, latents = self._training_latents(batch, noise)
         timesteps = self._training_timesteps(batch, noise).to(latents.device)
         eps = noise.gaussian("noise", batch.keys, latents.shape[1:]).to(latents)
+        noisy = self.schedule.add_noise(latents, eps, timesteps)
         lr_up = self._lr_up(batch)
-        encoded = self.encode(lr_up, self.training_condition(batch, noise))
-        prediction = self.predict(self.schedule.add_noise(latents, eps, timesteps), timesteps, encoded)
+        lr_latents = self._lr_latents(lr_up) if self.from_lr or self.reads_lr_latents else None
+        condition = self.training_condition(batch, noise, noisy, timesteps)
+        encoded = self.encode(View(lr_up, lr_latents, batch.features), condition)
+        prediction = self.predict(noisy, timesteps, encoded, self.begin(batch, noise, timesteps))
         target = self.schedule.target(latents, eps, timesteps)
         if self.from_lr:
-            target = target - self._lr_latents(lr_up)
+            target = target - lr_latents
         losses = {"diffusion": functional.mse_loss(prediction.sample.float(), target)}
         return losses | self.side_losses(prediction, latents_ref, batch)
 
@@ -103,7 +149,7 @@ class LatentDiffusion(nn.Module, ABC):
 
     def _training_timesteps(self, batch: Batch, noise: Noise) -> Tensor:
         """(B,) int64: uniform on all timesteps, but for the share that is moved to the last one."""
-        steps = self.schedule.num_train_timesteps
+        steps = self.num_train_timesteps
         return noise.timesteps(batch.keys, round(steps / (1.0 - self.last_share))).clamp(max=steps - 1)
 
     def _lr_up(self, batch: Batch) -> Tensor:
@@ -120,58 +166,109 @@ class LatentDiffusion(nn.Module, ABC):
             return self.autoencoder.scaling_factor * self.autoencoder.moments(lr_up_B3HW).chunk(2, dim=1)[0]
 
     @torch.no_grad()
-    def restore(self, batch: Batch, noise: Noise) -> Tensor:
+    def restore(
+        self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
+    ) -> Tensor:
         """lr of any size -> (B, 3, scale h, scale w) in [0, 1]: LR start, guided solver, decoding, colour fix."""
         lr_up = self._lr_up(batch)
         height, width = lr_up.shape[-2:]
         padded = pad_reflect(lr_up, MULTIPLE)
-        cell, lr_latents = self.autoencoder.downscale, self._lr_latents(padded)
+        lr_latents = self._lr_latents(padded)
+        features = {name: self._padded(name, value, height, padded) for name, value in batch.features.items()}
+        view = View(padded, lr_latents, features)
         start = noise.gaussian("start", batch.keys, lr_latents.shape[1:]).to(lr_latents)
         latents = sample(
-            self._predictor(batch, padded, lr_latents, height / cell, width / cell),
-            initial_latents(self.schedule, self.sampling, lr_latents, start),
+            TiledNetwork(self, batch, view, (height, width), noise, sampling, run_tiles, called or (lambda: None)),
+            initial_latents(self.schedule, sampling, lr_latents, start),
             self.schedule,
-            self.sampling,
+            sampling,
             lambda index: noise.gaussian(f"solver/{index}", batch.keys, lr_latents.shape[1:]),
         )
         restored = self.autoencoder.decode(latents / self.autoencoder.scaling_factor)[..., :height, :width]
-        return fix_colors(self.sampling.colorfix, restored, bicubic_upsample(batch.lr, self.scale))
+        return fix_colors(sampling.colorfix, restored, bicubic_upsample(batch.lr, self.scale))
 
-    def _predictor(
-        self, batch: Batch, lr_up_B3HW: Tensor, lr_latents_BChw: Tensor, height: float, width: float
-    ) -> Predict:
-        """The guided, tiled network as a function of latents and timestep; conditions are encoded once per tile.
+    def _padded(self, name: str, value: Tensor, height: int, padded_B3HW: Tensor) -> Tensor:
+        """A feature map grown as the picture was, to a whole number of values for each latent cell."""
+        if value.ndim != 4:
+            return value
+        each = max(round(value.shape[-2] * self.grid.cell / height), 1)
+        grown = pad_reflect(value, MULTIPLE // self.grid.cell * each)
+        wanted = [side // self.grid.cell * each for side in padded_B3HW.shape[-2:]]
+        if list(grown.shape[-2:]) != wanted:
+            raise ValueError(
+                f"feature {name!r} is a map of {tuple(value.shape[-2:])} values, which fits no latent cell"
+            )
+        return grown
 
-        `lr_up_B3HW` is padded; `height`, `width` are the latent cells of the image itself, which boxes are shares of.
-        """
-        spec, cell = self.sampling, self.autoencoder.downscale
-        rows, columns = lr_up_B3HW.shape[-2] // cell, lr_up_B3HW.shape[-1] // cell
-        tiles = tile_grid(rows, columns, spec.tile, spec.tile_overlap)
+    def calls(self, height: int, width: int, sampling: SampleSpec) -> int:
+        """A call for each tile, step and branch of guidance."""
+        rows, columns = (-(-side * self.scale // MULTIPLE) * MULTIPLE // self.grid.cell for side in (height, width))
+        tiles = len(tile_grid(rows, columns, sampling.tile, sampling.tile_overlap))
+        return tiles * sampling.steps * (1 if sampling.guidance == 1.0 else 2)
+
+
+class TiledNetwork:
+    """The guided network over all tiles as a function of latents and timestep; conditions are encoded once per tile.
+
+    It remembers the state that runs beside the latents, so timesteps must be taken in order, each once.
+    """
+
+    def __init__(
+        self,
+        method: LatentDiffusion,
+        batch: Batch,
+        view: View,
+        size: tuple[int, int],
+        noise: Noise,
+        sampling: SampleSpec,
+        run_tiles: TileMap,
+        called: Called,
+    ) -> None:
+        """`view` is padded; `size` is height and width in pixels of the picture itself, which boxes are shares of."""
+        self._method, self._batch, self._noise, self._sampling = method, batch, noise, sampling
+        self._run_tiles, self._called, self._lr_latents = run_tiles, called, view.lr_latents_BChw
+        self._predicted: Carry | None = None
+        cell = method.grid.cell
+        rows, columns = (side // cell for side in view.lr_up_B3HW.shape[-2:])
+        self._tiles = tile_grid(rows, columns, sampling.tile, sampling.tile_overlap)
 
         def encode_tile(index: int) -> tuple[Any, Any]:
-            window = tiles[index].crop(lr_up_B3HW, cell)
-            seen = self.in_tile(batch, tiles[index], height, width)
-            encoded = self.encode(window, self.condition(seen))
-            return encoded, None if spec.guidance == 1.0 else self.encode(window, self.unconditional(seen))
+            window = view.in_tile(self._tiles[index], rows)
+            seen = replace(batch, features=dict(window.features))
+            seen = method.in_tile(seen, self._tiles[index], size[0] / cell, size[1] / cell)
+            encoded = method.encode(window, method.condition(seen, sampling))
+            if sampling.guidance == 1.0:
+                return encoded, None
+            return encoded, method.encode(window, method.unconditional(seen, sampling))
 
         first = encode_tile(0)  # alone, because a text encoder may load itself when it is first asked
-        branches = [first, *self.run_tiles(encode_tile, range(1, len(tiles)))]
+        self._branches = [first, *run_tiles(encode_tile, range(1, len(self._tiles)))]
 
-        def predict(latents_BChw: Tensor, timestep: int) -> Tensor:
-            timesteps = torch.full((len(latents_BChw),), timestep, device=latents_BChw.device)
+    def __call__(self, latents_BChw: Tensor, timestep: int) -> Tensor:
+        """(B, C, h, w) -> what the solver takes: the weighted mean over tiles, guided."""
+        method, sampling = self._method, self._sampling
+        timesteps = torch.full((len(latents_BChw),), timestep, device=latents_BChw.device)
+        carry = method.begin(self._batch, self._noise, timesteps, self._predicted)
+        found: dict[int, Carry] = {}
 
-            def in_window(index: int, window_BChw: Tensor) -> Tensor:
-                encoded, other = branches[index]
-                conditional = self.predict(window_BChw, timesteps, encoded, spec.conditioning_scale).sample.float()
-                if other is None:
-                    return conditional
-                unconditional = self.predict(window_BChw, timesteps, other, spec.conditioning_scale).sample.float()
-                return guide(conditional, unconditional, spec.guidance)
+        def in_window(index: int, window_BChw: Tensor) -> Tensor:
+            encoded, other = self._branches[index]
+            beside = {name: self._tiles[index].crop(value) for name, value in carry.items()}
+            conditional = method.predict(window_BChw, timesteps, encoded, beside, sampling.conditioning_scale)
+            self._called()
+            found[index] = conditional.carry
+            if other is None:
+                return conditional.sample.float()
+            unconditional = method.predict(window_BChw, timesteps, other, beside, sampling.conditioning_scale)
+            self._called()
+            return guide(conditional.sample.float(), unconditional.sample.float(), sampling.guidance)
 
-            predicted = stitch(latents_BChw, tiles, in_window, self.run_tiles)
-            return predicted + lr_latents_BChw if self.from_lr else predicted
-
-        return predict
+        predicted = stitch(latents_BChw, self._tiles, in_window, self._run_tiles)
+        self._predicted = {
+            name: stitch(value, self._tiles, lambda index, _, name=name: found[index][name])
+            for name, value in carry.items()
+        }
+        return predicted + self._lr_latents if method.from_lr else predicted
 
 
 def pad_reflect(images_BCHW: Tensor, multiple: int) -> Tensor:

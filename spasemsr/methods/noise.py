@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from spasemsr import randomness
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -1,76 +1,78 @@
-"""What trainer and evaluator know of a method: four calls, and `build_method`.
+"""What the trainer knows of a network, and what everything that restores pictures knows of a method.
 
-A method is an `nn.Module`. Shapes: B batch, H W pixels of the output, h w pixels of lr.
+`Trainable` is for whatever only learns (a restorer, a student of a frozen teacher), `Method` for what also restores.
+Both are modules. What callers vary (sampling, threads, progress) is an argument of `restore`: nobody changes a method
+to use it. Shapes: B batch, H W pixels of the output, h w pixels of lr, f pixels of a latent cell's side.
 """
 
-from __future__ import annotations
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from typing import TYPE_CHECKING, Protocol
-
-import torch
 from torch import Tensor, nn
 
-from spasemsr import randomness
-
-if TYPE_CHECKING:
-    from spasemsr.backends.protocols import Autoencoder, TextEncoder
-    from spasemsr.data.dataset import Batch
-    from spasemsr.diffusion.spec import SampleSpec
-    from spasemsr.methods.spasemsr.spec import ModelSpec
+from spasemsr.data.dataset import Batch
+from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.diffusion.tiling import Tile, TileMap
 from spasemsr.methods.noise import Noise
 
+Called = Callable[[], None]  # told of every call of the network that is over; may raise to stop
 
-class Method(Protocol):
-    """A super-resolution method; in fact an `nn.Module` with these members."""
 
-    columns: frozenset[str]  # what training joins
-    restore_columns: frozenset[str]  # what `restore` reads of a sample
+class Trainable(nn.Module):
+    """A network and its losses; `columns` are what training joins."""
 
+    columns: frozenset[str]
+
+    @abstractmethod
     def forward(self, batch: Batch, noise: Noise) -> dict[str, Tensor]:
         """Named scalar losses with their weights applied; the trainer minimises their sum."""
-        ...
 
-    def restore(self, batch: Batch, noise: Noise) -> Tensor:
-        """lr (B, 3, h, w) -> (B, 3, H, W) in [0, 1]."""
-        ...
-
-    def set_engine(self, *, checkpointing: bool, compiled: bool) -> None:
-        """How the network computes in training: activations again in backward, compiled; never what."""
-        ...
-
+    @abstractmethod
     def trainable(self) -> dict[str, nn.Module]:
         """What is optimized and saved, under stable names; empty for a baseline."""
-        ...
+
+    def set_engine(self, *, checkpointing: bool, compiled: bool) -> None:
+        """How the network computes in training: activations again in backward, compiled; never what it computes.
+
+        What has no such choice leaves this as it is.
+        """
 
 
-def build_method(
-    name: str,
-    spec: ModelSpec,
-    sample: SampleSpec,
-    *,
-    scale: int,
-    seed: int,
-    lambda_: float,
-    controlnet_weight: float,
-    autoencoder: Autoencoder,
-    text_encoder: TextEncoder,
-    feature_channels: int,
-) -> Method:
-    """The method of this name with freshly drawn weights: a function of `seed`, not of what was drawn before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(randomness.derive_seed(seed, "weights", name))
-        match name:
-            case "spasemsr":
-                from spasemsr.methods.spasemsr.method import SpaSemSR
+@dataclass(frozen=True)
+class Grid:
+    """Sizes that memory is planned by: channels of a latent, f, and channels of the network's first level.
 
-                return SpaSemSR(
-                    spec,
-                    sample,
-                    scale=scale,
-                    lambda_=lambda_,
-                    controlnet_weight=controlnet_weight,
-                    autoencoder=autoencoder,
-                    text_encoder=text_encoder,
-                    feature_channels=feature_channels,
-                )
-    raise ValueError(f"no method {name!r}")
+    `learned` says whether latents are made by a network, which takes memory of its own.
+    """
+
+    channels: int
+    cell: int
+    width: int
+    learned: bool
+
+
+class Method(Trainable):
+    """A super-resolution method; `restore_columns` are what `restore` reads of a sample."""
+
+    restore_columns: frozenset[str]
+    grid: Grid
+    num_train_timesteps: int  # of its diffusion, T
+
+    @abstractmethod
+    def restore(
+        self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
+    ) -> Tensor:
+        """lr (B, 3, h, w) -> (B, 3, H, W) in [0, 1].
+
+        `run_tiles` works through the tiles of one step: `map`, or that of a thread pool. Neither it nor `called`, which
+        threads call too, changes a bit.
+        """
+
+    @abstractmethod
+    def calls(self, height: int, width: int, sampling: SampleSpec) -> int:
+        """How often `restore` calls the network for lr of height x width pixels."""
+
+    @abstractmethod
+    def in_tile(self, batch: Batch, tile: Tile, height: float, width: float) -> Batch:
+        """The batch as a tile of its picture (height x width cells) sees it: annotations, not pixels."""

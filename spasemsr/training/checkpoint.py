@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from spasemsr.methods.folder import load_tensors, require_equal_layout, save_tensors, tensors_of
-from spasemsr.methods.protocol import Method
+from spasemsr.methods.protocol import Trainable
 from spasemsr.training.optimizer import Average, named_parameters
 
 TENSORS, RECORD = "state.safetensors", "state.json"
@@ -37,7 +37,7 @@ class Position:
 def save_state(
     folder: Path,
     position: Position,
-    method: Method,
+    method: Trainable,
     optimizer: torch.optim.Optimizer,
     average: Average,
 ) -> None:
@@ -64,7 +64,7 @@ def save_state(
             shutil.rmtree(other, ignore_errors=True)
 
 
-def load_state(folder: Path, method: Method, optimizer: torch.optim.Optimizer, average: Average) -> Position | None:
+def load_state(folder: Path, method: Trainable, optimizer: torch.optim.Optimizer, average: Average) -> Position | None:
     """Restore the newest complete state in place, None when there is none; UserError for another model's."""
     saved = sorted(folder.glob("step-*")) if folder.is_dir() else []
     if not saved:
@@ -86,7 +86,7 @@ def load_state(folder: Path, method: Method, optimizer: torch.optim.Optimizer, a
     return Position(record["step"], record["log"])
 
 
-def _of_model(method: Method, average: Average) -> dict[str, Tensor]:
+def _of_model(method: Trainable, average: Average) -> dict[str, Tensor]:
     """The tensors that weights and average consist of, by the names they are saved under."""
     tensors = {f"{WEIGHTS}/{name}": tensor for name, tensor in tensors_of(method.trainable()).items()}
     return tensors | {f"{AVERAGE}/{name}": tensor for name, tensor in average.shadow.items()}

@@ -23,7 +23,7 @@ from spasemsr.data.dataset import Batch
 from spasemsr.errors import UserError
 from spasemsr.methods.folder import load_init
 from spasemsr.methods.noise import Noise
-from spasemsr.methods.protocol import Method
+from spasemsr.methods.protocol import Trainable
 from spasemsr.progress import Progress
 from spasemsr.training.checkpoint import Position, load_state, save_state
 from spasemsr.training.log import LossLog
@@ -39,7 +39,7 @@ STOPPED = 128 + signal.SIGTERM  # exit status of a run that was asked to stop
 
 
 def train(
-    method: Method, batches: Batches, spec: TrainSpec, seed: int, state_dir: Path, log_path: Path
+    method: Trainable, batches: Batches, spec: TrainSpec, seed: int, state_dir: Path, log_path: Path
 ) -> Spent | None:
     """Train in place from the newest state in `state_dir` (else `spec.init`, else as built) to the averaged weights.
 
@@ -103,7 +103,7 @@ def _accelerator() -> Accelerator:
     return Accelerator(cpu=True) if launched > 1 and not torch.cuda.is_available() else Accelerator()
 
 
-def _prepared(accelerator: Accelerator, method: Method, spec: TrainSpec) -> torch.nn.Module:
+def _prepared(accelerator: Accelerator, method: Trainable, spec: TrainSpec) -> torch.nn.Module:
     """The method on its device, computing as the spec says, wrapped for several processes where there are."""
     if spec.gradient_checkpointing or spec.compile:
         method.set_engine(checkpointing=spec.gradient_checkpointing, compiled=spec.compile)

@@ -14,7 +14,7 @@ import psutil
 
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.errors import RejectedSample
-from spasemsr.methods.model_config import ModelConfig
+from spasemsr.methods.protocol import Grid
 from spasemsr.upscaling.windows import ALIGN, MIN_SIDE
 
 GIB = 1 << 30
@@ -48,16 +48,15 @@ class Footprint:
     per_window_pixel: float
 
     @classmethod
-    def of(cls, config: ModelConfig, sample: SampleSpec, channels: int, downscale: int, workers: int) -> "Footprint":
-        """What follows from the sizes of the network, its latent (`channels`, `downscale`) and the tiles in work."""
-        width = config.model.unet.block_out_channels[0]
+    def of(cls, grid: Grid, sample: SampleSpec, workers: int) -> "Footprint":
+        """What follows from the sizes of the network and its latent, and the tiles in work."""
         # GEGLU's hidden states are 8 widths a cell; skips, attention and convolutions take as much again
-        per_tile = workers * sample.tile**2 * width * 40 * 4
+        per_tile = workers * sample.tile**2 * grid.width * 40 * 4
         branches = 1 if sample.guidance == 1.0 else 2
-        cell = 4 * (channels * _LATENT_COPIES + 1.6 * branches * width)
-        if config.autoencoder.kind != "block_dct":
+        cell = 4 * (grid.channels * _LATENT_COPIES + 1.6 * branches * grid.width)
+        if grid.learned:
             per_tile += _NETWORK_AUTOENCODER
-        return cls(psutil.Process().memory_info().rss, per_tile, _FLOATS_PER_PIXEL + cell / downscale**2)
+        return cls(psutil.Process().memory_info().rss, per_tile, _FLOATS_PER_PIXEL + cell / grid.cell**2)
 
 
 def budget(

@@ -25,7 +25,7 @@ from PIL import Image
 from spasemsr.config import load_params
 from spasemsr.data.dataset import Batch
 from spasemsr.diffusion.spec import SampleSpec
-from spasemsr.diffusion.tiling import Tile, tile_grid
+from spasemsr.diffusion.tiling import Tile, TileMap
 from spasemsr.errors import RejectedSample
 from spasemsr.hashing import sha256_file
 from spasemsr.images.colour import fix_canvas, lr_float, tensor_of
@@ -34,7 +34,7 @@ from spasemsr.images.picture import Picture, Pixels, fill_transparent, from_imag
 from spasemsr.methods.assembly import build, read_model_config
 from spasemsr.methods.folder import WEIGHTS, load_model
 from spasemsr.methods.model_config import ModelConfig
-from spasemsr.methods.protocol import Method
+from spasemsr.methods.protocol import Called, Method
 from spasemsr.pixels import bicubic_upsample
 from spasemsr.upscaling import hub
 from spasemsr.upscaling.description import Describer, Description
@@ -94,7 +94,7 @@ class Upscaler:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         sampling = sampling or config.inference.sample or _project_sampling(folder, config) or SampleSpec()
-        method = build(config, sampling)
+        method = build(config)
         load_model(folder, method)
         upscaler = cls(method, config, sampling, device, workers)
         upscaler.weights_sha256 = sha256_file(folder / WEIGHTS)
@@ -139,10 +139,7 @@ class Upscaler:
         width, height = size
         if min(width, height) < MIN_SIDE:
             raise RejectedSample("too_small", f"{width}x{height} pixels; at least {MIN_SIDE} a side are needed")
-        autoencoder = self._method.autoencoder
-        footprint = Footprint.of(
-            self.config, self._sampling(settings), autoencoder.channels, autoencoder.downscale, self.workers
-        )
+        footprint = Footprint.of(self._method.grid, self._sampling(settings), self.workers)
         return budget(footprint, height, width, self.config.scale, max_memory, with_map)
 
     def restore(
@@ -163,16 +160,12 @@ class Upscaler:
         scale, size = self.config.scale, picture.size
         sampling = self._sampling(settings)
         windows = plan(size[1], size[0], planned.window_height, planned.window_width, scale)
-        lr = _visible(picture).colour
-        with (
-            self._lock,
-            _one_thread(),
-            self._tiles_in_threads(),
-            self._counted(windows, sampling, with_map, report),
-            _refused_for_memory(),
-        ):
-            canvas = self._canvas(lr, windows, description, sampling, settings.seed)
-            deviation = self._deviation(canvas, lr, windows, description, sampling, settings) if with_map else None
+        lr, seeds = _visible(picture).colour, range(settings.seed, settings.seed + (MAP_SEEDS if with_map else 1))
+        called = self._counter(windows, sampling, len(seeds), report)
+        with self._lock, _one_thread(), self._tiles_in_threads() as run_tiles, _refused_for_memory():
+            canvases = (self._canvas(lr, windows, description, sampling, seed, run_tiles, called) for seed in seeds)
+            canvas = next(canvases)
+            deviation = as_picture(luma_deviation(chain([canvas], canvases))) if with_map else None
             alpha = None if picture.alpha is None else self._alpha(picture.alpha, windows)
         large = size[0] * settings.scale, size[1] * settings.scale
         colour = _sized(canvas, large)
@@ -188,23 +181,29 @@ class Upscaler:
         return Restored(restored, description, sampling, planned, deviation)
 
     def _sampling(self, settings: Settings) -> SampleSpec:
-        return sampling_for(self.sampling, settings, self.config.model.schedule.num_train_timesteps)
+        return sampling_for(self.sampling, settings, self._method.num_train_timesteps)
 
     def _canvas(
-        self, lr: Pixels, windows: list[Window], description: Description, sampling: SampleSpec, seed: int
+        self,
+        lr: Pixels,
+        windows: list[Window],
+        description: Description,
+        sampling: SampleSpec,
+        seed: int,
+        run_tiles: TileMap,
+        called: Called | None,
     ) -> npt.NDArray[np.uint16]:
         """All windows of one seed, blended and colour-fixed: (H, W, 3) uint16."""
-        scale, cell = self.config.scale, self._method.autoencoder.downscale
+        method, scale, cell = self._method, self.config.scale, self._method.grid.cell
         height, width = lr.shape[0] * scale / cell, lr.shape[1] * scale / cell
         canvas = np.zeros((lr.shape[0] * scale, lr.shape[1] * scale, 3), np.uint16)
-        self._method.sampling = sampling.model_copy(update={"colorfix": "none"})  # it is the whole image's business
+        own_colours = sampling.model_copy(update={"colorfix": "none"})  # fixing them is the whole image's business
         for window in windows:
             y, x = (span.start * scale // cell for span in (window.rows, window.columns))
             crop = window.crop(lr)
-            batch = self._batch(crop, description)
             place = Tile(y, x, -(-crop.shape[0] * scale // cell), -(-crop.shape[1] * scale // cell))
-            batch = self._method.in_tile(batch, place, height, width).to(self.device)
-            restored = self._method.restore(batch, FieldNoise(seed, 0, y, x))
+            batch = method.in_tile(self._batch(crop, description), place, height, width).to(self.device)
+            restored = method.restore(batch, FieldNoise(seed, 0, y, x), own_colours, run_tiles, called)
             paste(canvas, window, restored[0].permute(1, 2, 0).float().cpu().numpy(), scale)
         fix_canvas(sampling.colorfix, canvas, lr, scale)
         return canvas
@@ -218,21 +217,6 @@ class Upscaler:
         pixels = tensor_of(lr_float(lr))
         return Batch([_KEY], pixels, [description.objects], [description.caption], None, {}, None, restored)
 
-    def _deviation(
-        self,
-        canvas: npt.NDArray[np.uint16],
-        lr: Pixels,
-        windows: list[Window],
-        description: Description,
-        sampling: SampleSpec,
-        settings: Settings,
-    ) -> npt.NDArray[np.uint8]:
-        """The map of luma's deviation over MAP_SEEDS seeds, this one and the next: what the network makes up."""
-        others = (
-            self._canvas(lr, windows, description, sampling, settings.seed + index) for index in range(1, MAP_SEEDS)
-        )
-        return as_picture(luma_deviation(chain([canvas], others)))
-
     def _alpha(self, alpha: Pixels, windows: list[Window]) -> npt.NDArray[np.uint16]:
         """Alpha enlarged by bicubic, which invents nothing: (H, W) uint16."""
         scale = self.config.scale
@@ -243,10 +227,10 @@ class Upscaler:
         return canvas[..., 0]
 
     @contextmanager
-    def _tiles_in_threads(self) -> Iterator[None]:
+    def _tiles_in_threads(self) -> Iterator[TileMap]:
         """Tiles of one step side by side, one thread each: faster than threads within a layer, and the same bits."""
         if self.workers == 1:
-            yield
+            yield map
             return
         with ThreadPoolExecutor(self.workers) as pool:
 
@@ -257,40 +241,25 @@ class Upscaler:
 
                 return pool.map(one, indices)
 
-            self._method.run_tiles = run
             try:
-                yield
+                yield run
             finally:
                 pool.shutdown(cancel_futures=True)
-                self._method.run_tiles = map
 
-    @contextmanager
-    def _counted(
-        self, windows: list[Window], sampling: SampleSpec, with_map: bool, report: Report | None
-    ) -> Iterator[None]:
-        """Tell `report` of every call of the network inside."""
+    def _counter(self, windows: list[Window], sampling: SampleSpec, seeds: int, report: Report | None) -> Called | None:
+        """Tells `report` of every call of the network, of all windows and seeds together."""
         if report is None:
-            yield
-            return
-        cells = [tuple(-(-side * self.config.scale // 64) * 8 for side in window.size) for window in windows]
-        calls = sum(len(tile_grid(*sides, sampling.tile, sampling.tile_overlap)) for sides in cells)
-        branches = 1 if sampling.guidance == 1.0 else 2
-        total = calls * sampling.steps * branches * (MAP_SEEDS if with_map else 1)
-        done, lock, predict = 0, threading.Lock(), self._method.predict
+            return None
+        total = seeds * sum(self._method.calls(*window.size, sampling) for window in windows)
+        done, lock = 0, threading.Lock()
 
-        def counting(*args: Any) -> Any:
+        def called() -> None:
             nonlocal done
-            prediction = predict(*args)
             with lock:
                 done += 1
                 report(done, total)
-            return prediction
 
-        self._method.predict = counting
-        try:
-            yield
-        finally:
-            del self._method.predict
+        return called
 
 
 @contextmanager

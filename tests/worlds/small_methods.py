@@ -11,7 +11,8 @@ from torch.nn import functional
 from spasemsr.backends.protocols import Identity, TextStates
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.diffusion.spec import SampleSpec
-from spasemsr.methods.protocol import build_method
+from spasemsr.methods.assembly import build_method
+from spasemsr.methods.protocol import Trainable
 from spasemsr.methods.spasemsr.spec import ModelSpec
 from tests.worlds.small_networks import PICO, redraw_zeros
 
@@ -56,15 +57,19 @@ class WordEncoder:
         return torch.randn(self.width, generator=torch.Generator().manual_seed(seed))
 
 
-def small_method(seed=0, sample=None, redrawn=True, lambda_=0.5, weight=0.05, **changes):
-    """SpaSemSR of tiny widths; `sample` and `changes` replace fields of SampleSpec and ModelSpec.
+def sampling(**changes):
+    """Two quick steps without guidance, but for `changes`."""
+    return SampleSpec.model_validate({"solver": "dpmpp", "steps": 2, "guidance": 1.0} | changes)
+
+
+def small_method(seed=0, redrawn=True, lambda_=0.5, weight=0.05, **changes):
+    """SpaSemSR of tiny widths; `changes` replace fields of its ModelSpec.
 
     Redrawn: its zero tensors are drawn, so that every condition changes the output.
     """
     method = build_method(
         "spasemsr",
         ModelSpec.model_validate(PICO | {"drop": {"text": 0, "caption": 0, "boxes": 0, "object": 0}} | changes),
-        SampleSpec.model_validate({"solver": "dpmpp", "steps": 2, "guidance": 1.0} | (sample or {})),
         scale=SCALE,
         seed=seed,
         lambda_=lambda_,
@@ -78,10 +83,10 @@ def small_method(seed=0, sample=None, redrawn=True, lambda_=0.5, weight=0.05, **
     return method
 
 
-class Colours(nn.Module):
+class Colours(Trainable):
     """The smallest method: learns the mean colour of hr from that of lr, with noise; for tests of the trainer."""
 
-    columns = restore_columns = frozenset({"lr"})
+    columns = frozenset({"lr"})
 
     def __init__(self):
         super().__init__()
@@ -94,12 +99,6 @@ class Colours(nn.Module):
         predicted = self.layers(colours + 0.1 * noise.gaussian("noise", batch.keys, (3,)))
         error = predicted - colours.flip(1)
         return {"square": error.square().mean(), "absolute": 0.1 * error.abs().mean()}
-
-    def restore(self, batch, noise):
-        return batch.lr
-
-    def set_engine(self, *, checkpointing, compiled):
-        pass
 
     def trainable(self):
         return {"layers": self.layers}

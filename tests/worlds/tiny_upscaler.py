@@ -63,7 +63,7 @@ def tiny_upscaler(workers: int | None = None, **model: str) -> Upscaler:
     """Random weights; no zero is left, so everything the model is told changes the result. `model` changes its spec."""
     config = tiny_config()
     config = config.model_copy(update={"model": config.model.model_copy(update=model)})
-    method = build(config, SAMPLE)
+    method = build(config)
     redraw_zeros(method.network, 0.05)
     return Upscaler(method, config, SAMPLE, workers=workers)
 

@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spasemsr.backends.autoencoder.block_dct import BlockDCT
 from spasemsr.diffusion.base import build_base
 from spasemsr.diffusion.tiling import Tile, boxes_in_tile
-from spasemsr.methods.latent import LatentDiffusion
+from spasemsr.methods.latent import Carry, LatentDiffusion, Prediction, View
+from spasemsr.methods.protocol import Grid
 from spasemsr.methods.spasemsr.conditioning import Conditioning
 from spasemsr.methods.spasemsr.constraint import semantic_degradation_loss
-from spasemsr.methods.spasemsr.network import Encoded, Prediction, SpaSemNetwork
+from spasemsr.methods.spasemsr.network import Encoded, SpaSemNetwork
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Autoencoder, TextEncoder
@@ -64,7 +66,6 @@ class SpaSemSR(LatentDiffusion):
     def __init__(
         self,
         spec: ModelSpec,
-        sample: SampleSpec,
         *,
         scale: int,
         lambda_: float,
@@ -73,7 +74,9 @@ class SpaSemSR(LatentDiffusion):
         text_encoder: TextEncoder,
         feature_channels: int,
     ) -> None:
-        super().__init__(autoencoder, spec.schedule, sample, scale, spec.input)
+        learned = not isinstance(autoencoder, BlockDCT)
+        grid = Grid(autoencoder.channels, autoencoder.downscale, spec.unet.block_out_channels[0], learned)
+        super().__init__(autoencoder, spec.schedule, scale, grid, spec.input)
         if self.sees_restored:
             self.columns |= {"restored"}
             self.restore_columns |= {"restored"}
@@ -81,7 +84,7 @@ class SpaSemSR(LatentDiffusion):
         self.lambda_ = lambda_
         self.controlnet_weight = controlnet_weight
         self.text_encoder = text_encoder
-        unet = build_base(spec, autoencoder.channels, text_encoder.width)
+        unet = build_base(spec.base, spec.unet, spec.schedule, autoencoder.channels, text_encoder.width)
         self.network = SpaSemNetwork(unet, spec, feature_channels)
 
     def trainable(self) -> dict[str, nn.Module]:
@@ -96,38 +99,41 @@ class SpaSemSR(LatentDiffusion):
 
     # The calls of LatentDiffusion.
 
-    def training_condition(self, batch: Batch, noise: Noise) -> Conditioning:
+    def training_condition(
+        self, batch: Batch, noise: Noise, noisy_latents_BChw: Tensor, timesteps_B: Tensor
+    ) -> Conditioning:
         """Tags, boxes and caption of the batch after the drops of this step; no quality words in training."""
         drops = Drops.draw(noise, batch.keys, self.spec.drop, self.spec.objects.max)
         prompts = [base_prompt(objects) for objects in batch.objects]
         return self._conditioning(batch, prompts, batch.captions, drops)
 
-    def condition(self, batch: Batch) -> Conditioning:
+    def condition(self, batch: Batch, sampling: SampleSpec) -> Conditioning:
         """Tags with the positive words, boxes, caption."""
-        words = self.sampling.positive
+        words = sampling.positive
         prompts = [", ".join(filter(None, (base_prompt(objects), words))) for objects in batch.objects]
         return self._conditioning(batch, prompts, batch.captions, self._keep_all(batch))
 
-    def unconditional(self, batch: Batch) -> Conditioning:
+    def unconditional(self, batch: Batch, sampling: SampleSpec) -> Conditioning:
         """The negative words, the null object alone, the empty caption."""
         bare = replace(batch, objects=[_without_objects(objects) for objects in batch.objects])
         size = len(batch.keys)
-        return self._conditioning(bare, [self.sampling.negative] * size, [""] * size, self._keep_all(batch))
+        return self._conditioning(bare, [sampling.negative] * size, [""] * size, self._keep_all(batch))
 
-    def encode(self, lr_up_B3HW: Tensor, condition: Conditioning) -> Encoded:
+    def encode(self, view: View, condition: Conditioning) -> Encoded:
         """E_img, E_sem and the fused object text."""
-        return self.network.encode(lr_up_B3HW, condition)
+        return self.network.encode(view.lr_up_B3HW, condition)
 
     def predict(
-        self, noisy_latents_BChw: Tensor, timesteps_B: Tensor, encoded: Encoded, scale: float = 1.0
+        self, noisy_latents_BChw: Tensor, timesteps_B: Tensor, encoded: Encoded, carry: Carry, scale: float = 1.0
     ) -> Prediction:
-        """ControlNet and guided UNet."""
-        return self.network.predict(noisy_latents_BChw, timesteps_B, encoded, scale)
+        """ControlNet and guided UNet; the residuals r_i of eq. 8 are what the losses need."""
+        found = self.network.predict(noisy_latents_BChw, timesteps_B, encoded, scale)
+        return Prediction(found.sample, carry, found.residuals)
 
     def side_losses(self, prediction: Prediction, latents_ref_BChw: Tensor, batch: Batch) -> dict[str, Tensor]:
         """lambda_ControlNet * L_SemDeg (eq. 9, 12), its two halves apart."""
         halves = semantic_degradation_loss(
-            prediction.residuals, latents_ref_BChw, batch.features[FEATURE], self.network.heads, self.lambda_
+            prediction.aux, latents_ref_BChw, batch.features[FEATURE], self.network.heads, self.lambda_
         )
         return {f"semdeg_{half}": self.controlnet_weight * loss for half, loss in halves.items()}
 

@@ -110,7 +110,9 @@ def test_deviation_is_that_of_luma_whatever_the_depth():
 class Bench:
     """Stands for trained weights: the noisier the start, the more is invented, differently for each seed."""
 
-    def __init__(self, params, config, folder) -> None:
+    method = SimpleNamespace(num_train_timesteps=1000)
+
+    def __init__(self, params, folder) -> None:
         self.metrics = build_metrics(["psnr", "ssim", "niqe"])
         self.dataset = type("Keys", (), {"keys": ["a", "b"]})()
 
@@ -126,10 +128,8 @@ class Bench:
 
 def test_the_stage_writes_sweep_front_maps_and_their_means(monkeypatch, tmp_path):
     spec = SimpleNamespace(dial=DialSpec(images=0, seeds=3), evaluate=SimpleNamespace(sample=SampleSpec(start=0.3)))
-    config = SimpleNamespace(model=SimpleNamespace(schedule=SimpleNamespace(num_train_timesteps=1000)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dial, "_Bench", Bench)
-    monkeypatch.setattr(dial, "read_model_config", lambda folder: config)
     stale = layout.maps_folder("spasemsr") / "gone.deviation.png"
     stale.parent.mkdir(parents=True)
     stale.touch()

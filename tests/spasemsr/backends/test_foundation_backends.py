@@ -395,12 +395,11 @@ def test_a_base_must_agree_with_params(profile, tiny, tmp_path):
 def test_the_method_stands_on_the_pretrained_base(params, profile, tiny):
     from diffusers import UNet2DConditionModel
 
-    from spasemsr.methods.protocol import build_method
+    from spasemsr.methods.assembly import build_method
 
     method = build_method(
         "spasemsr",
         profile.model,
-        profile.evaluate.sample,
         scale=4,
         seed=0,
         lambda_=params.lambda_,

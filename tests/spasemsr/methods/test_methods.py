@@ -7,14 +7,18 @@ import pytest
 import torch
 
 from spasemsr.methods.baselines import Bicubic, Restored
+from spasemsr.methods.latent import Prediction
 from spasemsr.methods.noise import Noise
-from spasemsr.methods.protocol import build_method
 from spasemsr.methods.spasemsr.method import Drops, SpaSemSR, base_prompt
 from spasemsr.methods.spasemsr.spec import DropSpec
 from spasemsr.pixels import bicubic_upsample
-from tests.worlds.small_methods import MANY, NONE, TWO, objects_of, rows_of, small_batch, small_method
+from tests.worlds.small_methods import MANY, NONE, TWO, objects_of, rows_of, sampling, small_batch, small_method
 
-NOISE = Noise(7, 0)
+NOISE, PLAIN = Noise(7, 0), sampling()
+
+
+def training_condition(method, batch):
+    return method.training_condition(batch, NOISE, torch.zeros(len(batch.keys), 4, 8, 8), torch.zeros(len(batch.keys)))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,7 @@ def states(method, text):
 
 
 def test_objects_become_the_rows_of_their_own_tag(method):
-    cond = method.condition(small_batch(["a"], training=False))
+    cond = method.condition(small_batch(["a"], training=False), PLAIN)
     assert cond.tokens_BNGD.shape == (1, 6, 4, 32)
     assert cond.token_mask_BNG[0].sum(1).tolist() == [2, 3, 2, 0, 0, 0]  # BOS EOS; red car EOS; sky EOS
     null, length = states(method, "")
@@ -49,9 +53,9 @@ def test_objects_become_the_rows_of_their_own_tag(method):
 RESIDUAL = {"schedule": {"prediction": "residual"}}
 
 
-def silenced(**sample):
+def silenced():
     """A method whose network says nothing, and predicts what is missing from bicubic lr."""
-    method = small_method(sample={"colorfix": "none"} | sample, **RESIDUAL)
+    method = small_method(**RESIDUAL)
     for parameter in method.network.unet.conv_out.parameters():
         torch.nn.init.zeros_(parameter)
     return method
@@ -59,25 +63,26 @@ def silenced(**sample):
 
 @pytest.mark.parametrize("solver", ["ddpm", "dpmpp"])
 def test_a_residual_of_nothing_restores_bicubic(solver):
-    method, batch = silenced(solver=solver, start=0.3, steps=3, tile=16, tile_overlap=4), small_batch(["a"], 40, 56)
+    method, batch = silenced(), small_batch(["a"], 40, 56)
+    asked = sampling(solver=solver, start=0.3, steps=3, tile=16, tile_overlap=4, colorfix="none")
     lr_up = bicubic_upsample(batch.lr, 4)
     through = method.autoencoder.decode(method.autoencoder.moments(lr_up).chunk(2, dim=1)[0])
-    assert torch.allclose(method.restore(batch, NOISE), through, atol=1e-5)
+    assert torch.allclose(method.restore(batch, NOISE, asked), through, atol=1e-5)
 
 
 def test_a_model_that_is_shown_the_restored_image_starts_from_it():
     clean = small_batch(["x", "y"], 64, 64).lr
     batch = replace(small_batch(["a", "b"]), restored=clean)
-    method = small_method(sample={"colorfix": "none", "start": 0.3}, input="restored", **RESIDUAL)
+    method, asked = small_method(input="restored", **RESIDUAL), sampling(colorfix="none", start=0.3)
     assert {"restored"} == method.columns - SpaSemSR.columns == method.restore_columns - SpaSemSR.restore_columns
     other = replace(batch, restored=clean.flip(3))
     assert method(batch, NOISE)["diffusion"] != method(other, NOISE)["diffusion"]  # E_img sees it, the base is it
     for parameter in method.network.unet.conv_out.parameters():
         torch.nn.init.zeros_(parameter)
     through = method.autoencoder.decode(method.autoencoder.moments(clean).chunk(2, dim=1)[0])
-    assert torch.allclose(method.restore(batch, NOISE), through, atol=1e-5)
-    bicubic = small_method(sample={"colorfix": "none"}, **RESIDUAL)
-    assert torch.equal(bicubic.restore(batch, NOISE), bicubic.restore(other, NOISE))  # it is shown lr
+    assert torch.allclose(method.restore(batch, NOISE, asked), through, atol=1e-5)
+    bicubic, asked = small_method(**RESIDUAL), sampling(colorfix="none")
+    assert torch.equal(bicubic.restore(batch, NOISE, asked), bicubic.restore(other, NOISE, asked))  # it is shown lr
 
 
 def test_a_share_of_the_samples_is_at_the_last_timestep():
@@ -98,7 +103,7 @@ def test_the_residual_is_trained_on_what_bicubic_lacks():
 
 def test_long_tags_keep_their_first_words_and_the_end(method):
     batch = replace(small_batch(["a"]), objects=[objects_of(("one two three four five", (0, 0, 1, 1), 1.0))])
-    cond = method.condition(batch)
+    cond = method.condition(batch, PLAIN)
     rows, length = states(method, "one two three four five")
     assert torch.equal(cond.tokens_BNGD[0, 1], rows[[1, 2, 3, length - 1]])
 
@@ -106,49 +111,49 @@ def test_long_tags_keep_their_first_words_and_the_end(method):
 def test_prompts_are_distinct_tags_with_the_positive_words_at_inference_only(method):
     assert base_prompt(MANY) == "thing 0, thing 1, thing 2, thing 3"
     batch = small_batch(["a", "b"])
-    training = method.training_condition(batch, NOISE)
+    training = training_condition(method, batch)
     assert torch.equal(training.base_BLD[0], states(method, "red car, sky")[0])
     assert torch.equal(training.base_BLD[1], states(method, "")[0])
-    inference = method.condition(batch)
+    inference = method.condition(batch, PLAIN)
     assert torch.equal(inference.base_BLD[0], states(method, "red car, sky, clean, high-resolution, 8k")[0])
     assert torch.equal(inference.base_BLD[1], states(method, "clean, high-resolution, 8k")[0])
     assert torch.equal(inference.caption_BLD[0], states(method, "blurry, noisy")[0])
 
 
 def test_too_many_objects_are_cut_to_the_best(method):
-    cond = method.condition(small_batch(["c"]))
+    cond = method.condition(small_batch(["c"]), PLAIN)
     assert cond.token_mask_BNG[0].any(1).all()
     assert np.array_equal(cond.boxes_BN4[0, 1:].numpy(), MANY.boxes[:5])
 
 
 def test_without_boxes_equal_tags_are_merged_and_no_box_is_used():
     method = small_method(spatial={"boxes": False})
-    cond = method.condition(small_batch(["c"]))
+    cond = method.condition(small_batch(["c"]), PLAIN)
     assert cond.token_mask_BNG[0].any(1).tolist() == [True] * 5 + [False]  # null and four distinct tags
     assert cond.use_boxes_B.tolist() == [False]
     moved = replace(small_batch(["c"]), objects=[replace(MANY, boxes=MANY.boxes[::-1].copy())])
-    one, other = (method.restore(batch, NOISE) for batch in (small_batch(["c"]), moved))
+    one, other = (method.restore(batch, NOISE, PLAIN) for batch in (small_batch(["c"]), moved))
     assert torch.equal(one, other)
 
 
 def test_every_string_is_encoded_once(method):
     method.text_encoder.seen.clear()
-    method.condition(small_batch(["a", "a", "c"]))
+    method.condition(small_batch(["a", "a", "c"]), PLAIN)
     (texts,) = method.text_encoder.seen
     assert len(texts) == len(set(texts))
 
 
 def test_the_unconditional_branch_is_the_negative_words_alone(method):
-    cond = method.unconditional(small_batch(["a", "c"]))
+    cond = method.unconditional(small_batch(["a", "c"]), PLAIN)
     assert cond.token_mask_BNG.any(2).tolist() == [[True] + [False] * 5] * 2
     assert torch.equal(cond.base_BLD[1], states(method, "dotted, noise, blur, lowres, smooth")[0])
     assert torch.equal(cond.caption_BLD[0], states(method, "")[0])
 
 
 def test_dropping_text_and_caption_gives_the_unconditional_inputs():
-    method = small_method(sample={"negative": ""}, drop={"text": 1, "caption": 1, "boxes": 0, "object": 0})
+    method = small_method(drop={"text": 1, "caption": 1, "boxes": 0, "object": 0})
     batch = small_batch(["a", "b", "c"])
-    dropped, unconditional = method.training_condition(batch, NOISE), method.unconditional(batch)
+    dropped, unconditional = training_condition(method, batch), method.unconditional(batch, sampling(negative=""))
     for name in ("base_BLD", "caption_BLD", "tokens_BNGD", "token_mask_BNG", "pooled_BND", "boxes_BN4", "use_boxes_B"):
         assert torch.equal(getattr(dropped, name), getattr(unconditional, name)), name
 
@@ -157,7 +162,7 @@ def test_dropping_text_and_caption_gives_the_unconditional_inputs():
 def test_each_drop_takes_one_thing(kind):
     none = {"text": 0, "caption": 0, "boxes": 0, "object": 0}
     method, batch = small_method(drop=none | {kind: 1}), small_batch(["a"])
-    kept, dropped = small_method(drop=none).training_condition(batch, NOISE), method.training_condition(batch, NOISE)
+    kept, dropped = training_condition(small_method(drop=none), batch), training_condition(method, batch)
     changed = {name for name in vars(kept) if not torch.equal(getattr(kept, name), getattr(dropped, name))}
     objects = {"tokens_BNGD", "token_mask_BNG", "pooled_BND", "boxes_BN4"}
     expected = {
@@ -244,20 +249,21 @@ def test_a_constraint_that_is_off_has_no_term(half):
 
 def test_same_seed_same_image_and_batches_do_not_matter(method):
     batch = small_batch(["a", "b"], training=False)
-    restored = method.restore(batch, NOISE)
+    restored = method.restore(batch, NOISE, PLAIN)
     assert restored.shape == (2, 3, 64, 64)
     assert restored.min() >= 0 and restored.max() <= 1
-    assert torch.equal(method.restore(batch, NOISE), restored)
-    assert not torch.equal(method.restore(batch, Noise(8, 0)), restored)
-    alone = torch.cat([method.restore(rows_of(batch, index), NOISE) for index in range(2)])
+    assert torch.equal(method.restore(batch, NOISE, PLAIN), restored)
+    assert not torch.equal(method.restore(batch, Noise(8, 0), PLAIN), restored)
+    alone = torch.cat([method.restore(rows_of(batch, index), NOISE, PLAIN) for index in range(2)])
     assert torch.allclose(alone, restored, atol=1e-5)
 
 
 def test_the_ancestral_solver_is_as_reproducible():
-    method, batch = small_method(sample={"solver": "ddpm", "steps": 3}), small_batch(["a", "b"], training=False)
-    restored = method.restore(batch, NOISE)
-    assert torch.equal(method.restore(batch, NOISE), restored)
-    alone = torch.cat([method.restore(rows_of(batch, index), NOISE) for index in range(2)])
+    method, batch = small_method(), small_batch(["a", "b"], training=False)
+    asked = sampling(solver="ddpm", steps=3)
+    restored = method.restore(batch, NOISE, asked)
+    assert torch.equal(method.restore(batch, NOISE, asked), restored)
+    alone = torch.cat([method.restore(rows_of(batch, index), NOISE, asked) for index in range(2)])
     assert torch.allclose(alone, restored, atol=1e-5)
 
 
@@ -266,7 +272,7 @@ def test_guidance_one_is_the_conditional_pass_and_zero_the_unconditional():
     calls = {}
     images = {}
     for guidance in (0.0, 1.0, 1.0 + 1e-7, 3.0):
-        method = small_method(sample={"guidance": guidance})
+        method = small_method()
         predict, calls[guidance] = method.network.predict, 0
 
         def counted(*args, predict=predict, guidance=guidance):
@@ -274,40 +280,40 @@ def test_guidance_one_is_the_conditional_pass_and_zero_the_unconditional():
             return predict(*args)
 
         method.network.predict = counted
-        images[guidance] = method.restore(batch, NOISE)
+        images[guidance] = method.restore(batch, NOISE, sampling(guidance=guidance))
     assert calls[1.0] == 2 and calls[3.0] == 4
     assert torch.allclose(images[1.0], images[1.0 + 1e-7], atol=1e-4)
     assert not torch.allclose(images[3.0], images[1.0], atol=1e-3)
-    bare = small_method(sample={"guidance": 1.0})
+    bare = small_method()
     bare.condition = bare.unconditional
-    assert torch.allclose(bare.restore(batch, NOISE), images[0.0], atol=1e-6)
+    assert torch.allclose(bare.restore(batch, NOISE, PLAIN), images[0.0], atol=1e-6)
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (11, 21), (5, 16), (1, 1)])
 def test_any_size_is_restored(method, height, width):
-    restored = method.restore(small_batch(["a"], height, width, training=False), NOISE)
+    restored = method.restore(small_batch(["a"], height, width, training=False), NOISE, PLAIN)
     assert restored.shape == (1, 3, 4 * height, 4 * width)
     assert torch.isfinite(restored).all()
 
 
 def test_a_latent_that_fits_takes_the_untiled_path_bit_for_bit():
     batch = small_batch(["a"], 48, 32, training=False)  # 24 x 16 latent cells
-    untiled = small_method(sample={"tile": 24, "tile_overlap": 4}).restore(batch, NOISE)
-    assert torch.equal(small_method(sample={"tile": 96}).restore(batch, NOISE), untiled)
-    tiled = small_method(sample={"tile": 16, "tile_overlap": 8}).restore(batch, NOISE)
+    untiled = small_method().restore(batch, NOISE, sampling(tile=24, tile_overlap=4))
+    assert torch.equal(small_method().restore(batch, NOISE, sampling(tile=96)), untiled)
+    tiled = small_method().restore(batch, NOISE, sampling(tile=16, tile_overlap=8))
     assert tiled.shape == untiled.shape
     assert not torch.equal(tiled, untiled)
     assert (tiled - untiled).abs().mean() < 0.1
 
 
 def test_tiles_see_their_own_boxes():
-    method = small_method(sample={"tile": 16, "tile_overlap": 0})
+    method = small_method()
     corner = objects_of(("sign", (0.0, 0.0, 0.25, 0.4), 0.8), ("wall", (0.0, 0.0, 1.0, 1.0), 0.7))
     batch = replace(small_batch(["a"], 32, 64, training=False), objects=[corner])  # 16 x 32 cells: two tiles
     seen = []
     encode = method.encode
-    method.encode = lambda lr_up, cond: (seen.append((lr_up, cond)), encode(lr_up, cond))[1]
-    method.restore(batch, NOISE)
+    method.encode = lambda view, cond: (seen.append((view.lr_up_B3HW, cond)), encode(view, cond))[1]
+    method.restore(batch, NOISE, sampling(tile=16, tile_overlap=0))
     (left_lr, left), (right_lr, right) = seen
     assert left.token_mask_BNG[0].any(1).tolist() == [True, True, True, False, False, False]
     assert right.token_mask_BNG[0].any(1).tolist() == [True, True, False, False, False, False]
@@ -319,22 +325,17 @@ def test_tiles_see_their_own_boxes():
 
 def test_an_untouched_start_returns_the_lr_it_began_with():
     """With a network that predicts the noise perfectly, the LR latents come back whatever the noise."""
-    method = small_method(sample={"solver": "ddpm", "steps": 4, "colorfix": "none"}, schedule={"prediction": "epsilon"})
+    method, asked = small_method(), sampling(solver="ddpm", steps=4, colorfix="none")
     batch = small_batch(["a"], training=False)
     lr_latents = 0.5 * method.autoencoder.moments(bicubic_upsample(batch.lr, 4))[:, :4]
 
-    class Oracle:
-        sample = None
-
-    def predict(noisy, timesteps, encoded, scale):
+    def predict(noisy, timesteps, encoded, carry, scale):
         signal, sigma = method.schedule.levels(timesteps, noisy)
-        result = Oracle()
-        result.sample = (noisy - signal * lr_latents) / sigma
-        return result
+        return Prediction((noisy - signal * lr_latents) / sigma)
 
     method.predict = predict
     expected = method.autoencoder.decode(2 * lr_latents)
-    assert torch.allclose(method.restore(batch, NOISE), expected, atol=2e-3)
+    assert torch.allclose(method.restore(batch, NOISE, asked), expected, atol=2e-3)
 
 
 # The others
@@ -352,18 +353,10 @@ def test_building_is_a_function_of_the_seed_and_leaves_the_generator_alone():
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_an_unknown_method_is_refused(method):
-    with pytest.raises(ValueError, match="no method 'esrgan'"):
-        build_method(
-            "esrgan", method.spec, method.sampling, scale=4, seed=0, lambda_=0.5, controlnet_weight=0.05,
-            autoencoder=method.autoencoder, text_encoder=method.text_encoder, feature_channels=8,
-        )  # fmt: skip
-
-
 def test_bicubic_is_the_projects_function_and_has_nothing_to_train():
     batch = small_batch(["a"], training=False)
     method = Bicubic(4)
-    restored = method.restore(batch, NOISE)
+    restored = method.restore(batch, NOISE, PLAIN)
     assert torch.equal(restored, bicubic_upsample(batch.lr, 4))
     assert restored.shape == (1, 3, 64, 64)
     assert method.trainable() == {} and method(batch, NOISE) == {}
@@ -377,6 +370,6 @@ def test_the_restorers_row_is_the_restorers_image():
             return [image.repeat(scale, axis=0).repeat(scale, axis=1) for image in images]
 
     batch = small_batch(["a", "b"], 4, 6, training=False)
-    restored = Restored(Repeat(), 4).restore(batch, NOISE)
+    restored = Restored(Repeat(), 4).restore(batch, NOISE, PLAIN)
     expected = (batch.lr * 255).round().repeat_interleave(4, 2).repeat_interleave(4, 3) / 255
     assert torch.allclose(restored, expected, atol=1e-6)

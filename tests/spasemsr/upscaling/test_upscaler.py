@@ -23,6 +23,7 @@ from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images import colour, writing
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.images.picture import Picture, fill_transparent, from_image, upright
+from spasemsr.methods.protocol import Grid
 from spasemsr.pixels import bicubic_upsample
 from spasemsr.upscaling import hub, memory, windows
 from spasemsr.upscaling.description import WHOLE, Description
@@ -30,10 +31,11 @@ from spasemsr.upscaling.memory import GIB, Budget, Footprint, budget, parse_byte
 from spasemsr.upscaling.reading import parse_picture
 from spasemsr.upscaling.settings import MAP_SEEDS, Settings, parse_tags, sampling_for
 from tests.worlds import ROOT
-from tests.worlds.tiny_upscaler import SAMPLE, photograph, pixels, tiny_config, tiny_upscaler
+from tests.worlds.tiny_upscaler import SAMPLE, photograph, pixels, tiny_upscaler
 
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 NOTHING = Description((), "blurred")
+GRID = Grid(channels=48, cell=8, width=16, learned=False)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +208,7 @@ def test_each_window_sees_its_own_part_of_the_objects(tiny, monkeypatch):
     right = Description((Box("house", (0.75, 0.0, 1.0, 1.0), 0.9), Box("sky", WHOLE, 0.8)), "")
     seen, real = [], tiny._method.restore
     monkeypatch.setattr(tiny, "plan", lambda *args: Budget(16, 192, 0, 0))
-    monkeypatch.setattr(tiny._method, "restore", lambda batch, noise: seen.append(batch) or real(batch, noise))
+    monkeypatch.setattr(tiny._method, "restore", lambda batch, *how: seen.append(batch) or real(batch, *how))
     tiny.restore(from_image(photograph(320, 16)), Settings(), right)
     assert [batch.lr.shape[3] for batch in seen] == [192, 192] and [batch.captions for batch in seen] == [[""]] * 2
     assert [batch.objects[0].tags for batch in seen] == [["sky"], ["house", "sky"]]
@@ -217,7 +219,7 @@ def test_a_model_that_is_shown_the_restored_image_gets_that_of_each_window(monke
     made, seen = tiny_upscaler(workers=1, input="restored"), []
     real, restorer = made._method.restore, made._describer.restorer
     monkeypatch.setattr(made, "plan", lambda *args: Budget(16, 192, 0, 0))
-    monkeypatch.setattr(made._method, "restore", lambda batch, noise: seen.append(batch) or real(batch, noise))
+    monkeypatch.setattr(made._method, "restore", lambda batch, *how: seen.append(batch) or real(batch, *how))
     picture = from_image(photograph(320, 16))
     large = made.restore(picture, Settings(), NOTHING).picture
     assert large.size == (1280, 64) and len(seen) == 2
@@ -483,8 +485,8 @@ def test_a_gigantic_picture_is_refused_before_any_work(tiny):
 
 
 def test_more_memory_is_taken_for_more_tiles_and_guidance():
-    plain = Footprint.of(tiny_config(), SAMPLE, 48, 8, workers=1)
-    guided = Footprint.of(tiny_config(), SAMPLE.model_copy(update={"guidance": 2.0}), 48, 8, workers=2)
+    plain = Footprint.of(GRID, SAMPLE, workers=1)
+    guided = Footprint.of(GRID, SAMPLE.model_copy(update={"guidance": 2.0}), workers=2)
     assert guided.per_tile == 2 * plain.per_tile and guided.per_window_pixel > plain.per_window_pixel
 
 
