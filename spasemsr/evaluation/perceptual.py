@@ -57,6 +57,7 @@ _ORIGINS = {
 }
 _MUSIQ = "e95806b9eae5f3814c410f574ba8e552362bd5bc63d758ed5b97860f5d6185aa"
 _CLIP_RN50 = "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
+_MANIQA_KONIQ = "a207f8ab57322e6be38ff5c8d019301dc032b454bef21c3c9f9dbf7974eebff6"
 _VIT = Needed("", "model.safetensors", repository="timm/vit_base_patch8_224.augreg2_in21k_ft_in1k")
 METRICS = {
     "lpips": Perceptual(
@@ -95,7 +96,7 @@ METRICS = {
         False,
         4,
         (
-            Needed("pyiqa", "ckpt_koniq10k.pt"),
+            Needed("pyiqa", "ckpt_koniq10k.pt", _MANIQA_KONIQ),
             _VIT,
         ),
         "trained on KonIQ-10k, 20 uniform crops of 224 px, RGB in [0, 1]",

@@ -98,15 +98,35 @@ def entry(name: str) -> Entry:
 
 
 _OPENRAIL = "CreativeML Open RAIL++-M"
-_SD_CONFIGS = ("scheduler/scheduler_config.json", "text_encoder/config.json", "unet/config.json", "vae/config.json")
-_SD_TOKENIZER = ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json")
+_SD_SMALL_FILES = (
+    *(f"{part}/config.json" for part in ("text_encoder", "unet", "vae")),
+    "scheduler/scheduler_config.json",
+    *(f"tokenizer/{name}" for name in ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json")),
+)
+_SD_21_BASE_SMALL = {
+    "text_encoder/config.json": "7e33bfc475f6cf76e69b28b101993ca834d1f22ff4d35caefde32d63d4f42fba",
+    "unet/config.json": "ce0c6d379e3b1d3e1f79338de70c80a1e36f17a6372439a8249b6fb0dfa1b608",
+    "vae/config.json": "424117cb534ce03497c41305ed868980123917b2b6abba4bbaa615e968772903",
+    "scheduler/scheduler_config.json": "11ac5627d7df0fa344b875c4b5722b1767a8a2aa1684c2cf8b4d614300127234",
+    "tokenizer/vocab.json": "e089ad92ba36837a0d31433e555c8f45fe601ab5c221d4f607ded32d9f7a4349",
+    "tokenizer/merges.txt": "9fd691f7c8039210e0fced15865466c65820d09b63988b0174bfe25de299051a",
+    "tokenizer/special_tokens_map.json": "f118ab3a983206e4f32583448de6bd6aae4ee21869135cef1f5848a753cdaab6",
+    "tokenizer/tokenizer_config.json": "d562b18a0c6d32a168fce3d7a342fce64579ebacffb98fb71b0affc494fc32d8",
+}
 
 
 def _stable_diffusion(
-    name: str, purpose: str, licence: str, sources: tuple[Source, ...], unet: str, vae: str, text: str, text_size: int
+    name: str,
+    purpose: str,
+    licence: str,
+    sources: tuple[Source, ...],
+    unet: str,
+    vae: str,
+    text: str,
+    text_size: int,
+    small: dict[str, str] | None = None,
 ) -> Entry:
-    files = [WeightFile(path) for path in _SD_CONFIGS]
-    files += [WeightFile(f"tokenizer/{path}") for path in _SD_TOKENIZER]
+    files = [WeightFile(path, (small or {}).get(path, "")) for path in _SD_SMALL_FILES]
     files += [
         WeightFile("unet/diffusion_pytorch_model.safetensors", unet),
         WeightFile("vae/diffusion_pytorch_model.safetensors", vae, 334_643_276),
@@ -121,9 +141,18 @@ _VAE_2, _TEXT_2 = (
 )
 
 
-def _grounding_dino(size: str, revision: str, sha256: str, weight: int) -> Entry:
-    configs = ("config.json", "preprocessor_config.json", "special_tokens_map.json", "tokenizer.json")
-    files = [WeightFile(name) for name in (*configs, "tokenizer_config.json", "vocab.txt")]
+_GROUNDING_DINO_BASE_SMALL = {
+    "config.json": "eda416dae6f49419ff831b1c190ec430a060b19aae688dbaf2425a075b650608",
+    "preprocessor_config.json": "8454179ba95e2ad22947835aad7b45862a601fc0055ab88bf1ee70892d3aea60",
+    "special_tokens_map.json": "b6d346be366a7d1d48332dbc9fdf3bf8960b5d879522b7799ddba59e76237ee3",
+    "tokenizer.json": "d241a60d5e8f04cc1b2b3e9ef7a4921b27bf526d9f6050ab90f9267a1f9e5c66",
+    "tokenizer_config.json": "d40ab645b68211910b9170d22433d43186a6ec8ee6fd10ba170524b25bf4fb56",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+}
+
+
+def _grounding_dino(size: str, revision: str, sha256: str, weight: int, small: dict[str, str]) -> Entry:
+    files = [WeightFile(name, small.get(name, "")) for name in _GROUNDING_DINO_BASE_SMALL]
     files.append(WeightFile("model.safetensors", sha256, weight))
     source = HubSource(f"IDEA-Research/grounding-dino-{size}", revision)
     return Entry(f"grounding-dino-{size}", "boxes", "Apache-2.0", weight, tuple(files), (source,))
@@ -161,6 +190,7 @@ _ALL = (
         _VAE_2,
         _TEXT_2,
         1_361_597_018,
+        _SD_21_BASE_SMALL,
     ),
     _stable_diffusion(
         "sd-2.1",
@@ -201,12 +231,42 @@ _ALL = (
         "12bdfa3120f3e7ec7b434d90674b3396eccf88eb",
         "5548f844c928c4b6f411fa8cbcc2bfa8dbbba437cb1d513975519f93c2a9ed21",
         933_400_872,
+        _GROUNDING_DINO_BASE_SMALL,
     ),
     _grounding_dino(
         "tiny",
         "a2bb814dd30d776dcf7e30523b00659f4f141c71",
         "1a2412ef99bd74bcd3c2a246fa1e48581f8889a1300c9051974741314fc042f3",
         689_359_096,
+        {},  # no independent pin of tiny's small files was found: recorded on first use
+    ),
+    Entry(
+        "groundingdino-swint-ogc",
+        "boxes, in the original's own layout",
+        "Apache-2.0",
+        693_997_677,
+        (
+            WeightFile(
+                "groundingdino_swint_ogc.pth",
+                "3b3ca2563c77c69f651d7bd133e97139c186df06231157a64c507099c52bc799",
+                693_997_677,
+            ),
+        ),
+        (UrlSource("https://github.com/IDEA-Research/GroundingDINO/releases/download/v0.1.0-alpha"),),
+    ),
+    Entry(
+        "groundingdino-swinb-cogcoor",
+        "boxes, in the original's own layout",
+        "Apache-2.0",
+        938_057_991,
+        (
+            WeightFile(
+                "groundingdino_swinb_cogcoor.pth",
+                "46270f7a822e6906b655b729c90613e48929d0f2bb8b9b76fd10a856f3ac6ab7",
+                938_057_991,
+            ),
+        ),
+        (UrlSource("https://github.com/IDEA-Research/GroundingDINO/releases/download/v0.1.0-alpha2"),),
     ),
     _sam("h", "4b8939", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e", 2_564_550_879),
     _sam("l", "0b3195", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622", 1_249_524_607),
@@ -216,7 +276,7 @@ _ALL = (
         "degradation removal: RRDBNet x4 trained for PSNR",
         "Apache-2.0",
         67_000_000,
-        (WeightFile("BSRNet.pth"),),
+        (WeightFile("BSRNet.pth", "fa633d80ff4db5a546740ae8e3baebe925fc84d3c03e3e9002493acc5e88c3ec"),),
         (UrlSource("https://github.com/cszn/KAIR/releases/download/v1.0"),),
     ),
     Entry(
