@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Precision = Literal["fp32", "bf16", "fp16"]
+Endpoint = Annotated[str, Field(pattern=r"^https?://\S+$")]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
@@ -30,7 +31,7 @@ class Spec(BaseModel):
 
 def _without_places(section: dict[str, Any]) -> dict[str, Any]:
     inner = {key: _without_places(value) if isinstance(value, dict) else value for key, value in section.items()}
-    places = ("source", "revision") if "kind" in inner else ()
+    places = ("source", "revision", "endpoint") if "kind" in inner else ()
     return {key: value for key, value in inner.items() if key not in places}
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from spasemsr.spec import Positive, Spec, WeightsSpec
+from spasemsr.spec import Endpoint, Positive, Spec, WeightsSpec
 
 
 class RuleCaptionerSpec(Spec):
@@ -15,10 +15,15 @@ class RuleCaptionerSpec(Spec):
 
 
 class LlavaCaptionerSpec(WeightsSpec):
-    """LLaVA answers one fixed question, greedily; see `backends/networks/answers.py` for what is made of answers."""
+    """LLaVA answers one fixed question, greedily; see `backends/networks/answers.py` for what is made of answers.
+
+    With `endpoint`, the address of a server that speaks OpenAI's chat protocol (vLLM, SGLang), it answers there, and
+    `source` is the name under which it is served.
+    """
 
     kind: Literal["llava"]
     precision: Literal["fp32", "bf16", "fp16", "nf4"] = "bf16"
+    endpoint: Endpoint | None = None
     question: Annotated[str, Field(min_length=1)]
     max_new_tokens: Positive = 128
     max_words: Positive = 60

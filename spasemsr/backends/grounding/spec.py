@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from spasemsr.backends.networks.spec import SamArchitecture
-from spasemsr.spec import Fraction, Positive, Spec, WeightsSpec
+from spasemsr.spec import Endpoint, Fraction, Positive, Spec, WeightsSpec
 
 
 class PaletteTaggerSpec(Spec):
@@ -22,10 +22,11 @@ class VocabularyTaggerSpec(Spec):
 
 
 class LlavaTaggerSpec(WeightsSpec):
-    """LLaVA lists the objects of an image."""
+    """LLaVA lists the objects of an image; `endpoint` as for the captioner."""
 
     kind: Literal["llava"]
     precision: Literal["fp32", "bf16", "fp16", "nf4"] = "bf16"
+    endpoint: Endpoint | None = None
     question: Annotated[str, Field(min_length=1)]
     max_new_tokens: Positive = 96
     max_tags: Positive = 20

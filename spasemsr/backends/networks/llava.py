@@ -1,11 +1,15 @@
-"""LLaVA (transformers): one fixed question about each image, answered greedily; captions of quality, lists of objects.
+"""LLaVA: one fixed question about each image, answered greedily; captions of quality, lists of objects.
 
-Prompts are padded on the left, so that every answer begins right after its own prompt whatever the others in the batch.
+The model runs here through transformers, or in an engine behind an endpoint (`chat.py`). Here, prompts are padded on
+the left, so that every answer begins right after its own prompt whatever the others in the batch.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
+
+import numpy as np
 
 from spasemsr.backends.captioner.spec import LlavaCaptionerSpec
 from spasemsr.backends.grounding.spec import LlavaTaggerSpec
@@ -18,25 +22,53 @@ from spasemsr.weights.pretrained import load_pretrained, load_processor
 from spasemsr.weights.store import locate
 
 
+class Answers(Protocol):
+    """Images and a question -> one raw answer each."""
+
+    @property
+    def identity(self) -> Identity:
+        """What answers."""
+        ...
+
+    def ask(self, images: Sequence[ImageU8], question: str) -> list[str]:
+        """(H, W, 3) u8 images -> answers in order."""
+        ...
+
+
+def answers_of(spec: LlavaCaptionerSpec | LlavaTaggerSpec, device: str) -> Answers:
+    """LLaVA on a device of this process, or behind the endpoint that the spec names."""
+    if spec.endpoint is not None:
+        from spasemsr.backends.networks.chat import ChatEndpoint
+
+        return ChatEndpoint(spec.endpoint, spec.source, spec.max_new_tokens)
+    return LlavaAnswers(spec, device)
+
+
 class LlavaAnswers:
-    """Images and a question -> raw answers. Files are verified at once, the model is loaded when first asked."""
+    """LLaVA through transformers. Files are verified at once, the model is loaded when first asked."""
 
     def __init__(self, spec: LlavaCaptionerSpec | LlavaTaggerSpec, device: str) -> None:
         self._checkpoint = locate(spec.source, spec.revision)
         self._precision, self._max_new_tokens = spec.precision, spec.max_new_tokens
         self._device = device
+        self._loaded: _Loaded | None = None
         self.identity = Identity("llava", 1, self._checkpoint.revision, self._checkpoint.sha256, spec.precision)
 
     def ask(self, images: Sequence[ImageU8], question: str) -> list[str]:
-        """(H, W, 3) u8 images -> one answer each, special tokens taken out."""
+        """(H, W, 3) u8 images -> one answer each, special tokens taken out.
+
+        An image that is not square is padded to a square first: LLaVA's processor would cut its sides off.
+        """
         import torch
         from PIL import Image
 
-        model, processor = self._loaded
+        self._loaded = self._loaded or _load(self._checkpoint.path, self._precision, self._device)
+        model, processor = self._loaded.model, self._loaded.processor
         turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
         prompt = processor.apply_chat_template([turn], add_generation_prompt=True)
+        fill = [round(255 * mean) for mean in processor.image_processor.image_mean]
         inputs = processor(
-            images=[Image.fromarray(image) for image in images],
+            images=[Image.fromarray(squared(image, fill)) for image in images],
             text=[prompt] * len(images),
             padding=True,
             return_tensors="pt",
@@ -53,24 +85,55 @@ class LlavaAnswers:
         asked = inputs["input_ids"].shape[1]
         return processor.batch_decode(tokens[:, asked:], skip_special_tokens=True)
 
-    @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        """Model and processor."""
-        from transformers import LlavaForConditionalGeneration, LlavaProcessor
 
-        folder, device = self._checkpoint.path, choose_device(self._device)
-        options = _four_bit(device) if self._precision == "nf4" else {"dtype": dtype_of(self._precision)}
-        model = load_pretrained(LlavaForConditionalGeneration, folder, **options)
-        processor = load_processor(LlavaProcessor, folder)
-        if not processor.chat_template or not processor.patch_size:
-            raise UserError(
-                f"{folder} has no chat template or no patch size: its processor files are too old.",
-                "Take a newer commit of the model (`revision` in params.yaml).",
-            )
-        processor.tokenizer.padding_side = "left"
-        for name in ("temperature", "top_p", "top_k"):  # of sampling, which is off
-            setattr(model.generation_config, name, None)
-        return (model if self._precision == "nf4" else model.to(device)), processor
+class _Loaded:
+    """A model with its processor, kept as long as somebody uses it."""
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model, self.processor = model, processor
+
+
+_IN_USE: WeakValueDictionary[tuple[Path, str, str], _Loaded] = WeakValueDictionary()
+
+
+def _load(folder: Path, precision: str, device_name: str) -> _Loaded:
+    """Model and processor; captioner and tagger of one process share them, as they are 14 GB."""
+    from transformers import LlavaForConditionalGeneration, LlavaProcessor
+
+    device = choose_device(device_name)
+    key = (folder, precision, str(device))
+    if (found := _IN_USE.get(key)) is not None:
+        return found
+    options = _four_bit(device) if precision == "nf4" else {"dtype": dtype_of(precision), **_placed(device)}
+    model = load_pretrained(LlavaForConditionalGeneration, folder, **options)
+    processor = load_processor(LlavaProcessor, folder)
+    if not processor.chat_template or not processor.patch_size:
+        raise UserError(
+            f"{folder} has no chat template or no patch size: its processor files are too old.",
+            "Take a newer commit of the model (`revision` in params.yaml).",
+        )
+    processor.tokenizer.padding_side = "left"
+    for name in ("temperature", "top_p", "top_k"):  # of sampling, which is off
+        setattr(model.generation_config, name, None)
+    _IN_USE[key] = loaded = _Loaded(model, processor)
+    return loaded
+
+
+def squared(image: ImageU8, fill: Sequence[int]) -> ImageU8:
+    """(H, W, 3) -> (S, S, 3), S the longer side: the image in the middle of a square of one colour."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    if height == width:
+        return image
+    square = np.full((side, side, 3), fill, np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = image
+    return square
+
+
+def _placed(device: Any) -> dict[str, Any]:
+    """Load straight onto a GPU: through the host, eight workers would need eight times 14 GB of it at once."""
+    return {} if device.type == "cpu" else {"device_map": {"": device}}
 
 
 def _four_bit(device: Any) -> dict[str, Any]:
@@ -93,7 +156,7 @@ class LlavaCaptioner:
     """One line about the quality of each image."""
 
     def __init__(self, spec: LlavaCaptionerSpec, device: str) -> None:
-        self._answers = LlavaAnswers(spec, device)
+        self._answers = answers_of(spec, device)
         self._policy = CaptionPolicy(spec.max_words, spec.max_content_words)
         self.identity = self._answers.identity
         self.prompt = spec.question
@@ -112,7 +175,7 @@ class LlavaTagger:
     """The objects of each image as LLaVA lists them; it gives no scores, so all are 1."""
 
     def __init__(self, spec: LlavaTaggerSpec, device: str) -> None:
-        self._answers = LlavaAnswers(spec, device)
+        self._answers = answers_of(spec, device)
         self._question, self._max_tags = spec.question, spec.max_tags
         self.identity = self._answers.identity
 

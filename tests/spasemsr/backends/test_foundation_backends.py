@@ -14,8 +14,9 @@ from spasemsr.backends.captioner import build_captioner
 from spasemsr.backends.extractors import build_extractor
 from spasemsr.backends.grounding import build_detector, build_segmenter, build_tagger
 from spasemsr.backends.grounding.select import select
-from spasemsr.backends.grounding.spec import GroundingDinoSpec, VocabularyTaggerSpec
+from spasemsr.backends.grounding.spec import GroundingDinoSpec, LlavaTaggerSpec, VocabularyTaggerSpec
 from spasemsr.backends.networks.answers import CaptionPolicy, content_words, object_names, read_names, tags_of
+from spasemsr.backends.networks.llava import squared
 from spasemsr.backends.networks.runtime import compute
 from spasemsr.backends.networks.sam import PUBLISHED, build_sam
 from spasemsr.backends.protocols import Box, Tag
@@ -111,6 +112,23 @@ def test_llava_captions(profile):
         CAPTION.member("caption.json").encode({"text": text, "prompt": captioner.prompt})
         assert 0 < len(text.split()) <= profile.caption.max_words
     assert captioner.counts["captions"] == 4
+
+
+def test_captioner_and_tagger_share_one_llava(profile, tiny):
+    tagger = LlavaTaggerSpec(
+        kind="llava", source=str(tiny / "llava"), precision=profile.caption.precision, question="?", max_new_tokens=2
+    )
+    one, two = build_captioner(profile.caption), build_tagger(tagger)
+    one._answers.ask([A], "?"), two._answers.ask([A], "?")
+    assert one._answers._loaded.model is two._answers._loaded.model
+
+
+def test_the_sides_of_a_wide_picture_are_seen():
+    """LLaVA's processor cuts the middle square out of what it is given."""
+    wide = photograph("coffee", 128)[:64]
+    square = squared(wide, (122, 116, 104))
+    assert square.shape == (128, 128, 3) and np.array_equal(square[32:96], wide)
+    assert (square[:32] == (122, 116, 104)).all() and squared(A, (0, 0, 0)) is A
 
 
 def test_llava_lists_objects(profile, params, tiny):
