@@ -19,7 +19,8 @@ from spasemsr.data.columns import HR, LR
 from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.order import SampleOrder
 from spasemsr.hashing import fingerprint
-from spasemsr.methods.folder import WEIGHTS, save_tensors
+from spasemsr.methods.folder import save_tensors
+from spasemsr.methods.model_config import WEIGHTS
 from spasemsr.methods.noise import Noise
 from spasemsr.training.loop import train
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from spasemsr.hashing import sha256_bytes
-from spasemsr.training.meter import Spent
+from spasemsr.training.spent import Spent
 
 
 def record(cache_root: Path, workspace: Path, method: str, profile: str, spent: Spent) -> None:

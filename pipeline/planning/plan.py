@@ -18,7 +18,7 @@ from pipeline.planning.training import StepCost, fitting, step_cost
 from pipeline.tools import inventory
 from spasemsr.cache import default_root
 from spasemsr.config import Params, Profile, ProfileName
-from spasemsr.training.meter import Spent
+from spasemsr.training.spent import Spent
 from spasemsr.weights import store
 from spasemsr.weights.registry import ENTRIES
 

@@ -9,11 +9,10 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import cv2
 import numpy as np
-import torch
 
 from pipeline import layout
 from spasemsr.cache import Cache
@@ -31,11 +30,13 @@ from spasemsr.evaluation.restoration import SPLIT, CachedRestoration, to_pixels
 from spasemsr.evaluation.scores import ScoreTable, score_image, write_json
 from spasemsr.evaluation.spec import SweepName
 from spasemsr.images.deviation import as_picture, luma_deviation
-from spasemsr.methods.assembly import build, made_of, read_model_config
-from spasemsr.methods.folder import load_model
+from spasemsr.methods.model_config import made_of, read_model_config
 from spasemsr.pixels import ImageU8
 from spasemsr.progress import Progress
 from spasemsr.upscaling.settings import Settings, sampling_for
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +82,9 @@ def settings(base: SampleSpec, sweeps: Sequence[SweepName], num_train_timesteps:
 
 def run(params: Params, method_name: MethodName) -> None:
     """Sweep the settings, then draw the maps; both on the first images of the split, in the order of keys."""
-    pin_threads()
     spec, base = params.active.dial, params.active.evaluate.sample
     folder = layout.model_folder(method_name)
+    log.info("dial      %s · sweeps of %s", method_name, ", ".join(spec.sweeps))
     bench = _Bench(params, folder)
     points = settings(base, spec.sweeps, bench.method.num_train_timesteps)
     keys = bench.dataset.keys[: spec.images or None]
@@ -121,11 +122,17 @@ class _Bench:
         config = read_model_config(folder)
         self.seed, self.scale = params.seed, config.scale
         self.metrics = build_metrics(params.active.evaluate.metrics)
+        identity = made_of(config, folder)
+
+        from spasemsr.methods.assembly import build
+        from spasemsr.methods.folder import load_model
+
+        pin_threads()
         self.method = build(config)
         load_model(folder, self.method)
         self.dataset = Dataset(layout.SHARDS, [COLUMNS[name] for name in self.method.restore_columns], SPLIT)
         self._hr = ColumnReader(layout.SHARDS, HR)
-        self._restore = CachedRestoration(self.method, Cache(), made_of(config, folder))
+        self._restore = CachedRestoration(self.method, Cache(), identity)
 
     def hr(self, key: str) -> ImageU8:
         """Ground truth."""
@@ -167,8 +174,10 @@ def _changed(base: SampleSpec, name: str, value: float | int | str) -> Setting:
     )
 
 
-def _tensor(picture: ImageU8) -> torch.Tensor:
+def _tensor(picture: ImageU8) -> "torch.Tensor":
     """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1]."""
+    import torch
+
     return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
 
 

@@ -13,9 +13,7 @@ from spasemsr.determinism import pin_threads
 from spasemsr.evaluation.metrics import Metric, build_metrics
 from spasemsr.evaluation.restoration import SPLIT, CachedRestoration, to_pixels, write_png
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_metrics, write_per_image
-from spasemsr.methods.assembly import build, made_of, read_model_config
-from spasemsr.methods.baselines import Bicubic
-from spasemsr.methods.folder import load_model
+from spasemsr.methods.model_config import made_of, read_model_config
 from spasemsr.methods.noise import Noise
 from spasemsr.pixels import ImageU8
 from spasemsr.progress import Progress
@@ -25,16 +23,24 @@ log = logging.getLogger(__name__)
 
 def run(params: Params, method_name: MethodName) -> None:
     """Restore and score every evaluation image; pictures, per-image scores and their means are written together."""
-    pin_threads()
     spec = params.active.evaluate
     folder = layout.model_folder(method_name)
     config = read_model_config(folder)
+    identity, metrics = made_of(config, folder), build_metrics(spec.metrics)
+    readers = {column.name: ColumnReader(layout.SHARDS, column) for column in (HR, LR, RESTORED)}
+    count = len(readers[LR.name].keys(SPLIT))
+    log.info("evaluate  %s · %d images · %s", method_name, count, ", ".join(spec.metrics))
+
+    from spasemsr.methods.assembly import build
+    from spasemsr.methods.baselines import Bicubic
+    from spasemsr.methods.folder import load_model
+
+    pin_threads()
     method = build(config)
     load_model(folder, method)
     dataset = Dataset(layout.SHARDS, [COLUMNS[name] for name in method.restore_columns], SPLIT)
-    readers = {column.name: ColumnReader(layout.SHARDS, column) for column in (HR, LR, RESTORED)}
-    restore = CachedRestoration(method, Cache(), made_of(config, folder))
-    bicubic, metrics = Bicubic(config.scale), build_metrics(spec.metrics)
+    restore = CachedRestoration(method, Cache(), identity)
+    bicubic = Bicubic(config.scale)
 
     images = layout.images_folder(method_name)
     shutil.rmtree(images, ignore_errors=True)

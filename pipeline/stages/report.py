@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.pareto import SweepPoint, read_sweep
 from spasemsr.evaluation.scores import ScoreTable, merge, read_per_image, write_json
 from spasemsr.images.deviation import GAIN
-from spasemsr.methods.folder import read_config
+from spasemsr.methods.model_config import read_config
 from spasemsr.report.build import build_page
 from spasemsr.report.data import Example, MapPicture, MethodRow, ReportData
+
+log = logging.getLogger(__name__)
 
 NAMES = {"spasemsr": "SpaSemSR", "bicubic": "Bicubic", "restorer": "Restorer (DRM)"}
 
@@ -31,6 +34,7 @@ def run(params: Params) -> None:
         table for method in params.methods for table in read_per_image(layout.scores_folder(method) / "per_image.csv")
     )
     metrics = build_metrics(params.active.evaluate.metrics)
+    log.info("report    %s · %d images", ", ".join(params.methods), sum(len(table.keys) for table in tables))
     summary = summarize(tables, metrics, params.seed)
     write_json(layout.SUMMARY, summary)
     names = [name for table in tables for name in table.methods if name != "hr"]

@@ -1,4 +1,7 @@
-"""Stage train: columns -> models/<method>; resumes where it was stopped, bit for bit."""
+"""Stage train: columns -> models/<method>; resumes where it was stopped, bit for bit.
+
+What can be refused is refused, and what will be done is said, before torch and its friends are imported.
+"""
 
 import logging
 import shutil
@@ -14,30 +17,35 @@ from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.order import SampleOrder
 from spasemsr.determinism import pin_threads
 from spasemsr.hashing import digest_of, fingerprint, sha256_file
-from spasemsr.methods.assembly import build
-from spasemsr.methods.folder import WEIGHTS, save_model
-from spasemsr.methods.model_config import ModelConfig
-from spasemsr.training.loop import train
+from spasemsr.methods.model_config import ModelConfig, weights_digest
 
 log = logging.getLogger(__name__)
 
 
 def run(params: Params, method_name: MethodName) -> None:
     """Train one method and write its averaged weights with a description of what they are."""
-    pin_threads()
     profile = params.active
     seen = [LR, RESTORED] if profile.model.input == "restored" else [LR]
     dataset = Dataset(layout.SHARDS, [*seen, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR], "train")
     config = describe(params, method_name, dataset.digests)
+    state = default_root() / "train" / _run_id(params, config)
+    log.info(
+        "train     %s · %d steps of %d · %d samples%s",
+        *(method_name, profile.train.steps, profile.train.global_batch, len(dataset.keys)),
+        " · resumes" if state.is_dir() else "",
+    )
+
+    from spasemsr.methods.assembly import build
+    from spasemsr.methods.folder import save_model
+    from spasemsr.training.loop import train
+
+    pin_threads()
     method = build(config)
     order = SampleOrder(dataset.keys_by_shard, params.seed, profile.train.global_batch)
 
     def batches(step: int, rank: int, world: int) -> Batch:
         return dataset.batch(order.at(step, rank, world), params.seed)
 
-    state = default_root() / "train" / _run_id(params, config)
-    if state.is_dir():
-        log.info("train     %s resumes", method_name)
     spent = train(method, batches, profile.train, params.seed, state, layout.losses_csv(method_name))
     if spent is None:
         return  # one process of several writes
@@ -50,9 +58,10 @@ def run(params: Params, method_name: MethodName) -> None:
 
 def _run_id(params: Params, config: ModelConfig) -> str:
     """Names a training run by all it depends on, its code included: changed code never resumes an old state."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     files = sorted(path for folder in ("spasemsr", "pipeline") for path in (root / folder).rglob("*.py"))
     source = digest_of((path.relative_to(root).as_posix(), sha256_file(path)) for path in files)
     spec = params.active.train
-    init = sha256_file(Path(spec.init) / WEIGHTS) if spec.init else None
+    remedy = "Set train.init to a folder of weights, or to null to start from random ones."
+    init = weights_digest(Path(spec.init), remedy) if spec.init else None
     return fingerprint([config.plain(), spec.plain(), init, params.seed, source])[:32]

@@ -66,7 +66,7 @@ def load(method: MethodName, profile: str | None, weights: str | None, revision:
 
 def default_weights(method: MethodName) -> Path:
     """What this project trained; else what it ships with."""
-    from spasemsr.methods.folder import WEIGHTS
+    from spasemsr.methods.model_config import WEIGHTS
 
     places = [layout.model_folder(method), PRETRAINED]
     return next((place for place in places if (place / WEIGHTS).is_file()), places[0])

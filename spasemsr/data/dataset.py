@@ -5,15 +5,15 @@ masks.png, for instance), by offset. In training a sample's variant is drawn fro
 variant 0. B batch, H W pixels of hr, h w pixels of lr, C latent channels, f the autoencoder's factor, N objects.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from spasemsr.data.columns import LR, Column
 from spasemsr.data.order import Draw
@@ -21,6 +21,10 @@ from spasemsr.data.patches import Split
 from spasemsr.data.shards import ColumnReader, lacking_keys
 from spasemsr.errors import UserError
 from spasemsr.randomness import derive_seed
+
+if TYPE_CHECKING:  # it takes seconds to import, and a stage says what it will do before the first batch
+    import torch
+    from torch import Tensor
 
 # Members that no batch holds: for people, and for later methods.
 NOT_IN_BATCH = frozenset(("masks.png", "degradation.json"))
@@ -53,7 +57,7 @@ class Batch:
     hr: Tensor | None
     restored: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> "Batch":
+    def to(self, device: torch.device | str) -> Batch:
         """The batch with its tensors on a device."""
         return replace(
             self,
@@ -131,6 +135,8 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
 
 
 def _stack(samples: Sequence[dict[str, Any]], name: str, convert: Callable[[Tensor], Tensor]) -> Tensor:
+    import torch
+
     arrays = [sample[name] for sample in samples]
     if any(array.shape != arrays[0].shape for array in arrays):
         shapes = ", ".join(f"{sample['key']} {sample[name].shape}" for sample in samples[:4])

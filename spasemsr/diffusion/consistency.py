@@ -4,15 +4,20 @@ A result that explains lr gives lr back when it is reduced. Degradations also bl
 goal for real photographs: projecting fully brings lr's noise back. B batch, h w pixels of lr, H W of the result.
 """
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROUNDS = 4  # of back-projection: reducing what was enlarged loses something, so one is not enough
 
 
 def reduce(images_B3HW: Tensor, scale: int) -> Tensor:
     """(B, 3, H, W) -> (B, 3, H / scale, W / scale), bicubic with an antialiasing filter, not clamped."""
+    from torch.nn import functional
+
     size = [side // scale for side in images_B3HW.shape[-2:]]
     return functional.interpolate(images_B3HW, size=size, mode="bicubic", align_corners=False, antialias=True)
 
@@ -27,6 +32,9 @@ def project(restored_B3HW: Tensor, lr_B3hw: Tensor, scale: int, strength: float)
 
     (B, 3, H, W) in [0, 1] -> the same, clamped.
     """
+    import torch
+    from torch.nn import functional
+
     if strength == 0.0:
         return restored_B3HW
     projected = restored_B3HW

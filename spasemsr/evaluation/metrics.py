@@ -20,8 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import convolve
-from scipy.special import gamma
+import scipy  # loads a submodule when it is first used: NIQE's alone take a second
 
 from spasemsr.errors import UserError
 from spasemsr.evaluation import perceptual
@@ -232,8 +231,8 @@ def _scale_features(y: Float64, rows: int, columns: int, side: int, window: Floa
     # float32 is part of the recipe: it makes the local mean of a flat region equal its pixels, so that the normalised
     # coefficient there is 0; float64 leaves +-1e-14, whose random signs move NIQE by 1 to 2 %.
     values = y.astype(np.float32)
-    mean = convolve(values, window, mode="nearest")
-    deviation = np.sqrt(np.abs(convolve(np.square(values), window, mode="nearest") - np.square(mean)))
+    mean = scipy.ndimage.convolve(values, window, mode="nearest")
+    deviation = np.sqrt(np.abs(scipy.ndimage.convolve(np.square(values), window, mode="nearest") - np.square(mean)))
     normalised = (values - mean) / (deviation + 1)
     blocks = [
         normalised[row * side : (row + 1) * side, column * side : (column + 1) * side]
@@ -245,11 +244,17 @@ def _scale_features(y: Float64, rows: int, columns: int, side: int, window: Floa
 
 def _block_features(block: npt.NDArray[np.float32]) -> list[float]:
     """The 18 natural-scene features of a block: its own fit, and those of its products with four neighbours."""
+    gamma = scipy.special.gamma
     alpha, left, right = _fit_aggd(block)
     features = [alpha, (left + right) / 2]
     for shift in ((0, 1), (1, 0), (1, 1), (1, -1)):
         alpha, left, right = _fit_aggd(block * np.roll(block, shift, axis=(0, 1)))
-        features += [alpha, (right - left) * (gamma(2 / alpha) / gamma(1 / alpha)), left, right]
+        features += [
+            alpha,
+            (right - left) * (gamma(2 / alpha) / gamma(1 / alpha)),
+            left,
+            right,
+        ]
     return features
 
 
@@ -257,7 +262,9 @@ def _block_features(block: npt.NDArray[np.float32]) -> list[float]:
 def _aggd_grid() -> tuple[Float64, Float64]:
     """Candidate shapes of the generalised Gaussian and the moment ratio each implies."""
     shapes = np.arange(0.2, 10.001, 0.001)
-    return shapes, np.square(gamma(2 / shapes)) / (gamma(1 / shapes) * gamma(3 / shapes))
+    return shapes, np.square(scipy.special.gamma(2 / shapes)) / (
+        scipy.special.gamma(1 / shapes) * scipy.special.gamma(3 / shapes)
+    )
 
 
 def _fit_aggd(values: npt.NDArray[np.float32]) -> tuple[float, float, float]:
@@ -271,7 +278,7 @@ def _fit_aggd(values: npt.NDArray[np.float32]) -> tuple[float, float, float]:
     moment = (moment * (ratio**3 + 1) * (ratio + 1)) / ((ratio**2 + 1) ** 2)
     shapes, moments = _aggd_grid()
     shape = float(shapes[np.argmin((moments - moment) ** 2)])
-    scale = np.sqrt(gamma(1 / shape) / gamma(3 / shape))
+    scale = np.sqrt(scipy.special.gamma(1 / shape) / scipy.special.gamma(3 / shape))
     return shape, float(left * scale), float(right * scale)
 
 

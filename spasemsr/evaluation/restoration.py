@@ -4,21 +4,26 @@ An image is kept by everything it is made of, so a killed stage goes on where it
 drawing another map restores nothing again.
 """
 
+from __future__ import annotations
+
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import torch
 
 from spasemsr.cache import Cache
 from spasemsr.data.dataset import Batch
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.hashing import fingerprint
 from spasemsr.methods.noise import Noise
-from spasemsr.methods.protocol import Method
 from spasemsr.pixels import ImageU8
+
+if TYPE_CHECKING:
+    import torch
+
+    from spasemsr.methods.protocol import Method
 
 SPLIT = "val"
 VERSION = 2  # of restored images: bump it when the same weights and inputs give other pixels
@@ -35,6 +40,8 @@ class CachedRestoration:
 
     def __call__(self, batch: Batch, seed: int, sampling: SampleSpec) -> ImageU8:
         """Restore one sample, which holds the columns that the method restores from."""
+        import torch
+
         told = {
             "objects": [[objects.tags, objects.boxes.tolist(), objects.scores] for objects in batch.objects],
             "captions": batch.captions,
@@ -57,6 +64,8 @@ def _digest(images_BCHW: torch.Tensor | None) -> str:
 
 def to_pixels(images_13HW: torch.Tensor) -> ImageU8:
     """(1, 3, H, W) in [0, 1] -> (H, W, 3) uint8, rounded."""
+    import torch
+
     (image,) = (images_13HW.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return np.ascontiguousarray(image)
 

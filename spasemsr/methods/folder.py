@@ -13,11 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from spasemsr.errors import UserError
+from spasemsr.methods.model_config import CONFIG, WEIGHTS
 
 if TYPE_CHECKING:
     from spasemsr.methods.protocol import Trainable
-
-WEIGHTS, CONFIG = "weights.safetensors", "config.json"
 
 
 def save_model(folder: Path, method: "Trainable", config: dict[str, Any], half: bool = False) -> None:
@@ -68,16 +67,6 @@ def load_init(folder: Path, method: "Trainable") -> None:
 
 def _part(name: str) -> tuple[str, ...]:
     return tuple(name.split(".")[:2])
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The `config.json` of a model. Raises UserError when there is none, or it is not JSON."""
-    try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder / CONFIG} does not exist.", "Run: dvc repro train") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / CONFIG} cannot be read: {error}", "Train again: dvc repro train") from None
 
 
 def tensors_of(modules: dict[str, nn.Module]) -> dict[str, Tensor]:

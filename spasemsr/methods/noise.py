@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from spasemsr import randomness
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Noise:
 
     def timesteps(self, keys: Sequence[str], count: int) -> Tensor:
         """Uniform on {0, ..., count - 1}, (len(keys),) int64."""
+        import torch
+
         draws = randomness.uniform(self.seed, "timesteps", self.step, keys)[:, 0]
         return torch.from_numpy(np.floor(draws * count).astype(np.int64))
 

@@ -28,9 +28,10 @@ from spasemsr.progress import Progress
 from spasemsr.training.checkpoint import Position, load_state, save_state
 from spasemsr.training.log import LossLog
 from spasemsr.training.memory import explained, state_bytes
-from spasemsr.training.meter import Meter, Spent
+from spasemsr.training.meter import Meter
 from spasemsr.training.optimizer import Average, build_optimizer, learning_rate, named_parameters, set_learning_rate
 from spasemsr.training.spec import TrainSpec
+from spasemsr.training.spent import Spent
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spasemsr.errors import UserError
-from spasemsr.methods.folder import CONFIG, WEIGHTS, save_model
-from spasemsr.methods.model_config import ModelConfig
+from spasemsr.methods.folder import save_model
+from spasemsr.methods.model_config import CONFIG, WEIGHTS, ModelConfig
 from spasemsr.methods.protocol import Method
 
 CARD = "README.md"

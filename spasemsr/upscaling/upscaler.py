@@ -31,9 +31,9 @@ from spasemsr.hashing import sha256_file
 from spasemsr.images.colour import fix_canvas, lr_float, tensor_of
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.images.picture import Picture, Pixels, fill_transparent, from_image
-from spasemsr.methods.assembly import build, read_model_config
-from spasemsr.methods.folder import WEIGHTS, load_model
-from spasemsr.methods.model_config import ModelConfig
+from spasemsr.methods.assembly import build
+from spasemsr.methods.folder import load_model
+from spasemsr.methods.model_config import WEIGHTS, ModelConfig, read_model_config
 from spasemsr.methods.protocol import Called, Method
 from spasemsr.pixels import bicubic_upsample
 from spasemsr.upscaling import hub

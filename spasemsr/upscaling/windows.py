@@ -6,16 +6,20 @@ is thrown away and a ramp leads from one window to the next. Noise is a field ov
 its part of, so neighbours start alike and a seam has nothing to show. h w are lr pixels, H W pixels of the result.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from spasemsr.methods.noise import Noise
 from spasemsr.randomness import generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ALIGN = 16  # lr pixels: 64 of the result, one cell of the network's coarsest level, so windows see the same grid
 MARGIN = 16  # lr pixels next to an inner border that are not used
@@ -101,6 +105,8 @@ class FieldNoise(Noise):
 
     def gaussian(self, purpose: str, keys: Sequence[str], shape: Sequence[int]) -> Tensor:
         """Standard normal (1, C, h, w) float32; `keys` does not matter, there is one image."""
+        import torch
+
         channels, height, width = shape
         out = np.empty((channels, height, width), np.float32)
         for row in range(self.y // _BLOCK, -(-(self.y + height) // _BLOCK)):

@@ -31,8 +31,8 @@ from spasemsr.methods.spasemsr.spec import ModelSpec
 from spasemsr.training.devices import PEAK, known_device
 from spasemsr.training.loop import train
 from spasemsr.training.memory import StateBytes
-from spasemsr.training.meter import Spent
 from spasemsr.training.spec import TrainSpec
+from spasemsr.training.spent import Spent
 from tests.worlds import ROOT
 from tests.worlds.small_methods import FEATURES, small_batch, small_method
 from tests.worlds.small_networks import LATENTS, PICO, TEXT

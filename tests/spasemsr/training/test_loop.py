@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from spasemsr.errors import UserError
 from spasemsr.methods import folder
-from spasemsr.methods.folder import load_model, read_config, save_model
+from spasemsr.methods.folder import load_model, save_model
+from spasemsr.methods.model_config import read_config
 from spasemsr.methods.noise import Noise
 from spasemsr.training import checkpoint
 from spasemsr.training.checkpoint import Position, load_state, save_state

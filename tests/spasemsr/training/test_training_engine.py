@@ -14,9 +14,9 @@ from spasemsr.methods.spasemsr.spec import LIGHT, ModelSpec
 from spasemsr.training.devices import PEAK, known_device, peak_flops
 from spasemsr.training.loop import train
 from spasemsr.training.memory import smaller_settings, state_bytes
-from spasemsr.training.meter import Spent
 from spasemsr.training.optimizer import named_parameters
 from spasemsr.training.spec import TrainSpec
+from spasemsr.training.spent import Spent
 from tests.worlds.small_methods import Colours, small_batch, small_method
 
 SPEC = TrainSpec(
