@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from tests.worlds.photographs import FLAT, photograph, psnr, shrunk
 from pydantic import ValidationError
 
 from spasemsr.data import camera
 from spasemsr.data.degradation import degrade, draw, replay
 from spasemsr.data.spec import DegradationRanges, DegradationSpec, MixtureShares
+from tests.worlds.photographs import FLAT, photograph, psnr, shrunk
 
 PRESETS = ("camera", "mild")
 SHARP = {"shape": "gaussian", "sigma": 1.5, "ratio": 1.0, "rotation": 0.0, "beta": 1.0, "travel": 0.0, "shift": [0, 0]}

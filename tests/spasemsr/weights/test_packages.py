@@ -1,4 +1,4 @@
-"""Weights inside installed packages: found by name and version, never imported, and refused when they are not the ones."""
+"""Weights inside installed packages: found by name and version, never imported, refused when they are not the ones."""
 
 import hashlib
 import sys
