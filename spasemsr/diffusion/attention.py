@@ -15,6 +15,8 @@ from diffusers import Transformer2DModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
+from spasemsr.diffusion.guided import attentions_of
+
 Kind = Literal["full", "cross"]
 
 # What `clone` copies, by kind: explicit names, because shapes that agree by accident must not be copied.
@@ -104,3 +106,13 @@ def zero_out(block: Full2D | Cross2D) -> None:
     """Make a block exactly the identity until it is trained: its last projection becomes zero."""
     nn.init.zeros_(block.proj_out.weight)
     nn.init.zeros_(block.proj_out.bias)
+
+
+def side_attentions(model: nn.Module, kv_width: int, groups: int, kind: Kind = "full") -> nn.ModuleList:
+    """One added attention per attention of a UNet or ControlNet, in walking order, each the identity at the start."""
+    blocks = nn.ModuleList()
+    for source in attentions_of(model):
+        block = build_attention(kind, source.config.in_channels, kv_width, source.config.num_attention_heads, groups)
+        zero_out(block)
+        blocks.append(block)
+    return blocks

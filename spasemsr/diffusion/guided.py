@@ -115,6 +115,12 @@ def _region(checkpointing: bool, step: _Step, hidden: Tensor) -> Tensor:
     return step(hidden)
 
 
+def attentions_of(model: nn.Module) -> list["Transformer2DModel"]:
+    """The attentions of a UNet or ControlNet in walking order: down blocks, mid block, up blocks."""
+    blocks = [*model.down_blocks, model.mid_block, *getattr(model, "up_blocks", ())]
+    return [attention for block in blocks for attention in getattr(block, "attentions", ())]
+
+
 def _pairs(block: nn.Module) -> Iterator[tuple[nn.Module, "Transformer2DModel | None"]]:
     """The ResNets of a block, each with its attention; blocks without attention have None."""
     attentions = getattr(block, "attentions", None) or [None] * len(block.resnets)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from spasemsr.diffusion.attention import build_attention, clone, tokens, zero_out
-from spasemsr.diffusion.guided import Cell, encoder_states, time_states
+from spasemsr.diffusion.control import residuals, zero_convs
+from spasemsr.diffusion.guided import Cell, attentions_of, encoder_states, time_states
 from spasemsr.methods.spasemsr.spec import AttentionSpec
 from spasemsr.methods.spasemsr.visual_encoders import Injection
 
@@ -47,7 +48,7 @@ class SpatialSemanticControlNet(nn.Module):
     @property
     def layer_channels(self) -> list[int]:
         """C_i of the 13 outputs."""
-        return [conv.in_channels for conv in self._zero_convs()]
+        return [conv.in_channels for conv in zero_convs(self.backbone)]
 
     def forward(
         self,
@@ -78,14 +79,4 @@ class SpatialSemanticControlNet(nn.Module):
 
     def residuals(self, states: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """r_i = Z_i(h_i): what is added to the UNet, and the hybrid features of eq. 8."""
-        return tuple(conv(state) for conv, state in zip(self._zero_convs(), states, strict=True))
-
-    def _zero_convs(self) -> list[nn.Conv2d]:
-        """Z_0..Z_12."""
-        return [*self.backbone.controlnet_down_blocks, self.backbone.controlnet_mid_block]
-
-
-def attentions_of(model: nn.Module) -> list["Transformer2DModel"]:
-    """The attentions of a UNet or ControlNet in walking order: down blocks, mid block, up blocks."""
-    blocks = [*model.down_blocks, model.mid_block, *getattr(model, "up_blocks", ())]
-    return [attention for block in blocks for attention in getattr(block, "attentions", ())]
+        return residuals(self.backbone, states)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from spasemsr.diffusion.attention import Kind, build_attention, clone, tokens, zero_out
-from spasemsr.diffusion.base import require_topology
-from spasemsr.diffusion.guided import RESIDUALS, Cell, decoder_output, encoder_states, time_states
+from spasemsr.diffusion.guided import RESIDUALS, Cell, attentions_of
+from spasemsr.diffusion.network import GuidedNetwork
 from spasemsr.methods.spasemsr.conditioning import Conditioning
 from spasemsr.methods.spasemsr.constraint import ConstraintHeads
-from spasemsr.methods.spasemsr.controlnet import SpatialSemanticControlNet, attentions_of
+from spasemsr.methods.spasemsr.controlnet import SpatialSemanticControlNet
 from spasemsr.methods.spasemsr.spatial_text import BoxFusion, spatial_text
 from spasemsr.methods.spasemsr.spec import AttentionSpec, ModelSpec
 from spasemsr.methods.spasemsr.visual_encoders import VisualEncoder
@@ -62,7 +62,7 @@ class SemImgAttention(nn.Module):
         return self.attention(x_BCHW, self.norm(tokens(state_BCHW)))
 
 
-class SpaSemNetwork(nn.Module):
+class SpaSemNetwork(GuidedNetwork):
     """SpaSemSR around one base UNet. The UNet is frozen unless `spec.train_base`; `trainable` names all that is not.
 
     `gradient_checkpointing` recomputes the activations of each position in backward.
@@ -74,12 +74,8 @@ class SpaSemNetwork(nn.Module):
         `feature_channels` are the channels of the semantic reference (256 for SAM), `spec.unet` is not read: sizes are
         those of the UNet given.
         """
-        super().__init__()
-        require_topology(unet)
+        super().__init__(unet, spec.train_base)
         config = unet.config
-        self.train_base = spec.train_base
-        self.gradient_checkpointing = False
-        self.unet = unet.requires_grad_(spec.train_base)
         width = config.block_out_channels[0] // 2
         self.e_img = VisualEncoder(spec.encoders.hint_channels, 0, width)
         self.e_sem = VisualEncoder(spec.encoders.hint_channels, spec.encoders.sem_blocks, width)
@@ -92,15 +88,9 @@ class SpaSemNetwork(nn.Module):
         self.semimg = _semimg(unet, spec.attention, self.control.layer_channels)
         self.train()
 
-    def train(self, mode: bool = True) -> "SpaSemNetwork":
-        """Training mode for what is trained; a frozen base stays in eval mode."""
-        super().train(mode)
-        self.unet.train(mode and self.train_base)
-        return self
-
-    def trainable(self) -> dict[str, nn.Module]:
-        """The trained parts under stable names; the UNet is among them only if `spec.train_base`."""
-        parts = {
+    def parts(self) -> dict[str, nn.Module | None]:
+        """The trained parts beside the UNet."""
+        return {
             "controlnet": self.control.backbone,
             "deg": self.control.deg,
             "spasem": self.control.spasem,
@@ -111,9 +101,7 @@ class SpaSemNetwork(nn.Module):
             "fusion": self.fusion,
             "spatext": self.spatext,
             "semimg": self.semimg,
-            "unet": self.unet if self.train_base else None,
         }
-        return {name: part for name, part in parts.items() if part is not None and any(True for _ in part.parameters())}
 
     def encode(self, lr_up_B3HW: Tensor, conditioning: Conditioning) -> Encoded:
         """Text and visual features, once per image; `lr_up` in [0, 1], 8 pixels to a latent cell.
@@ -149,13 +137,8 @@ class SpaSemNetwork(nn.Module):
             guided = self.semimg[cell.index](hidden, states[skip_of(cell.index)])
             return guided if conditioning_scale == 1.0 else hidden + conditioning_scale * (guided - hidden)
 
-        temb = time_states(self.unet, noisy_latents, timesteps)
-        own = encoder_states(self.unet, noisy_latents, temb, after, checkpointing=checkpointing)
-        fed = [
-            state + (conditioning_scale * residual).to(state.dtype)
-            for state, residual in zip(own, residuals, strict=True)
-        ]
-        return Prediction(decoder_output(self.unet, fed, temb, after, checkpointing), residuals)
+        sample = self.guided(noisy_latents, timesteps, after, residuals, conditioning_scale)
+        return Prediction(sample, residuals)
 
 
 def skip_of(up_position: int) -> int:

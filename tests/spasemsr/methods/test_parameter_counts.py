@@ -6,7 +6,7 @@ from torch import nn
 
 from spasemsr.diffusion.attention import build_attention
 from spasemsr.diffusion.base import build_unet
-from spasemsr.methods.spasemsr.controlnet import attentions_of
+from spasemsr.diffusion.guided import attentions_of
 from spasemsr.methods.spasemsr.network import SpaSemNetwork
 from spasemsr.methods.spasemsr.spatial_text import BoxFusion
 from spasemsr.methods.spasemsr.spec import ModelSpec

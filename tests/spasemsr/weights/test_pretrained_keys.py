@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from spasemsr.diffusion.base import build_unet
+from spasemsr.diffusion.guided import attentions_of
 from spasemsr.diffusion.spec import UNetSpec
-from spasemsr.methods.spasemsr.controlnet import attentions_of
 from spasemsr.methods.spasemsr.network import SpaSemNetwork
 from spasemsr.methods.spasemsr.spec import ModelSpec
 from tests.worlds.small_networks import LATENTS, PICO, TEXT, pico_network
