@@ -1,0 +1,1 @@
+"""SegSR: two diffusions, of the image and of its region labels, that inform each other at every step."""
