@@ -29,7 +29,8 @@ def run(params: Params, method_name: MethodName) -> None:
     identity, metrics = made_of(config, folder), build_metrics(spec.metrics)
     readers = {column.name: ColumnReader(layout.SHARDS, column) for column in (HR, LR, RESTORED)}
     count = len(readers[LR.name].keys(SPLIT))
-    log.info("evaluate  %s · %d images · %s", method_name, count, ", ".join(spec.metrics))
+    names = tuple(metric.name for metric in metrics)
+    log.info("evaluate  %s · %d images · %s", method_name, count, ", ".join(names))
 
     from spasemsr.methods.assembly import build
     from spasemsr.methods.baselines import Bicubic
@@ -60,12 +61,12 @@ def run(params: Params, method_name: MethodName) -> None:
         rows += _ground_truth(key, hr, metrics)
         progress.advance()
     progress.close()
-    table = ScoreTable(SPLIT, spec.metrics, (*outputs, "hr"), tuple(rows))
+    table = ScoreTable(SPLIT, names, (*outputs, "hr"), tuple(rows))
     scores = layout.scores_folder(method_name)
     write_per_image(scores / "per_image.csv", [table])
     write_metrics(scores / "metrics.json", [table])
     for name in table.methods:
-        means = (f"{metric} {table.mean(name, metric):.4f}" for metric in spec.metrics if table.has(name, metric))
+        means = (f"{metric} {table.mean(name, metric):.4f}" for metric in names if table.has(name, metric))
         log.info("evaluate  %-9s %s", name, "  ".join(means))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spasemsr.errors import UserError
-from spasemsr.evaluation import perceptual, testsets
+from spasemsr.evaluation import metrics, testsets
 from spasemsr.evaluation.comparison import score_pairs
 from spasemsr.evaluation.fid import COLOUR_SPACE, LABEL, RECIPE, Fid
 from spasemsr.evaluation.folders import index
@@ -16,8 +16,7 @@ from spasemsr.evaluation.intervals import summarize
 from spasemsr.evaluation.metrics import Metric, build_metric
 from spasemsr.evaluation.scores import ScoreTable, write_json, write_per_image
 
-# What `build_metric` may be asked for; those of pyiqa need weights that are not part of the installation.
-METRICS = ("psnr", "ssim", "niqe", *perceptual.METRICS, "fid")
+METRICS = (*metrics.NAMES, "fid")
 SEED = 0  # of the bootstrap: an interval is a function of the scores
 
 

@@ -11,6 +11,7 @@ MetricUndefined, which the score table records as such.
 
 import importlib.metadata
 import importlib.util
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,13 +24,17 @@ import numpy.typing as npt
 import scipy  # loads a submodule when it is first used: NIQE's alone take a second
 
 from spasemsr.errors import UserError
-from spasemsr.evaluation import perceptual
+from spasemsr.evaluation import perceptual, stlpips
 from spasemsr.hashing import sha256_bytes
 from spasemsr.pixels import ImageU8
+from spasemsr.weights.packages import NotInstalled
+
+log = logging.getLogger(__name__)
 
 Float64 = npt.NDArray[np.float64]
 
 PROTOCOL = "sr-y-nocrop@1"
+NAMES = ("psnr", "ssim", "niqe", "stlpips", *perceptual.METRICS)
 _MSE_FLOOR = 1e-8
 _SSIM_SIDE, _SSIM_SIGMA = 11, 1.5
 _SSIM_C1, _SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -96,6 +101,10 @@ def build_metric(name: str) -> Metric:
             weights = f"basicsr {importlib.metadata.version('basicsr')} {_NIQE_FILE} sha256:{_NIQE_SHA256[:16]}"
             recipe = "Y in [0, 255] rounded, 96 px blocks, two scales, distance to the pristine model"
             return Metric(name, "NIQE", False, False, 2, _niqe_alone, **ours, weights=weights, recipe=recipe)
+        case "stlpips":
+            distance = stlpips.ShiftTolerantDistance()
+            told = ("spasemsr.evaluation.stlpips", distance.version, distance.weights, "RGB", stlpips.RECIPE)
+            return Metric(name, stlpips.LABEL, False, True, 4, distance, *told)
         case _ if name in perceptual.METRICS:
             learned, score = perceptual.METRICS[name], perceptual.PerceptualScore(name)
             return Metric(
@@ -111,12 +120,18 @@ def build_metric(name: str) -> Metric:
                 "RGB",
                 learned.recipe,
             )
-    raise UserError(f"No metric named {name!r}.", f"Choose from: psnr, ssim, niqe, {', '.join(perceptual.METRICS)}")
+    raise UserError(f"No metric named {name!r}.", f"Choose from: {', '.join(NAMES)}")
 
 
 def build_metrics(names: Sequence[str]) -> list[Metric]:
-    """The metrics of these names, in order."""
-    return [build_metric(name) for name in names]
+    """The metrics of these names, in order; one whose package is not installed is left out, with a warning."""
+    found = []
+    for name in names:
+        try:
+            found.append(build_metric(name))
+        except NotInstalled as error:
+            log.warning("%s is left out of the metrics. %s %s", name, error.what, error.remedy)
+    return found
 
 
 def luma(image: ImageU8) -> Float64:

@@ -7,8 +7,7 @@ from pydantic import Field
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.spec import Positive, Spec
 
-MetricName = Literal["psnr", "ssim", "niqe", "lpips", "dists", "musiq", "maniqa", "maniqa-pipal", "clipiqa"]
-
+MetricName = Literal["psnr", "ssim", "niqe", "stlpips", "lpips", "dists", "musiq", "maniqa", "maniqa-pipal", "clipiqa"]
 
 SweepName = Literal["dial", "start", "guidance", "steps", "colorfix", "consistency"]
 
