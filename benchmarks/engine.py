@@ -23,10 +23,11 @@ import numpy as np
 from PIL import Image
 
 from pipeline.engine.account import Account
-from pipeline.engine.build import InputRef, Sample, build_column, units_of
+from pipeline.engine.build import build_column
 from pipeline.engine.executors import Executor, Processes, Serial
 from spasemsr.cache import Cache
 from spasemsr.data.columns import FEATURES_SPASEMSR, HR, Column
+from spasemsr.data.job import ColumnJob, InputRef, Sample
 from spasemsr.data.patches import Patch, bucket_of, make_key
 from spasemsr.hashing import sha256_bytes
 
@@ -75,18 +76,9 @@ def patches_of(images: range) -> list[Patch]:
 
 
 def build(column: Column, patches: list[Patch], worker: Any, executor: Executor, folder: Path, kind: str) -> Account:
-    return build_column(
-        column,
-        units_of(column, patches),
-        inputs=[] if column is HR else [InputRef(HR)],
-        make_worker=worker,
-        identity={"kind": kind, "version": 1},
-        params={},
-        batch_size=1,
-        executor=executor,
-        cache=Cache(folder / "cache"),
-        shards_root=folder / "shards",
-    )
+    inputs = () if column is HR else (InputRef(HR),)
+    job = ColumnJob(column, inputs, worker, identity=partial(dict, kind=kind, version=1), params={})
+    return build_column(job, patches, executor, Cache(folder / "cache"), folder / "shards")
 
 
 def measure(name: str, count: int, seconds: float, executor: Executor, folder: Path) -> dict[str, Any]:

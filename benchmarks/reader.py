@@ -30,11 +30,12 @@ import webdataset
 from engine import Crop, patches_of
 from torch.utils.data import DataLoader
 
-from pipeline.engine.build import Sample, build_column, units_of
+from pipeline.engine.build import build_column
 from pipeline.engine.executors import Serial
 from spasemsr.cache import Cache
 from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, LATENTS, LR, OBJECTS, Column
 from spasemsr.data.dataset import Dataset
+from spasemsr.data.job import ColumnJob, Sample
 from spasemsr.data.order import SampleOrder
 
 COLUMNS = [LR, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR]
@@ -71,19 +72,16 @@ class Fill:
 
 
 def fill(folder: Path, column: Column, count: int) -> None:
-    build_column(
+    job = ColumnJob(
         column,
-        units_of(column, patches_of(range(count)), 2),
-        inputs=[],
-        make_worker=partial(Fill, column),
-        identity={"kind": "fill", "version": 1},
+        inputs=(),
+        worker=partial(Fill, column),
+        identity=partial(dict, kind="fill", version=1),
         params={},
-        batch_size=1,
-        executor=Serial(),
-        cache=Cache(folder / "cache"),
-        shards_root=folder / "shards",
+        variants=2,
         seed_inputs=lambda patch, variant: [variant],
     )
+    build_column(job, patches_of(range(count)), Serial(), Cache(folder / "cache"), folder / "shards")
 
 
 def merge(folder: Path) -> Path:

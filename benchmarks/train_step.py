@@ -30,7 +30,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from spasemsr.backends.protocols import Identity, TextStates
+from spasemsr.backends.protocols import TextStates
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.diffusion.base import build_base
 from spasemsr.diffusion.schedule import Schedule
@@ -88,14 +88,12 @@ SCALES = {
 class Latents:
     """What a method asks of an autoencoder in training: sizes."""
 
-    identity = Identity("latents", 1)
     channels, downscale, scaling_factor = 4, 8, 0.18215
 
 
 class RandomClip(nn.Module):
     """CLIPTextModel with random weights; a string's tokens follow from its letters."""
 
-    identity = Identity("random_clip", 1)
     length = 77
 
     def __init__(self, sizes: dict[str, int]) -> None:

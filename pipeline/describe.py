@@ -3,9 +3,9 @@
 Training and every later use build a model through the same description, so a folder of weights needs nothing else.
 """
 
-from spasemsr.backends.autoencoder import build_autoencoder
+from spasemsr.backends.autoencoder import spec as autoencoder
 from spasemsr.backends.extractors import build_extractor
-from spasemsr.backends.text_encoder import build_text_encoder
+from spasemsr.backends.text_encoder import spec as text_encoder
 from spasemsr.config import MethodName, Params
 from spasemsr.diffusion.pretrained import identity_of
 from spasemsr.methods.model_config import InferenceSpec, ModelConfig
@@ -26,8 +26,8 @@ def describe(params: Params, method: MethodName, columns: dict[str, str]) -> Mod
         text_encoder=profile.text_encoder,
         feature_channels=build_extractor(extractor).channels,
         identities={
-            "autoencoder": build_autoencoder(profile.autoencoder).identity.plain(),
-            "text_encoder": build_text_encoder(profile.text_encoder).identity.plain(),
+            "autoencoder": autoencoder.identity_of(profile.autoencoder),
+            "text_encoder": text_encoder.identity_of(profile.text_encoder),
             "base": identity_of(profile.model.base),
         },
         columns=columns,

@@ -4,7 +4,7 @@ Every backend is one class with a `kind`; a section is a union of them. Weight-f
 the others name their weights: `source` is an entry of `spasemsr models list`, or a folder or file, `revision` a commit.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,6 +38,7 @@ def _without_places(section: dict[str, Any]) -> dict[str, Any]:
 class WeightsSpec(Spec):
     """Base of what has weights; without `revision` a registry model is the registry's own commit."""
 
+    parts: ClassVar[tuple[str, ...]] = ()  # sub-folders of the checkpoint that are read; none means all of it
     source: Annotated[str, Field(min_length=1)]
     revision: Revision | None = None
     precision: Precision = "bf16"

@@ -91,6 +91,14 @@ class AccountFile:
             temporary.unlink(missing_ok=True)
 
 
+def backend_name(identity: Any) -> str:
+    """An identity as `kind@version`, several joined by +."""
+    if isinstance(identity, dict) and "kind" in identity:
+        return f"{identity['kind']}@{identity.get('version', '?')}"
+    parts = identity.values() if isinstance(identity, dict) else identity if isinstance(identity, list) else []
+    return "+".join(filter(None, (backend_name(part) for part in parts)))
+
+
 def read_accounts(cache_root: Path, workspace: Path | None = None) -> Iterator[Account]:
     """The accounts of one workspace, or of all that share the cache; what is damaged is passed over."""
     folder = "*" if workspace is None else sha256_bytes(str(workspace.resolve()).encode())[:16]

@@ -12,17 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pipeline.engine.plan import Task, tasks_by_tar
 from spasemsr.cache import Cache
 from spasemsr.data.columns import Column
-from spasemsr.data.patches import tar_name
 from spasemsr.data.shards import TarInfo, write_info, write_tar
 from spasemsr.errors import UserError
 from spasemsr.hashing import canonical_json, digest_of, sha256_bytes
-
-if TYPE_CHECKING:
-    from pipeline.engine.build import Task
 
 
 def pack(column: Column, variant: int | None, values: Mapping[str, Any]) -> bytes:
@@ -57,7 +54,7 @@ class ColumnWriter:
         self._tars: dict[str, TarInfo] = {}
         self._rows: dict[str, list[tuple[str, str, str]]] = {}
 
-    def write(self, tasks: Sequence["Task"]) -> set[str]:
+    def write(self, tasks: Sequence[Task]) -> set[str]:
         """Write the tars that are not written yet; returns the names of entries that are missing or damaged."""
         lost: set[str] = set()
         try:
@@ -69,7 +66,7 @@ class ColumnWriter:
             raise self._refused(error) from error
         return lost
 
-    def _write_tar(self, tar: str, tasks: list["Task"]) -> set[str]:
+    def _write_tar(self, tar: str, tasks: list[Task]) -> set[str]:
         lost: set[str] = set()
         rows: list[tuple[str, str, str]] = []
 
@@ -130,7 +127,7 @@ class WritingAhead:
     What it finds lost it leaves to `ColumnWriter.write`. Leaving the context raises what writing raised.
     """
 
-    def __init__(self, writer: ColumnWriter, tasks: Sequence["Task"], missing: Set[str]) -> None:
+    def __init__(self, writer: ColumnWriter, tasks: Sequence[Task], missing: Set[str]) -> None:
         self._writer, self._tars = writer, tasks_by_tar(tasks)
         self._waits = {tar: {task.name for task in group} & missing for tar, group in self._tars.items()}
         self._tars_of: dict[str, list[str]] = {}
@@ -146,7 +143,7 @@ class WritingAhead:
                 self._write(tar)
         return self
 
-    def finished(self, batch: Iterable["Task"]) -> None:
+    def finished(self, batch: Iterable[Task]) -> None:
         """These are in the cache now."""
         for task in batch:
             for tar in self._tars_of.pop(task.name, ()):
@@ -162,14 +159,3 @@ class WritingAhead:
 
     def _write(self, tar: str) -> None:
         self._writing.append(self._thread.submit(self._writer.write, self._tars[tar]))
-
-
-def tasks_by_tar(tasks: Iterable["Task"]) -> dict[str, list["Task"]]:
-    """Tasks by the tar their results go to, each in the order of the tar."""
-    ordered = sorted(tasks, key=lambda task: (tar_of(task), task.unit.order))
-    return {tar: list(group) for tar, group in groupby(ordered, tar_of)}
-
-
-def tar_of(task: "Task") -> str:
-    """The name of the tar its result goes to."""
-    return tar_name(task.unit.patch.split, task.unit.patch.bucket)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline import layout
 from pipeline.engine import training_account
 from pipeline.engine.account import read_accounts
-from pipeline.planning.columns import ColumnCost, column_costs, feature_shape, recorded_for
+from pipeline.planning.columns import ColumnCost, column_costs, recorded_for
 from pipeline.planning.counts import Counts, count
 from pipeline.planning.hardware import Hardware, free_disk
 from pipeline.planning.recorded import ASSUMED_MFU
@@ -22,7 +22,6 @@ from spasemsr.training.spent import Spent
 from spasemsr.weights import store
 from spasemsr.weights.registry import ENTRIES
 
-_LATENTS = 4  # channels of Stable Diffusion's autoencoder
 _TEXT = (77, 1024)  # rows and width of SD 2's text encoder
 _TEXT_SD1 = (77, 768)
 
@@ -109,20 +108,18 @@ def make_plan(params: Params, name: ProfileName, hardware: Hardware, samples: in
     profile: Profile = getattr(params, name)
     counts = count(params, name, samples)
     accounts = {account.column: account for account in read_accounts(default_root(), Path.cwd())}
-    spec = profile.autoencoder
-    latents = 3 * spec.keep**2 if spec.kind == "block_dct" else _LATENTS
     processes = hardware.count if hardware.gpu is not None else 1
     text = recorded_for(profile.text_encoder) if hasattr(profile.text_encoder, "source") else None
     beside = 2 * text.parameters if text is not None else 0  # the autoencoder is never loaded: latents are a column
-    features, _ = feature_shape(profile, counts.patch)
+    features = profile.features.spasemsr.sam.shape(counts.patch)[0]
     spent = dict(training_account.read(default_root(), Path.cwd(), name)).get(params.methods[0])
     return Plan(
         name,
         profile,
         counts,
         hardware,
-        list(column_costs(params, profile, counts, hardware.gpu, accounts)),
-        step_cost(profile, latents, _text(profile), features, processes, beside),
+        list(column_costs(params, name, counts, hardware.gpu, accounts)),
+        step_cost(profile, profile.autoencoder.channels, _text(profile), features, processes, beside),
         spent,
     )
 

@@ -5,31 +5,36 @@ from functools import partial
 from typing import Any
 
 from pipeline import layout
-from pipeline.engine.build import InputRef, Sample, build_column, units_of
+from pipeline.engine.build import build_column
 from pipeline.engine.executors import Executor
 from spasemsr.backends.captioner import build_captioner
-from spasemsr.backends.captioner.spec import CaptionerSpec
+from spasemsr.backends.captioner.spec import CaptionerSpec, identity_of
 from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data.columns import CAPTION, LR
+from spasemsr.data.job import ColumnJob, InputRef, Sample, Typical
 from spasemsr.data.patches import read_patches
 
 
-def run(params: Params, executor: Executor) -> None:
+def job(params: Params) -> ColumnJob:
     """Describe the quality of every lr."""
     spec = params.active.caption
-    build_column(
+    return ColumnJob(
         CAPTION,
-        units_of(CAPTION, read_patches(layout.PATCHES), variants=params.active.data.variants),
-        inputs=[InputRef(LR)],
-        make_worker=partial(CaptionWorker, spec),
-        identity=build_captioner(spec).identity.plain(),
+        inputs=(InputRef(LR),),
+        worker=partial(CaptionWorker, spec),
+        identity=partial(identity_of, spec),
         params={"caption": spec.content()},
         batch_size=spec.batch_size,
-        executor=executor,
-        cache=Cache(),
-        shards_root=layout.SHARDS,
+        variants=params.active.data.variants,
+        backends=(spec,),
+        typical=Typical(rate=481.0, at=128, fixed=600),
     )
+
+
+def run(params: Params, executor: Executor) -> None:
+    """Build the column."""
+    build_column(job(params), read_patches(layout.PATCHES), executor, Cache(), layout.SHARDS)
 
 
 class CaptionWorker:

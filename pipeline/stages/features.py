@@ -2,42 +2,47 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 from typing import Any, assert_never
 
 from pipeline import layout
-from pipeline.engine.build import InputRef, Sample, build_column, units_of
+from pipeline.engine.build import build_column
 from pipeline.engine.executors import Executor
 from spasemsr.backends.extractors import build_extractor
-from spasemsr.backends.extractors.spec import ExtractorSpec
+from spasemsr.backends.extractors.spec import ExtractorSpec, identity_of
 from spasemsr.cache import Cache
 from spasemsr.config import MethodName, Params
 from spasemsr.data.columns import FEATURES_SPASEMSR, HR
+from spasemsr.data.job import ColumnJob, InputRef, Sample, Typical
 from spasemsr.data.patches import read_patches
 
 
-def run(params: Params, executor: Executor, method: MethodName) -> None:
-    """Extract the features of one method."""
+def job(params: Params, method: MethodName) -> ColumnJob:
+    """What one method needs."""
     match method:
         case "spasemsr":
-            _spasemsr(params, executor)
+            return _spasemsr(params)
         case _:
             assert_never(method)
 
 
-def _spasemsr(params: Params, executor: Executor) -> None:
+def run(params: Params, executor: Executor, method: MethodName) -> None:
+    """Build the column of one method."""
+    build_column(job(params, method), read_patches(layout.PATCHES), executor, Cache(), layout.SHARDS)
+
+
+def _spasemsr(params: Params) -> ColumnJob:
     """SAM's image features of hr: the reference of the semantic constraint (eq. 9), training only."""
-    spec = params.active.features.spasemsr.sam
-    build_column(
+    spec, side = params.active.features.spasemsr.sam, params.active.data.patch
+    return ColumnJob(
         FEATURES_SPASEMSR,
-        units_of(FEATURES_SPASEMSR, read_patches(layout.PATCHES)),
-        inputs=[InputRef(HR)],
-        make_worker=partial(ExtractWorker, spec),
-        identity=build_extractor(spec).identity.plain(),
+        inputs=(InputRef(HR),),
+        worker=partial(ExtractWorker, spec),
+        identity=partial(identity_of, spec),
         params={"sam": spec.content()},
         batch_size=spec.batch_size,
-        executor=executor,
-        cache=Cache(),
-        shards_root=layout.SHARDS,
+        backends=(spec,),
+        typical=Typical(rate=62.8, at=128, per_pixel=2 * prod(spec.shape(side)) / side**2),
     )
 
 

@@ -10,34 +10,37 @@ from functools import partial
 from typing import Any
 
 from pipeline import layout
-from pipeline.engine.build import InputRef, Sample, build_column, units_of
+from pipeline.engine.build import build_column
 from pipeline.engine.executors import Executor
 from spasemsr.backends.grounding import build_detector, build_segmenter, build_tagger
 from spasemsr.backends.grounding.select import select
-from spasemsr.backends.grounding.spec import GroundSpec
+from spasemsr.backends.grounding.spec import GroundSpec, identity_of
 from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data.columns import HR, OBJECTS, RESTORED
+from spasemsr.data.job import ColumnJob, InputRef, Sample, Typical
 from spasemsr.data.patches import read_patches
 from spasemsr.data.shards import ColumnReader
 
 
-def run(params: Params, executor: Executor) -> None:
-    """Ground every patch and report how many objects and which tags were found."""
+def job(params: Params) -> ColumnJob:
+    """Ground every patch."""
     spec = params.active.ground
-    models = (build_tagger(spec.tagger), build_detector(spec.detector), build_segmenter(spec.segmenter))
-    build_column(
+    return ColumnJob(
         OBJECTS,
-        units_of(OBJECTS, read_patches(layout.PATCHES)),
-        inputs=[InputRef(HR, splits=("train",)), InputRef(RESTORED, splits=("val",))],
-        make_worker=partial(GroundWorker, spec),
-        identity={"models": [model.identity.plain() for model in models]},
+        inputs=(InputRef(HR, splits=("train",)), InputRef(RESTORED, splits=("val",))),
+        worker=partial(GroundWorker, spec),
+        identity=partial(identity_of, spec),
         params={"ground": spec.content()},
         batch_size=spec.batch_size,
-        executor=executor,
-        cache=Cache(),
-        shards_root=layout.SHARDS,
+        backends=(spec.tagger, spec.detector, spec.segmenter),
+        typical=Typical(rate=20.5, at=128, fixed=2500, per_pixel=0.01),
     )
+
+
+def run(params: Params, executor: Executor) -> None:
+    """Build the column and report how many objects and which tags were found."""
+    build_column(job(params), read_patches(layout.PATCHES), executor, Cache(), layout.SHARDS)
     _report()
 
 

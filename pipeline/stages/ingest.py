@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from pipeline import layout
-from pipeline.engine.build import Sample, build_column, units_of
+from pipeline.engine.build import build_column
 from pipeline.engine.executors import Executor
 from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data import survey
 from spasemsr.data.columns import HR
 from spasemsr.data.degradation import resolve, sharpen
+from spasemsr.data.job import ColumnJob, Sample, Typical
 from spasemsr.data.patches import Patch, write_patches
 from spasemsr.data.sources import Sources, missing_from_packages
 from spasemsr.errors import RejectedSample, UserError
@@ -24,6 +25,20 @@ from spasemsr.images.flat import read_image
 from spasemsr.progress import Progress
 
 log = logging.getLogger(__name__)
+
+
+def job(params: Params) -> ColumnJob:
+    """Cut every patch out of its photograph."""
+    spec, sharpened = params.active.data, params.degradation.usm_target
+    sources = Sources(spec.packages, Path(params.photographs))
+    return ColumnJob(
+        HR,
+        inputs=(),
+        worker=partial(CropWorker, sources, spec.max_bytes, spec.max_pixels, sharpened),
+        identity=_identity,
+        params={"usm_target": sharpened},
+        typical=Typical(rate=398.0, at=128, per_pixel=3 * 0.6),
+    )
 
 
 def run(params: Params, executor: Executor) -> None:
@@ -60,18 +75,11 @@ def run(params: Params, executor: Executor) -> None:
     if len(rejects) > 10:
         log.warning("ingest    and %d more, all in %s", len(rejects) - 10, layout.REJECTS)
     write_patches(layout.PATCHES, patches)
-    build_column(
-        HR,
-        units_of(HR, sorted(patches)),
-        inputs=[],
-        make_worker=partial(CropWorker, sources, spec.max_bytes, spec.max_pixels, params.degradation.usm_target),
-        identity={"kind": "crop", "version": survey.VERSION},
-        params={"usm_target": params.degradation.usm_target},
-        batch_size=1,
-        executor=executor,
-        cache=cache,
-        shards_root=layout.SHARDS,
-    )
+    build_column(job(params), patches, executor, cache, layout.SHARDS)
+
+
+def _identity() -> dict[str, Any]:
+    return {"kind": "crop", "version": survey.VERSION}
 
 
 class CropWorker:

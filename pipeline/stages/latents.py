@@ -8,31 +8,35 @@ import numpy as np
 import torch
 
 from pipeline import layout
-from pipeline.engine.build import InputRef, Sample, build_column, units_of
+from pipeline.engine.build import build_column
 from pipeline.engine.executors import Executor
 from spasemsr.backends.autoencoder import build_autoencoder
-from spasemsr.backends.autoencoder.spec import AutoencoderSpec
+from spasemsr.backends.autoencoder.spec import DOWNSCALE, AutoencoderSpec, identity_of
 from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data.columns import HR, LATENTS
+from spasemsr.data.job import ColumnJob, InputRef, Sample, Typical
 from spasemsr.data.patches import read_patches
 
 
-def run(params: Params, executor: Executor) -> None:
+def job(params: Params) -> ColumnJob:
     """Encode every training patch once; training never runs the encoder."""
     spec = params.active.autoencoder
-    build_column(
+    return ColumnJob(
         LATENTS,
-        units_of(LATENTS, read_patches(layout.PATCHES)),
-        inputs=[InputRef(HR)],
-        make_worker=partial(EncodeWorker, spec),
-        identity=build_autoencoder(spec).identity.plain(),
+        inputs=(InputRef(HR),),
+        worker=partial(EncodeWorker, spec),
+        identity=partial(identity_of, spec),
         params={"autoencoder": spec.content()},
         batch_size=spec.batch_size,
-        executor=executor,
-        cache=Cache(),
-        shards_root=layout.SHARDS,
+        backends=(spec,),
+        typical=Typical(rate=333.0, at=128, per_pixel=2 * 2 * spec.channels / DOWNSCALE**2),
     )
+
+
+def run(params: Params, executor: Executor) -> None:
+    """Build the column."""
+    build_column(job(params), read_patches(layout.PATCHES), executor, Cache(), layout.SHARDS)
 
 
 class EncodeWorker:

@@ -5,31 +5,36 @@ from functools import partial
 from typing import Any
 
 from pipeline import layout
-from pipeline.engine.build import InputRef, Sample, build_column, units_of
+from pipeline.engine.build import build_column
 from pipeline.engine.executors import Executor
 from spasemsr.backends.restorer import build_restorer
-from spasemsr.backends.restorer.spec import RestorerSpec
+from spasemsr.backends.restorer.spec import RestorerSpec, identity_of
 from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data.columns import LR, columns_of
+from spasemsr.data.job import ColumnJob, InputRef, Sample, Typical
 from spasemsr.data.patches import read_patches
 
 
-def run(params: Params, executor: Executor) -> None:
+def job(params: Params) -> ColumnJob:
     """Clean and enlarge lr: of evaluation for Grounded-SAM, of training too for a model whose `input` is `restored`."""
-    spec, column = params.active.restore, columns_of(params.active.model.input)["restored"]
-    build_column(
-        column,
-        units_of(column, read_patches(layout.PATCHES), params.active.data.variants),
-        inputs=[InputRef(LR)],
-        make_worker=partial(RestoreWorker, spec, params.scale),
-        identity=build_restorer(spec).identity.plain(),
+    spec = params.active.restore
+    return ColumnJob(
+        columns_of(params.active.model.input)["restored"],
+        inputs=(InputRef(LR),),
+        worker=partial(RestoreWorker, spec, params.scale),
+        identity=partial(identity_of, spec),
         params={"restore": spec.content(), "scale": params.scale},
         batch_size=spec.batch_size,
-        executor=executor,
-        cache=Cache(),
-        shards_root=layout.SHARDS,
+        variants=params.active.data.variants,
+        backends=(spec,),
+        typical=Typical(rate=44.0, at=192, per_pixel=3 * 0.6),
     )
+
+
+def run(params: Params, executor: Executor) -> None:
+    """Build the column."""
+    build_column(job(params), read_patches(layout.PATCHES), executor, Cache(), layout.SHARDS)
 
 
 class RestoreWorker:

@@ -6,34 +6,40 @@ from importlib.metadata import version
 from typing import Any
 
 from pipeline import layout
-from pipeline.engine.build import InputRef, Sample, build_column, units_of
+from pipeline.engine.build import build_column
 from pipeline.engine.executors import Executor
 from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data.columns import HR, LR
-from spasemsr.data.degradation import degrade_variant
+from spasemsr.data.degradation import VERSION, degrade_variant
+from spasemsr.data.job import ColumnJob, InputRef, Sample, Typical
 from spasemsr.data.patches import Patch, read_patches
 from spasemsr.data.spec import DegradationSpec
 from spasemsr.pixels import ImageU8
 
 
-def run(params: Params, executor: Executor) -> None:
+def job(params: Params) -> ColumnJob:
     """Degrade each training patch `variants` times and each validation patch once."""
-    patches = read_patches(layout.PATCHES)
     spec = params.degradation.model_copy(update={"usm_target": False})  # ingest has sharpened hr already
-    build_column(
+    return ColumnJob(
         LR,
-        units_of(LR, patches, variants=params.active.data.variants),
-        inputs=[InputRef(HR)],
-        make_worker=partial(DegradeWorker, spec, params.scale, params.seed),
-        identity={"kind": "realesrgan", "version": 1, "revision": f"basicsr-{version('basicsr')}"},
-        params={"degradation": spec.content(), "scale": params.scale},
-        batch_size=1,
-        executor=executor,
-        cache=Cache(),
-        shards_root=layout.SHARDS,
+        inputs=(InputRef(HR),),
+        worker=partial(DegradeWorker, spec, params.scale, params.seed),
+        identity=_identity,
+        params={"degradation": spec.plain(), "scale": params.scale},
+        variants=params.active.data.variants,
         seed_inputs=partial(_draw, params.seed),
+        typical=Typical(rate=74.0, at=128, fixed=2500, per_pixel=3 * 0.8 / params.scale**2),
     )
+
+
+def run(params: Params, executor: Executor) -> None:
+    """Build the column."""
+    build_column(job(params), read_patches(layout.PATCHES), executor, Cache(), layout.SHARDS)
+
+
+def _identity() -> dict[str, Any]:
+    return {"kind": "realesrgan", "version": VERSION, "revision": f"basicsr-{version('basicsr')}"}
 
 
 def _draw(seed: int, patch: Patch, variant: int | None) -> list[Any]:
@@ -41,7 +47,7 @@ def _draw(seed: int, patch: Patch, variant: int | None) -> list[Any]:
 
 
 class DegradeWorker:
-    """`degrade`, one seed per (patch, variant)."""
+    """basicsr's second-order chain, one seed per (patch, variant)."""
 
     def __init__(self, spec: DegradationSpec, scale: int, seed: int) -> None:
         self._spec, self._scale, self._seed = spec, scale, seed

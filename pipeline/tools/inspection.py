@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import layout
-from pipeline.engine.account import Account, read_accounts
-from pipeline.engine.build import backend_name
+from pipeline.engine.account import Account, backend_name, read_accounts
 from pipeline.tools import inventory
 from spasemsr.cache import default_root
 from spasemsr.config import Params, ProfileName, load_params
-from spasemsr.data.columns import COLUMNS, Column, columns_of
+from spasemsr.data.columns import COLUMNS, Column
+from spasemsr.data.job import ColumnJob
 from spasemsr.data.patches import Patch, of_splits, read_patches
 from spasemsr.data.shards import ColumnReader
 from spasemsr.data.sources import Sources, missing_from_packages
@@ -95,20 +95,33 @@ def check(params_path: Path, profile: ProfileName | None = None) -> Iterator[str
 
 def _columns(params: Params) -> Iterator[str]:
     """Hashes and keys of the columns that are built, and whether their models and weights are still the same."""
-    from pipeline.planning.provenance import made_otherwise
+    from pipeline.jobs import column_jobs
 
     if not layout.PATCHES.exists():
         yield "--  no columns yet: dvc repro"
         return
     patches = read_patches(layout.PATCHES)
     yield f"ok  {layout.PATCHES}: {len(patches)} patches"
-    for column in columns_of(params.active.model.input).values():
+    for job in column_jobs(params):
+        column = job.column
         if (layout.SHARDS / column.name).is_dir():
             yield f"ok  column {column.name}: {_verified(column, patches)}"
-            if made_otherwise(column.name, ColumnReader(layout.SHARDS, column).info["identity"], params.active):
+            if made_otherwise(job, ColumnReader(layout.SHARDS, column).info["identity"]):
                 yield f"--  column {column.name} was made with other models or weights: dvc repro -f {column.stage}"
         else:
             yield f"--  column {column.name} is not built: dvc repro {column.stage}"
+
+
+def made_otherwise(job: ColumnJob, stated: Any) -> bool:
+    """Whether what computes a column is not what its `column.json` states.
+
+    DVC does not watch weights: they lie outside the project, and what the registry pins cannot change unseen, but a
+    file of the user's, or models.lock.json, can. False where the weights are not here to be compared.
+    """
+    try:
+        return job.identity() != stated
+    except UserError:
+        return False
 
 
 def _needs(params: Params, name: ProfileName) -> Iterator[str]:

@@ -8,7 +8,7 @@ turn a spec into one of these.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,21 +21,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and most stages need none of
 
 MaskU8 = npt.NDArray[np.uint8]  # (H, W): 0 nothing, i = object i in the order of the boxes, counted from 1
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What computed a result: enters every cache key, so a changed model is never mistaken for the old one."""
-
-    kind: str
-    version: int
-    revision: str = ""
-    weights_sha256: str = ""
-    precision: str = "fp32"
-
-    def plain(self) -> dict[str, Any]:
-        """The identity as JSON-ready values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -72,15 +57,11 @@ class TextStates:
 class Tagger(Protocol):
     """Images -> tags, best first."""
 
-    identity: Identity
-
     def tag(self, images: Sequence[ImageU8]) -> list[list[Tag]]: ...
 
 
 class Detector(Protocol):
     """Images and their tags -> boxes, in any order, not yet selected."""
-
-    identity: Identity
 
     def detect(self, images: Sequence[ImageU8], tags: Sequence[list[Tag]]) -> list[list[Box]]: ...
 
@@ -88,15 +69,12 @@ class Detector(Protocol):
 class Segmenter(Protocol):
     """Images and their selected boxes -> one index mask each."""
 
-    identity: Identity
-
     def segment(self, images: Sequence[ImageU8], boxes: Sequence[list[Box]]) -> list[MaskU8]: ...
 
 
 class Captioner(Protocol):
     """Degraded images -> one line each about their quality, not their content."""
 
-    identity: Identity
     prompt: str
 
     def caption(self, images: Sequence[ImageU8]) -> list[str]: ...
@@ -105,7 +83,6 @@ class Captioner(Protocol):
 class FeatureExtractor(Protocol):
     """Images -> arrays of the declared dtype and shape; `shape_for` gives the shape for an image size."""
 
-    identity: Identity
     channels: int
 
     def shape_for(self, height: int, width: int) -> tuple[int, ...]: ...
@@ -116,15 +93,12 @@ class FeatureExtractor(Protocol):
 class Restorer(Protocol):
     """Degraded images -> images `scale` times larger, cleaned (the paper's DRM)."""
 
-    identity: Identity
-
     def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]: ...
 
 
 class Autoencoder(Protocol):
     """Images in [0, 1] <-> latents; `scaling_factor` maps an unscaled latent to the diffusion's unit scale."""
 
-    identity: Identity
     channels: int
     downscale: int
     scaling_factor: float
@@ -141,7 +115,6 @@ class Autoencoder(Protocol):
 class TextEncoder(Protocol):
     """Strings -> token states of width `width` and fixed length `length`."""
 
-    identity: Identity
     width: int
     length: int
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from spasemsr.backends.protocols import Identity, TextStates
+from spasemsr.backends.protocols import TextStates
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.methods.assembly import build_method
@@ -22,7 +22,6 @@ SCALE, CHANNELS, FEATURES = 4, 4, 8
 class PooledAutoencoder:
     """Latents are 8x8 means of R, G, B and grey, decoded by repetition; a fixed posterior deviation."""
 
-    identity = Identity("pooled", 1)
     channels, downscale, scaling_factor = CHANNELS, 8, 0.5
 
     def moments(self, images_B3HW):
@@ -37,7 +36,6 @@ class PooledAutoencoder:
 class WordEncoder:
     """One fixed vector per word between BOS and EOS; EOS depends on the whole string, as in a causal encoder."""
 
-    identity = Identity("words", 1)
     width, length = 32, 10
 
     def __init__(self):

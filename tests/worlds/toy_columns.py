@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.engine.account import Account
-from pipeline.engine.build import InputRef, Sample, build_column, units_of
+from pipeline.engine.build import build_column
 from pipeline.engine.executors import Executor, Processes, Serial
 from spasemsr.cache import Cache
 from spasemsr.data.columns import HR, LR, Column, Member
+from spasemsr.data.job import ColumnJob, InputRef, Sample, Worker
 from spasemsr.data.patches import Patch, bucket_of, make_key
 from spasemsr.hashing import sha256_bytes
 
@@ -89,6 +90,20 @@ class NoteWorker:
         return {"total.npy": total, "note.json": {"source": name, "max": int(image.max())}}
 
 
+def toy_job(
+    column: Column,
+    worker: Callable[[], Worker],
+    inputs: tuple[InputRef, ...] = (),
+    params: Any = None,
+    kind: str = "toy",
+    version: int = 1,
+    **rest: Any,
+) -> ColumnJob:
+    """A job of two variants whose identity is `kind` and `version`."""
+    identity = partial(dict, kind=kind, version=version)
+    return ColumnJob(column, inputs, worker, identity, params or {}, **{"variants": 2, **rest})
+
+
 class Toy:
     """One workspace with its cache: builds the three columns."""
 
@@ -97,10 +112,12 @@ class Toy:
         self.cache = Cache(cache or folder / "cache")
 
     def hr(self, patches: Sequence[Patch], executor: Executor | None = None) -> Account:
-        return self._build(HR, patches, [], PaintWorker, executor, batch_size=1)
+        return self.build(toy_job(HR, PaintWorker, params={"size": SIZE}), patches, executor)
 
     def lr(self, patches: Sequence[Patch], executor: Executor | None = None, batch_size: int = 1) -> Account:
-        return self._build(LR, patches, [InputRef(HR)], ShrinkWorker, executor, batch_size, seed_inputs=_seed)
+        inputs = (InputRef(HR),)
+        job = toy_job(LR, ShrinkWorker, inputs, {"size": SIZE}, batch_size=batch_size, seed_inputs=_seed)
+        return self.build(job, patches, executor)
 
     def note(
         self,
@@ -111,28 +128,18 @@ class Toy:
         **worker: Any,
     ) -> Account:
         """Reads hr for training patches and lr for validation patches, as `ground` does with restored."""
-        inputs = [InputRef(HR, splits=("train",)), InputRef(LR, splits=("val",))]
-        make = partial(NoteWorker, **worker)
-        return self._build(NOTE, patches, inputs, make, executor, batch_size, {"kind": "note", "version": version})
+        inputs = (InputRef(HR, splits=("train",)), InputRef(LR, splits=("val",)))
+        make, size = partial(NoteWorker, **worker), {"size": SIZE}
+        job = toy_job(NOTE, make, inputs, size, kind="note", version=version, batch_size=batch_size)
+        return self.build(job, patches, executor)
 
     def note_of_hr(self, patches: Sequence[Patch], executor: Executor) -> Account:
         """The shortest pipeline: note from hr alone."""
-        return self._build(NOTE, patches, [InputRef(HR)], NoteWorker, executor, batch_size=3)
+        return self.build(toy_job(NOTE, NoteWorker, (InputRef(HR),), batch_size=3), patches, executor)
 
-    def _build(self, column, patches, inputs, make, executor, batch_size, identity=None, seed_inputs=None) -> Account:
-        return build_column(
-            column,
-            units_of(column, patches, variants=2),
-            inputs=inputs,
-            make_worker=make,
-            identity=identity or {"kind": "toy", "version": 1},
-            params={"size": SIZE},
-            batch_size=batch_size,
-            executor=executor or Serial(),
-            cache=self.cache,
-            shards_root=self.shards,
-            seed_inputs=seed_inputs,
-        )
+    def build(self, job: ColumnJob, patches: Sequence[Patch], executor: Executor | None = None) -> Account:
+        """Any column, into this workspace."""
+        return build_column(job, patches, executor or Serial(), self.cache, self.shards)
 
     def tree(self) -> dict[str, bytes]:
         files = (path for path in sorted(self.shards.rglob("*")) if path.is_file())

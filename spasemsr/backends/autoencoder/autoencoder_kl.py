@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from spasemsr.backends.autoencoder.spec import AutoencoderKLSpec
 from spasemsr.backends.networks.runtime import choose_device, compute
-from spasemsr.backends.protocols import Identity
 from spasemsr.weights.pretrained import load_pretrained, read_config
 from spasemsr.weights.store import locate
 
-FOLDER = "vae"
 _TILE_PIXELS, _TILE_OVERLAP = 1024, 0.25
 
 
@@ -24,13 +22,12 @@ class KLAutoencoder(nn.Module):
 
     def __init__(self, spec: AutoencoderKLSpec, device: str) -> None:
         super().__init__()
-        found = locate(spec.source, spec.revision, parts=(FOLDER,))
-        self._folder, self._precision = found.path / FOLDER, spec.precision
+        found = locate(spec.source, spec.revision, spec.parts)
+        self._folder, self._precision = found.path / spec.parts[0], spec.precision
         config = read_config(self._folder)
         self.channels = int(config.get("latent_channels", 4))
         self.downscale = 2 ** (len(config.get("block_out_channels", ())) - 1)
         self.scaling_factor = float(config.get("scaling_factor", 0.18215))
-        self.identity = Identity("autoencoder_kl", 1, found.revision, found.sha256, spec.precision)
         place = torch.zeros((), device=choose_device(device))
         self.register_buffer("_place", place, persistent=False)  # where the weights will be wanted
         self._model: Any = None

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from spasemsr.backends.autoencoder.spec import BlockDCTSpec
-from spasemsr.backends.protocols import Identity
 
 BLOCK = 8
 _RGB_TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
@@ -36,7 +35,6 @@ class BlockDCT(nn.Module):
         super().__init__()
         keep = spec.keep
         self.channels, self.downscale, self.scaling_factor = 3 * keep**2, BLOCK, 1.0
-        self.identity = Identity("block_dct", 1)
         frequency, place = torch.arange(keep, dtype=torch.float64)[:, None], torch.arange(BLOCK, dtype=torch.float64)
         basis = torch.cos(math.pi / BLOCK * (place + 0.5) * frequency) * math.sqrt(2 / BLOCK)
         basis[0] /= math.sqrt(2)

@@ -7,7 +7,6 @@ words each, so the text encoder meets every word often. At most 13 words.
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from spasemsr.backends.protocols import Identity
 from spasemsr.images.quality import Quality, measure
 from spasemsr.pixels import ImageU8
 
@@ -28,7 +27,6 @@ VOCABULARY: dict[str, tuple[tuple[float, ...], tuple[str, ...]]] = {
 class RuleCaptioner:
     """Measured blur, noise, blocking, contrast, brightness and colour in fixed words."""
 
-    identity = Identity("rules", 1)
     prompt = (
         "How sharp, noisy, compressed, contrasty, bright and colourful is this image? "
         "Describe its quality in one line and do not name what it shows."

@@ -4,7 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from spasemsr.backends.identity import Identity, identify
 from spasemsr.spec import Endpoint, Positive, Spec, WeightsSpec
+
+VERSIONS = {"rules": 1, "llava": 1}  # raised when the same image gets another caption
 
 
 class RuleCaptionerSpec(Spec):
@@ -32,3 +35,8 @@ class LlavaCaptionerSpec(WeightsSpec):
 
 
 CaptionerSpec = Annotated[RuleCaptionerSpec | LlavaCaptionerSpec, Field(discriminator="kind")]
+
+
+def identity_of(spec: CaptionerSpec) -> Identity:
+    """What writes the captions."""
+    return identify(spec, VERSIONS)

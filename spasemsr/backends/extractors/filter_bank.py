@@ -10,11 +10,11 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from spasemsr.backends.protocols import Array, Identity
+from spasemsr.backends.extractors.spec import CELL
+from spasemsr.backends.protocols import Array
 from spasemsr.errors import UserError
 from spasemsr.pixels import ImageU8
 
-CELL = 8
 _WAVELENGTHS = (4.0, 8.0, 16.0)  # of the Gabor filters, pixels
 _ORIENTATIONS = (0.0, 45.0, 90.0, 135.0)  # degrees
 _LIMIT = 6.0  # standard deviations
@@ -44,7 +44,6 @@ class FilterBank:
         if channels > len(_STATISTICS):
             raise UserError(f"filter_bank has {len(_STATISTICS)} channels, not {channels}.", "Ask for fewer channels.")
         self.channels = channels
-        self.identity = Identity("filter_bank", 1)
 
     def shape_for(self, height: int, width: int) -> tuple[int, ...]:
         """The shape of the features of an image of this size."""

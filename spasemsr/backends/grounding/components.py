@@ -7,14 +7,12 @@ import numpy as np
 
 from spasemsr.backends.grounding.regions import find_regions
 from spasemsr.backends.grounding.select import iou
-from spasemsr.backends.protocols import Box, Identity, MaskU8, Tag
+from spasemsr.backends.protocols import Box, MaskU8, Tag
 from spasemsr.pixels import ImageU8
 
 
 class ComponentDetector:
     """One box per region that carries one of the tags asked for."""
-
-    identity = Identity("components", 1)
 
     def detect(self, images: Sequence[ImageU8], tags: Sequence[list[Tag]]) -> list[list[Box]]:
         """(H, W, 3) u8 images and their tags -> boxes, best first, not yet selected."""
@@ -28,8 +26,6 @@ class ComponentDetector:
 
 class ComponentSegmenter:
     """For every box the region that fills it best."""
-
-    identity = Identity("components", 1)
 
     def segment(self, images: Sequence[ImageU8], boxes: Sequence[list[Box]]) -> list[MaskU8]:
         """(H, W, 3) u8 images and selected boxes -> (H, W) u8: 0 nothing, i = box i, counted from 1."""

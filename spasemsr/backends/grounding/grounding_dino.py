@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spasemsr.backends.grounding.spec import GroundingDinoSpec
 from spasemsr.backends.networks.runtime import autocast, by_size, choose_device
-from spasemsr.backends.protocols import Box, Identity, Tag
+from spasemsr.backends.protocols import Box, Tag
 from spasemsr.pixels import ImageU8
 from spasemsr.weights.pretrained import load_pretrained, load_processor
 from spasemsr.weights.store import locate
@@ -37,9 +37,6 @@ class GroundingDino:
         self._checkpoint = locate(spec.source, spec.revision)
         self._min_score, self._precision = spec.min_score, spec.precision
         self._device = device
-        self.identity = Identity(
-            "grounding_dino", 1, self._checkpoint.revision, self._checkpoint.sha256, spec.precision
-        )
 
     def detect(self, images: Sequence[ImageU8], tags: Sequence[list[Tag]]) -> list[list[Box]]:
         """(H, W, 3) u8 images and their tags -> boxes; an image without tags has none."""

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 
 from spasemsr.backends.grounding.regions import Region, find_regions
-from spasemsr.backends.protocols import Identity, Tag
+from spasemsr.backends.protocols import Tag
 from spasemsr.pixels import ImageU8
 
 
 class PaletteTagger:
     """Names of the regions that stand out, each with the best score among its regions."""
-
-    identity = Identity("palette", 1)
 
     def tag(self, images: Sequence[ImageU8]) -> list[list[Tag]]:
         """(H, W, 3) u8 images -> their tags, best first."""

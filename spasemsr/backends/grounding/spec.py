@@ -4,8 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from spasemsr.backends.identity import Identity, identify
 from spasemsr.backends.networks.spec import SamArchitecture
+from spasemsr.hashing import fingerprint
 from spasemsr.spec import Endpoint, Fraction, Positive, Spec, WeightsSpec
+
+# Raised when the same image gets other tags, boxes or masks.
+VERSIONS = {
+    "tagger": {"palette": 1, "vocabulary": 1, "llava": 1},
+    "detector": {"components": 1, "grounding_dino": 1},
+    "segmenter": {"components": 1, "sam": 1},
+}
 
 
 class PaletteTaggerSpec(Spec):
@@ -74,3 +83,14 @@ class GroundSpec(Spec):
     nms_iou: Fraction = 0.5
     min_area: Fraction = 0.002
     batch_size: Positive = 1
+
+
+def identity_of(spec: GroundSpec) -> dict[str, list[Identity]]:
+    """What finds, places and outlines the objects: tagger, detector, segmenter."""
+    tagger = identify(spec.tagger, VERSIONS["tagger"])
+    if isinstance(spec.tagger, VocabularyTaggerSpec):  # its list of names is what others have as weights
+        from spasemsr.backends.networks.answers import names_in
+
+        tagger["weights_sha256"] = fingerprint(list(names_in(spec.tagger.names)))
+    detector = identify(spec.detector, VERSIONS["detector"])
+    return {"models": [tagger, detector, identify(spec.segmenter, VERSIONS["segmenter"])]}

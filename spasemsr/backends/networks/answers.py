@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib import resources
+from pathlib import Path
 
 from spasemsr.errors import UserError
 
@@ -117,6 +118,18 @@ def read_names(lines: Iterable[str]) -> tuple[str, ...]:
     if not names:
         raise UserError("The list of names is empty.", "Give one name per line.")
     return tuple(names)
+
+
+def names_in(path: str | None) -> tuple[str, ...]:
+    """The names of a file, one per line; without a file those of `object_names.txt`. Raises UserError."""
+    if path is None:
+        return object_names()
+    try:
+        return read_names(Path(path).read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} cannot be read as a list of names: {error}.", "Correct `names` in params.yaml."
+        ) from None
 
 
 def _round(count: int) -> bool:

@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
-from spasemsr.backends.protocols import Identity
 from spasemsr.errors import UserError
 from spasemsr.pixels import ImageU8
 
@@ -56,7 +55,7 @@ class ChatEndpoint:
         # A proxy of the environment is for the web; a server of this machine is not behind it.
         local = urlsplit(self._root).hostname in _LOCAL
         self._opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))
-        self.identity = Identity("llava_endpoint", 1, f"{self._engine()} {self._served()}", precision="endpoint")
+        self.revision = f"{self._engine()} {self._served()}"  # what answers: engine, version and model
 
     def ask(self, images: Sequence[ImageU8], question: str) -> list[str]:
         """(H, W, 3) u8 images -> one answer each, in order. Raises UserError when the server gives none."""

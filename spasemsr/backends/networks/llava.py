@@ -15,7 +15,7 @@ from spasemsr.backends.captioner.spec import LlavaCaptionerSpec
 from spasemsr.backends.grounding.spec import LlavaTaggerSpec
 from spasemsr.backends.networks.answers import CaptionPolicy, tags_of
 from spasemsr.backends.networks.runtime import choose_device, dtype_of
-from spasemsr.backends.protocols import Identity, Tag
+from spasemsr.backends.protocols import Tag
 from spasemsr.errors import UserError
 from spasemsr.pixels import ImageU8
 from spasemsr.weights.pretrained import load_pretrained, load_processor
@@ -24,11 +24,6 @@ from spasemsr.weights.store import locate
 
 class Answers(Protocol):
     """Images and a question -> one raw answer each."""
-
-    @property
-    def identity(self) -> Identity:
-        """What answers."""
-        ...
 
     def ask(self, images: Sequence[ImageU8], question: str) -> list[str]:
         """(H, W, 3) u8 images -> answers in order."""
@@ -52,7 +47,6 @@ class LlavaAnswers:
         self._precision, self._max_new_tokens = spec.precision, spec.max_new_tokens
         self._device = device
         self._loaded: _Loaded | None = None
-        self.identity = Identity("llava", 1, self._checkpoint.revision, self._checkpoint.sha256, spec.precision)
 
     def ask(self, images: Sequence[ImageU8], question: str) -> list[str]:
         """(H, W, 3) u8 images -> one answer each, special tokens taken out.
@@ -158,7 +152,6 @@ class LlavaCaptioner:
     def __init__(self, spec: LlavaCaptionerSpec, device: str) -> None:
         self._answers = answers_of(spec, device)
         self._policy = CaptionPolicy(spec.max_words, spec.max_content_words)
-        self.identity = self._answers.identity
         self.prompt = spec.question
 
     @property
@@ -177,7 +170,6 @@ class LlavaTagger:
     def __init__(self, spec: LlavaTaggerSpec, device: str) -> None:
         self._answers = answers_of(spec, device)
         self._question, self._max_tags = spec.question, spec.max_tags
-        self.identity = self._answers.identity
 
     def tag(self, images: Sequence[ImageU8]) -> list[list[Tag]]:
         """(H, W, 3) u8 images -> tags in the order they were said."""

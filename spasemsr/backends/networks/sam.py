@@ -14,8 +14,8 @@ import numpy as np
 from spasemsr.backends.extractors.spec import SamFeaturesSpec
 from spasemsr.backends.grounding.spec import SamSegmenterSpec
 from spasemsr.backends.networks.runtime import autocast, by_size, choose_device, compute, pixels_of
-from spasemsr.backends.networks.spec import SamArchitecture, SamSizeSpec
-from spasemsr.backends.protocols import Array, Box, Identity, MaskU8
+from spasemsr.backends.networks.spec import SAM_PATCH, SamSizeSpec, size_of
+from spasemsr.backends.protocols import Array, Box, MaskU8
 from spasemsr.pixels import ImageU8
 from spasemsr.weights.store import locate
 from spasemsr.weights.tensors import load_strictly, read_state_dict
@@ -23,17 +23,7 @@ from spasemsr.weights.tensors import load_strictly, read_state_dict
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-PUBLISHED = {
-    "vit_h": SamSizeSpec(width=1280, depth=32, heads=16, global_attention=(7, 15, 23, 31)),
-    "vit_l": SamSizeSpec(width=1024, depth=24, heads=16, global_attention=(5, 11, 17, 23)),
-    "vit_b": SamSizeSpec(width=768, depth=12, heads=12, global_attention=(2, 5, 8, 11)),
-}
-_PATCH, _WINDOW = 16, 14
-
-
-def size_of(architecture: SamArchitecture) -> SamSizeSpec:
-    """The numbers behind a name."""
-    return PUBLISHED[architecture] if isinstance(architecture, str) else architecture
+_WINDOW = 14
 
 
 def build_sam(size: SamSizeSpec) -> "nn.Module":
@@ -41,10 +31,10 @@ def build_sam(size: SamSizeSpec) -> "nn.Module":
     import torch
     from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-    grid = size.image_size // _PATCH
+    grid = size.image_size // SAM_PATCH
     encoder = ImageEncoderViT(
         img_size=size.image_size,
-        patch_size=_PATCH,
+        patch_size=SAM_PATCH,
         embed_dim=size.width,
         depth=size.depth,
         num_heads=size.heads,
@@ -65,10 +55,9 @@ def build_sam(size: SamSizeSpec) -> "nn.Module":
 class _Sam:
     """A verified checkpoint, loaded when first used."""
 
-    def __init__(self, spec: SamSegmenterSpec | SamFeaturesSpec, device: str, kind: str) -> None:
-        self._checkpoint = found = locate(spec.source, spec.revision)
+    def __init__(self, spec: SamSegmenterSpec | SamFeaturesSpec, device: str) -> None:
+        self._checkpoint = locate(spec.source, spec.revision)
         self._size, self._precision, self._device = size_of(spec.architecture), spec.precision, device
-        self.identity = Identity(kind, 1, found.revision, found.sha256, spec.precision)
 
     @cached_property
     def _model(self) -> Any:
@@ -97,9 +86,6 @@ class _Sam:
 
 class SamSegmenter(_Sam):
     """The best single mask of each box."""
-
-    def __init__(self, spec: SamSegmenterSpec, device: str) -> None:
-        super().__init__(spec, device, "sam")
 
     def segment(self, images: Sequence[ImageU8], boxes: Sequence[list[Box]]) -> list[MaskU8]:
         """(H, W, 3) u8 images and selected boxes -> (H, W) u8; where masks overlap, the better box keeps the pixel."""
@@ -146,13 +132,13 @@ class SamFeatures(_Sam):
     """
 
     def __init__(self, spec: SamFeaturesSpec, device: str) -> None:
-        super().__init__(spec, device, "sam_features")
+        super().__init__(spec, device)
         self._unit_scale = spec.unit_scale
         self.channels = self._size.channels
 
     def shape_for(self, height: int, width: int) -> tuple[int, ...]:
         """The shape of the features of an image of this size."""
-        return self.channels, *(math.ceil(side / _PATCH) for side in self._resized(height, width))
+        return self.channels, *(math.ceil(side / SAM_PATCH) for side in self._resized(height, width))
 
     def extract(self, images: Sequence[ImageU8]) -> list[Array]:
         """(H, W, 3) u8 images -> float16 (C, h, w)."""

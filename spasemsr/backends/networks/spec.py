@@ -19,3 +19,14 @@ class SamSizeSpec(Spec):
 
 
 SamArchitecture = Literal["vit_h", "vit_l", "vit_b"] | SamSizeSpec
+SAM_PATCH = 16  # pixels of the resized image a cell's side stands for
+_PUBLISHED = {
+    "vit_h": SamSizeSpec(width=1280, depth=32, heads=16, global_attention=(7, 15, 23, 31)),
+    "vit_l": SamSizeSpec(width=1024, depth=24, heads=16, global_attention=(5, 11, 17, 23)),
+    "vit_b": SamSizeSpec(width=768, depth=12, heads=12, global_attention=(2, 5, 8, 11)),
+}
+
+
+def size_of(architecture: SamArchitecture) -> SamSizeSpec:
+    """The numbers behind a name."""
+    return _PUBLISHED[architecture] if isinstance(architecture, str) else architecture

@@ -3,15 +3,12 @@
 The embedded kind is the network of `experiments/restorer.py`, whose weights lie beside this file; `filter` needs none.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from spasemsr.backends.restorer.spec import CompactRestorerSpec, FilterRestorerSpec, RestorerSpec, SpandrelRestorerSpec
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Restorer
-
-WEIGHTS = Path(__file__).parent / "compact.safetensors"  # of CompactRestorerSpec
 
 
 def build_restorer(spec: RestorerSpec, device: str = "auto") -> "Restorer":
@@ -24,8 +21,7 @@ def build_restorer(spec: RestorerSpec, device: str = "auto") -> "Restorer":
         case CompactRestorerSpec():
             from spasemsr.backends.restorer.mirrored import MirroredRestorer
 
-            shipped = SpandrelRestorerSpec(kind="spandrel", source=str(WEIGHTS), precision="fp32")
-            return MirroredRestorer(build_restorer(shipped, device))
+            return MirroredRestorer(build_restorer(spec.network, device))
         case SpandrelRestorerSpec():
             from spasemsr.backends.restorer.spandrel_restorer import SpandrelRestorer
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from spasemsr.backends.protocols import Identity
 from spasemsr.images.quality import measure
 from spasemsr.pixels import ImageU8, bicubic_upsample
 
@@ -21,8 +20,6 @@ _CRISP = 0.8  # sharpness from which on nothing is sharpened
 
 class FilterRestorer:
     """Edge-preserving denoising of lr, bicubic, unsharp mask; a clean and crisp lr is left to bicubic alone."""
-
-    identity = Identity("filter", 1)
 
     def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
         """(h, w, 3) u8 images -> (scale h, scale w, 3) u8, each a function of its own image alone."""

@@ -1,7 +1,6 @@
 """Self-ensemble around any restorer."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +17,6 @@ class MirroredRestorer:
 
     def __init__(self, restorer: Restorer) -> None:
         self._restorer = restorer
-        self.identity = replace(restorer.identity, kind=f"mirrored_{restorer.identity.kind}")
 
     def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
         """(h, w, 3) u8 images -> (scale h, scale w, 3) u8."""

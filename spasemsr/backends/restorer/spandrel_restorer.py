@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spasemsr.backends.networks.runtime import by_size, choose_device, compute, pixels_of
-from spasemsr.backends.protocols import Identity
 from spasemsr.backends.restorer.spec import SpandrelRestorerSpec
 from spasemsr.errors import UserError
 from spasemsr.pixels import ImageU8
@@ -31,10 +30,9 @@ class SpandrelRestorer:
     """lr -> a clean image `scale` times larger."""
 
     def __init__(self, spec: SpandrelRestorerSpec, device: str) -> None:
-        self._checkpoint = found = locate(spec.source, spec.revision)
+        self._checkpoint = locate(spec.source, spec.revision)
         self._tile, self._margin = spec.tile, spec.margin
         self._precision, self._device = spec.precision, device
-        self.identity = Identity("spandrel", 1, found.revision, found.sha256, spec.precision)
 
     def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
         """(h, w, 3) u8 images -> (scale h, scale w, 3) u8. Raises UserError for a network of another scale."""

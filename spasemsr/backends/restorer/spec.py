@@ -1,10 +1,15 @@
 """Kinds of restorer, the paper's degradation removal module (DRM)."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from spasemsr.backends.identity import Identity, identify
 from spasemsr.spec import Positive, Spec, WeightsSpec
+
+VERSIONS = {"filter": 1, "compact": 1, "spandrel": 1}  # raised when the same lr is restored otherwise
+COMPACT = Path(__file__).parent / "compact.safetensors"  # the weights of CompactRestorerSpec
 
 
 class FilterRestorerSpec(Spec):
@@ -20,6 +25,11 @@ class CompactRestorerSpec(Spec):
     kind: Literal["compact"]
     batch_size: Positive = 1
 
+    @property
+    def network(self) -> "SpandrelRestorerSpec":
+        """The shipped network as what it is, one that spandrel knows."""
+        return SpandrelRestorerSpec(kind="spandrel", source=str(COMPACT), precision="fp32")
+
 
 class SpandrelRestorerSpec(WeightsSpec):
     """Any x4 network that spandrel knows (RRDBNet, SwinIR, ...), in tiles of `tile` lr pixels with a margin."""
@@ -31,3 +41,10 @@ class SpandrelRestorerSpec(WeightsSpec):
 
 
 RestorerSpec = Annotated[FilterRestorerSpec | CompactRestorerSpec | SpandrelRestorerSpec, Field(discriminator="kind")]
+
+
+def identity_of(spec: RestorerSpec) -> Identity:
+    """What restores; the embedded kind is the shipped network asked about every mirror image."""
+    if isinstance(spec, CompactRestorerSpec):
+        return identify(spec.network, {"spandrel": VERSIONS["compact"]}, "mirrored_spandrel")
+    return identify(spec, VERSIONS)

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from spasemsr.backends.networks.runtime import choose_device, dtype_of
-from spasemsr.backends.protocols import Identity, TextStates
+from spasemsr.backends.protocols import TextStates
 from spasemsr.backends.text_encoder.spec import ClipTextSpec
 from spasemsr.errors import UserError
 from spasemsr.weights.pretrained import load_pretrained, load_processor, read_config
 from spasemsr.weights.store import locate
 
-MODEL, TOKENIZER = "text_encoder", "tokenizer"
+MODEL, TOKENIZER = ClipTextSpec.parts
 
 
 class ClipText(nn.Module):
@@ -26,12 +26,11 @@ class ClipText(nn.Module):
 
     def __init__(self, spec: ClipTextSpec, device: str) -> None:
         super().__init__()
-        found = locate(spec.source, spec.revision, parts=(MODEL, TOKENIZER))
+        found = locate(spec.source, spec.revision, spec.parts)
         self._folder, self._precision = found.path, spec.precision
         config = read_config(self._folder / MODEL)
         self.width = int(config["hidden_size"])
         self.length = int(config.get("max_position_embeddings", 77))
-        self.identity = Identity("clip", 1, found.revision, found.sha256, spec.precision)
         place = torch.zeros((), device=choose_device(device))
         self.register_buffer("_place", place, persistent=False)  # where the weights will be wanted
         self._model: Any = None

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from spasemsr.backends.protocols import Identity, TextStates
+from spasemsr.backends.protocols import TextStates
 from spasemsr.backends.text_encoder.spec import HashedTextSpec
 from spasemsr.randomness import generator
 
@@ -32,7 +32,6 @@ class HashedTextEncoder(nn.Module):
     def __init__(self, spec: HashedTextSpec) -> None:
         super().__init__()
         self.width, self.length = spec.width, spec.length
-        self.identity = Identity("hashed", 1)
         self.register_buffer("_place", torch.zeros(()), persistent=False)  # where the states are wanted
 
     def encode(self, texts: Sequence[str]) -> TextStates:

@@ -1,10 +1,13 @@
 """Kinds of text encoder."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from spasemsr.backends.identity import Identity, identify
 from spasemsr.spec import Positive, Spec, WeightsSpec
+
+VERSIONS = {"hashed": 1, "clip": 1}  # raised when the same text gets other states
 
 
 class HashedTextSpec(Spec):
@@ -18,7 +21,13 @@ class HashedTextSpec(Spec):
 class ClipTextSpec(WeightsSpec):
     """CLIP's text model: the `text_encoder` and `tokenizer` folders of a Stable Diffusion checkpoint."""
 
+    parts: ClassVar[tuple[str, ...]] = ("text_encoder", "tokenizer")
     kind: Literal["clip"]
 
 
 TextEncoderSpec = Annotated[HashedTextSpec | ClipTextSpec, Field(discriminator="kind")]
+
+
+def identity_of(spec: TextEncoderSpec) -> Identity:
+    """What encodes texts."""
+    return identify(spec, VERSIONS)

@@ -16,14 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.engine.account import read_accounts
-from pipeline.engine.build import InputRef, SampleError, Unit, backend_name, build_column, units_of
+from pipeline.engine.account import backend_name, read_accounts
+from pipeline.engine.build import SampleError
 from pipeline.engine.executors import Processes, Serial
+from pipeline.engine.units import Unit, units_of
 from spasemsr.data.columns import HR, LATENTS, LR, OBJECTS, columns_of
+from spasemsr.data.job import InputRef
 from spasemsr.data.shards import ColumnReader
 from spasemsr.errors import UserError
 from tests.worlds import ROOT
-from tests.worlds.toy_columns import NOTE, PaintWorker, Toy, patches_of, photographs
+from tests.worlds.toy_columns import NOTE, PaintWorker, Toy, patches_of, photographs, toy_job
 
 PATCHES = patches_of(photographs(8))
 
@@ -140,10 +142,10 @@ def test_fewer_images_and_back_compute_nothing(toy):
 def test_a_changed_identity_version_or_param_computes_all_again(toy, monkeypatch):
     toy.note(PATCHES)
     assert toy.note(PATCHES, version=2).computed == 16
-    monkeypatch.setattr("toy_columns.SIZE", 17)
+    monkeypatch.setattr("tests.worlds.toy_columns.SIZE", 17)
     assert toy.note(PATCHES).computed == 16
     monkeypatch.undo()
-    monkeypatch.setattr("toy_columns.NOTE", replace(NOTE, version=4))
+    monkeypatch.setattr("tests.worlds.toy_columns.NOTE", replace(NOTE, version=4))
     assert toy.note(PATCHES).computed == 16
 
 
@@ -160,18 +162,7 @@ class Whitewash:
 
 
 def whitewash(toy, keys):
-    build_column(
-        HR,
-        units_of(HR, PATCHES),
-        inputs=[],
-        make_worker=partial(Whitewash, keys),
-        identity={"kind": "whitewash", "version": 1},
-        params={},
-        batch_size=1,
-        executor=Serial(),
-        cache=toy.cache,
-        shards_root=toy.shards,
-    )
+    toy.build(toy_job(HR, partial(Whitewash, keys), kind="whitewash"), PATCHES)
 
 
 def test_a_changed_input_recomputes_its_own_samples(toy):
@@ -332,18 +323,7 @@ def test_a_missing_or_altered_input_tar_is_named_before_any_work(toy, tmp_path):
 def test_a_result_that_breaks_the_schema_is_not_stored(toy, result, words):
     before = entries(toy)
     with pytest.raises(SampleError) as error:
-        build_column(
-            NOTE,
-            units_of(NOTE, PATCHES),
-            inputs=[InputRef(HR)],
-            make_worker=partial(_Fixed, result),
-            identity={"kind": "fixed", "version": 1},
-            params={},
-            batch_size=1,
-            executor=Serial(),
-            cache=toy.cache,
-            shards_root=toy.shards,
-        )
+        toy.build(toy_job(NOTE, partial(_Fixed, result), (InputRef(HR),), kind="fixed"), PATCHES)
     assert words in str(error.value)
     assert entries(toy) == before
 

@@ -20,9 +20,8 @@ import yaml
 from PIL import Image
 
 from pipeline.engine.account import read_accounts
-from pipeline.engine.build import SampleError, build_column, units_of
+from pipeline.engine.build import SampleError
 from pipeline.engine.executors import Processes, Serial
-from spasemsr.backends.protocols import Identity
 from spasemsr.cache import Cache
 from spasemsr.config import load_params
 from spasemsr.data.columns import HR, LR, RESTORED
@@ -30,7 +29,7 @@ from spasemsr.data.patches import read_patches
 from spasemsr.data.shards import ColumnReader
 from spasemsr.errors import UserError
 from tests.worlds import ROOT
-from tests.worlds.toy_columns import NOTE, PaintWorker, Toy, patches_of, photographs
+from tests.worlds.toy_columns import NOTE, PaintWorker, Toy, patches_of, photographs, toy_job
 
 PATCHES = patches_of(photographs(8))
 EMBEDDED = ("ingest", "synthesize", "restore", "ground", "caption", "latents", "features")
@@ -68,18 +67,7 @@ class Glutton:
 
 
 def hr_with(toy: Toy, make_worker, executor, patches=PATCHES):
-    return build_column(
-        HR,
-        units_of(HR, patches),
-        inputs=[],
-        make_worker=make_worker,
-        identity={"kind": "toy", "version": 1},
-        params={"size": 16},
-        batch_size=1,
-        executor=executor,
-        cache=toy.cache,
-        shards_root=toy.shards,
-    )
+    return toy.build(toy_job(HR, make_worker, params={"size": 16}), patches, executor)
 
 
 def test_memory_that_runs_out_is_reported_with_the_key_and_the_rest_stays(tmp_path):
@@ -300,8 +288,6 @@ def test_a_hundred_thousand_tiny_files_are_surveyed_within_a_minute_and_a_gigaby
 
 class Asker:
     """A captioner whose words depend on its question."""
-
-    identity = Identity("asker", 1)
 
     def __init__(self, spec) -> None:
         self.prompt = spec.question

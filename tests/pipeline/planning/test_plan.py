@@ -1,5 +1,6 @@
 """Planning: counts, disk, memory and hours, their origins, what is missing and what to change."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from pipeline import layout
 from pipeline.cli import app
 from pipeline.engine import training_account
 from pipeline.engine.account import Account
+from pipeline.jobs import column_jobs
 from pipeline.planning import hardware as machines
 from pipeline.planning import plan as planning
 from pipeline.planning.columns import column_costs
 from pipeline.planning.counts import Counts, count
 from pipeline.planning.hardware import Hardware
-from pipeline.planning.provenance import identity_now, made_otherwise
 from pipeline.planning.training import StepCost, fitting, step_cost
 from pipeline.tools import inspection
 from spasemsr.config import FeaturesSpec, load_params
@@ -143,7 +144,7 @@ def test_pictures_are_counted_by_their_sizes(params, folder):
 
 
 def costs(params, name="foundation", accounts=None, gpu="A100"):
-    found = column_costs(params, getattr(params, name), COUNTS, known_device(gpu) if gpu else None, accounts or {})
+    found = column_costs(params, name, COUNTS, known_device(gpu) if gpu else None, accounts or {})
     return {cost.column: cost for cost in found}
 
 
@@ -276,25 +277,29 @@ def _gathered(source, lines):
 # Weights that change under a column
 
 
+def jobs(params):
+    return {job.column.name: job for job in column_jobs(params)}
+
+
 def test_a_column_made_with_other_weights_is_noticed(params, folder):
     path = folder / "sam.pth"
     spec = {"kind": "sam", "source": str(path), "architecture": SAM, "precision": "fp32"}
     features = FeaturesSpec.model_validate({"spasemsr": {"sam": spec}})
-    profile = params.foundation.model_copy(update={"features": features})
+    embedded = params.embedded.model_copy(update={"features": features})
+    job = jobs(params.model_copy(update={"embedded": embedded}))["features/spasemsr"]
     torch.manual_seed(1)
     write_sam(path)
-    stated = identity_now("features/spasemsr", profile)
+    stated = job.identity()
     assert len(stated["weights_sha256"]) == 64
-    assert not made_otherwise("features/spasemsr", stated, profile)
+    assert not inspection.made_otherwise(job, stated)
     write_sam(path)  # other random weights
-    assert made_otherwise("features/spasemsr", stated, profile)
+    assert inspection.made_otherwise(job, stated)
     path.unlink()
-    assert not made_otherwise("features/spasemsr", stated, profile)
+    assert not inspection.made_otherwise(job, stated)
 
 
 def test_weight_free_columns_are_known_by_their_backends(params):
-    for column in ("restored", "objects", "caption", "latents", "features/spasemsr"):
-        stated = identity_now(column, params.embedded)
-        assert not made_otherwise(column, stated, params.embedded)
-        assert made_otherwise(column, {"kind": "another"}, params.embedded)
-    assert identity_now("hr", params.embedded) is None
+    assert set(jobs(params)) == set(COLUMNS)
+    for job in jobs(params).values():
+        assert not inspection.made_otherwise(job, json.loads(json.dumps(job.identity())))
+        assert inspection.made_otherwise(job, {"kind": "another"})

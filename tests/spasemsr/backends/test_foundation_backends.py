@@ -10,19 +10,26 @@ import torch
 import yaml
 
 from spasemsr.backends.autoencoder import build_autoencoder
+from spasemsr.backends.autoencoder import spec as autoencoder_spec
 from spasemsr.backends.captioner import build_captioner
+from spasemsr.backends.captioner import spec as captioner_spec
 from spasemsr.backends.extractors import build_extractor
+from spasemsr.backends.extractors import spec as extractors_spec
 from spasemsr.backends.grounding import build_detector, build_segmenter, build_tagger
+from spasemsr.backends.grounding import spec as grounding_spec
 from spasemsr.backends.grounding.select import select
 from spasemsr.backends.grounding.spec import GroundingDinoSpec, LlavaTaggerSpec, VocabularyTaggerSpec
 from spasemsr.backends.networks.answers import CaptionPolicy, content_words, object_names, read_names, tags_of
 from spasemsr.backends.networks.llava import squared
 from spasemsr.backends.networks.runtime import compute
-from spasemsr.backends.networks.sam import PUBLISHED, build_sam
+from spasemsr.backends.networks.sam import build_sam
+from spasemsr.backends.networks.spec import size_of
 from spasemsr.backends.protocols import Box, Tag
 from spasemsr.backends.restorer import build_restorer
+from spasemsr.backends.restorer import spec as restorer_spec
 from spasemsr.backends.restorer.spec import SpandrelRestorerSpec
 from spasemsr.backends.text_encoder import build_text_encoder
+from spasemsr.backends.text_encoder import spec as text_encoder_spec
 from spasemsr.config import Params, parse_params
 from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, LATENTS, OBJECTS
 from spasemsr.diffusion.base import require_topology
@@ -83,11 +90,21 @@ def test_a_backend_is_named_before_it_is_loaded(profile):
         build_autoencoder(profile.autoencoder),
         build_text_encoder(profile.text_encoder),
     ]
+    *grounding, detector, segmenter = grounding_spec.identity_of(profile.ground)["models"]
+    named = [
+        captioner_spec.identity_of(profile.caption),
+        detector,
+        segmenter,
+        restorer_spec.identity_of(profile.restore),
+        extractors_spec.identity_of(profile.features.spasemsr.sam),
+        autoencoder_spec.identity_of(profile.autoencoder),
+        text_encoder_spec.identity_of(profile.text_encoder),
+    ]
+    for identity in [*grounding, *named]:
+        assert identity["precision"] == "fp32" and len(identity["weights_sha256"]) == 64
+    assert len({identity["weights_sha256"] for identity in named}) == len(named) - 1  # SAM is used twice
     for backend in backends:
-        assert backend.identity.precision == "fp32"
-        assert len(backend.identity.weights_sha256) == 64
         assert not {"_loaded", "_model"} & {name for name, value in vars(backend).items() if value is not None}
-    assert len({backend.identity.weights_sha256 for backend in backends}) == len(backends) - 1  # SAM is used twice
 
 
 def test_identity_and_params_do_not_depend_on_where_weights_lie(profile, tiny, tmp_path):
@@ -95,12 +112,13 @@ def test_identity_and_params_do_not_depend_on_where_weights_lie(profile, tiny, t
 
     moved = shutil.copy(tiny / "rrdbnet.pth", tmp_path / "elsewhere.pth")
     other = profile.restore.model_copy(update={"source": str(moved)})
-    assert build_restorer(other).identity == build_restorer(profile.restore).identity
+    identity_of = restorer_spec.identity_of
+    assert identity_of(other) == identity_of(profile.restore)
     assert other.content() == profile.restore.content() != profile.restore.plain()
     state = torch.load(moved, weights_only=True)
     state["params_ema"]["conv_last.bias"] += 0.1
     torch.save(state, moved)
-    assert build_restorer(other).identity != build_restorer(profile.restore).identity
+    assert identity_of(other) != identity_of(profile.restore)
 
 
 def test_llava_captions(profile):
@@ -235,7 +253,7 @@ def test_sam_masks_are_the_packages_own(profile):
 @pytest.mark.parametrize(("name", "count"), [("vit_b", 89_670_912), ("vit_l", 308_278_272), ("vit_h", 637_026_048)])
 def test_published_sam_sizes(name, count):
     with torch.device("meta"):
-        encoder = build_sam(PUBLISHED[name]).image_encoder
+        encoder = build_sam(size_of(name)).image_encoder
     assert sum(parameter.numel() for parameter in encoder.parameters()) == count
 
 

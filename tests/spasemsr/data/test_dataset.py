@@ -1,19 +1,19 @@
 """The strict join: what batches hold, what is read for them, and what stops them."""
 
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.engine.build import Sample, build_column, units_of
-from pipeline.engine.executors import Serial
 from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, HR, LATENTS, LR, OBJECTS, RESTORED, Column
 from spasemsr.data.dataset import Dataset, collate
+from spasemsr.data.job import Sample
 from spasemsr.data.order import Draw, SampleOrder
 from spasemsr.data.shards import ColumnReader
 from spasemsr.errors import UserError
-from tests.worlds.toy_columns import Toy, patches_of, photographs
+from tests.worlds.toy_columns import Toy, patches_of, photographs, toy_job
 
 PATCHES = patches_of(photographs(6))
 TRAINING = [LR, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR]
@@ -43,19 +43,12 @@ class Fill:
 
 
 def fill(toy: Toy, column: Column, patches=PATCHES, variants: int = 2) -> None:
-    build_column(
-        column,
-        units_of(column, patches, variants),
-        inputs=[],
-        make_worker=lambda: Fill(column),
-        identity={"kind": "fill", "version": variants},
-        params={},
-        batch_size=1,
-        executor=Serial(),
-        cache=toy.cache,
-        shards_root=toy.shards,
-        seed_inputs=lambda patch, variant: [variant],
-    )
+    job = toy_job(column, partial(Fill, column), kind="fill", version=variants, variants=variants, seed_inputs=_variant)
+    toy.build(job, patches)
+
+
+def _variant(patch, variant):
+    return [variant]
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.engine.build import build_column, units_of
-from pipeline.engine.executors import Serial
 from spasemsr.data import streaming
 from spasemsr.data.columns import CAPTION, LATENTS, LR, OBJECTS
 from spasemsr.data.dataset import Dataset
@@ -21,7 +19,7 @@ from spasemsr.data.order import Draw
 from spasemsr.data.streaming import StreamedDataset
 from spasemsr.errors import UserError
 from spasemsr.hashing import sha256_bytes
-from tests.worlds.toy_columns import Toy, patches_of, photographs
+from tests.worlds.toy_columns import Toy, patches_of, photographs, toy_job
 
 PATCHES = patches_of(photographs(12))
 COLUMNS = [LR, OBJECTS, CAPTION, LATENTS]
@@ -48,19 +46,8 @@ class Fill:
 
 
 def fill(toy: Toy, column, patches=PATCHES) -> None:
-    build_column(
-        column,
-        units_of(column, patches, 2),
-        inputs=[],
-        make_worker=functools.partial(Fill, column),
-        identity={"kind": "fill", "version": 1},
-        params={},
-        batch_size=1,
-        executor=Serial(),
-        cache=toy.cache,
-        shards_root=toy.shards,
-        seed_inputs=lambda patch, variant: [variant],
-    )
+    worker = functools.partial(Fill, column)
+    toy.build(toy_job(column, worker, kind="fill", seed_inputs=lambda patch, variant: [variant]), patches)
 
 
 @pytest.fixture
