@@ -26,7 +26,7 @@ def job(params: Params) -> ColumnJob:
         inputs=(InputRef(HR),),
         worker=partial(DegradeWorker, spec, params.scale, params.seed),
         identity=_identity,
-        params={"degradation": spec.plain(), "scale": params.scale},
+        params={"degradation": spec.content(), "scale": params.scale},
         variants=params.active.data.variants,
         seed_inputs=partial(_draw, params.seed),
         typical=Typical(rate=74.0, at=128, fixed=2500, per_pixel=3 * 0.8 / params.scale**2),
@@ -47,7 +47,7 @@ def _draw(seed: int, patch: Patch, variant: int | None) -> list[Any]:
 
 
 class DegradeWorker:
-    """basicsr's second-order chain, one seed per (patch, variant)."""
+    """`degrade`, one seed per (patch, variant)."""
 
     def __init__(self, spec: DegradationSpec, scale: int, seed: int) -> None:
         self._spec, self._scale, self._seed = spec, scale, seed

@@ -1,4 +1,4 @@
-"""Real-ESRGAN's second-order degradation of one patch: hr -> lr and every parameter drawn on the way.
+"""Degradation of one patch: hr -> lr and every parameter drawn on the way. Here: Real-ESRGAN's second-order chain.
 
 The only importer of basicsr. A degradation has two halves: `draw` lets basicsr draw kernels and parameters into a
 JSON-ready trace, `replay` applies a trace to an image. So `replay(hr, degrade(hr, ...).trace)` gives `lr` again by
@@ -14,15 +14,16 @@ import types
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from spasemsr.data.spec import DegradationSpec, Range
-from spasemsr.errors import UserError
+from spasemsr.data import camera
+from spasemsr.data.presets import Order, preset_of, resolve
+from spasemsr.data.spec import DegradationSpec
 from spasemsr.pixels import ImageU8
 from spasemsr.randomness import derive_seed
 
@@ -42,50 +43,6 @@ _SHAPES = {
     "gaussian": "bivariate_Gaussian",
     "generalized": "bivariate_generalized_Gaussian",
     "plateau": "bivariate_plateau",
-}
-
-
-@dataclass(frozen=True)
-class Order:
-    """Ranges of one of the two passes; probabilities are of up, down and keep for the resize."""
-
-    blur_prob: float
-    blur_sigma: Range
-    betag_range: Range
-    betap_range: Range
-    resize_probs: tuple[float, float, float]
-    resize_range: Range
-    noise_range: Range
-    poisson_scale_range: Range
-    jpeg_range: Range
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Both passes of a preset."""
-
-    first: Order
-    second: Order
-
-
-_UP_DOWN_KEEP, _UP_DOWN_KEEP2 = (0.2, 0.7, 0.1), (0.3, 0.4, 0.3)
-PRESETS = {
-    # Real-ESRGAN's published x4 options, which SeeSR's data script repeats
-    "seesr": Chain(
-        Order(1.0, (0.2, 3.0), (0.5, 4.0), (1.0, 2.0), _UP_DOWN_KEEP, (0.15, 1.5), (1, 30), (0.05, 3.0), (30, 95)),
-        Order(0.8, (0.2, 1.5), (0.5, 4.0), (1.0, 2.0), _UP_DOWN_KEEP2, (0.3, 1.2), (1, 25), (0.05, 2.5), (30, 95)),
-    ),
-    # StableSR's published 512 px options, milder in every range, the blur's included
-    "stablesr": Chain(
-        Order(1.0, (0.2, 1.5), (0.5, 2.0), (1.0, 1.5), _UP_DOWN_KEEP, (0.3, 1.5), (1, 15), (0.05, 2.0), (60, 95)),
-        Order(0.5, (0.2, 1.0), (0.5, 2.0), (1.0, 1.5), _UP_DOWN_KEEP2, (0.6, 1.2), (1, 12), (0.05, 1.0), (60, 100)),
-    ),
-}
-_DOMAINS = {  # field -> what a range must lie in, and what that means
-    "resize_range": (0.1, 4.0, "factors from 0.1 to 4"),
-    "noise_range": (0.0, 255.0, "standard deviations in grey levels, 0 to 255"),
-    "poisson_scale_range": (0.0, 10.0, "factors from 0 to 10"),
-    "jpeg_range": (1.0, 100.0, "JPEG qualities from 1 to 100"),
 }
 
 
@@ -112,37 +69,17 @@ def degrade_variant(hr: ImageU8, spec: DegradationSpec, scale: int, root_seed: i
     return degrade(hr, spec, scale, derive_seed(root_seed, "degradation", key, variant))
 
 
-@lru_cache(maxsize=64)
-def resolve(spec: DegradationSpec) -> Chain:
-    """The preset with its overrides; UserError names a range that is upside down or outside of what makes sense."""
-    chain = PRESETS[spec.preset]
-    first, second = {}, {}
-    for key, value in spec.override.model_dump(exclude_none=True).items():
-        if key == "second_blur_prob":
-            second["blur_prob"] = value
-            continue
-        field = key.removesuffix("2")
-        _check_range(key, value, field)
-        (second if key.endswith("2") else first)[field] = value
-    return Chain(replace(chain.first, **first), replace(chain.second, **second))
-
-
-def _check_range(key: str, value: Range, field: str) -> None:
-    low, high, meaning = _DOMAINS[field]
-    where = f"degradation.override.{key} = {list(value)}"
-    if not low <= value[0] <= value[1] <= high:
-        raise UserError(f"{where}: not a range of {meaning}.", "Give [low, high] with low <= high in these bounds.")
-    if field == "resize_range" and not value[0] <= 1.0 <= value[1]:
-        raise UserError(f"{where}: must hold 1.", "Down draws from [low, 1] and up from [1, high].")
-    if field == "jpeg_range" and value[0] >= 100.0:
-        raise UserError(f"{where}: basicsr's JPEG divides by zero at 100.", "Let the range begin below 100.")
-
-
 def draw(spec: DegradationSpec, scale: int, seed: int) -> dict[str, Any]:
-    """Draw one degradation: the trace, without touching an image. Same distribution as basicsr's Real-ESRGAN."""
-    chain = resolve(spec)
+    """Draw one degradation: the trace, without touching an image. A chain has basicsr's Real-ESRGAN's distribution.
+
+    Raises UserError for a range that makes no sense.
+    """
+    preset = preset_of(spec, seed)
+    if preset in camera.DEVELOPMENTS:
+        return camera.draw(preset, scale, seed) | {"usm": spec.usm_target}
+    chain = resolve(spec, preset)
     with _scope(seed) as lib:
-        trace: dict[str, Any] = {"preset": spec.preset, "seed": seed, "scale": scale, "usm": spec.usm_target}
+        trace: dict[str, Any] = {"preset": preset, "seed": seed, "scale": scale, "usm": spec.usm_target}
         trace["first"] = _draw_order(lib, chain.first, derive_seed(seed, "noise", 1))
         trace["second"] = _draw_order(lib, chain.second, derive_seed(seed, "noise", 2))
         # Real-ESRGAN groups [resize to the final size + sinc] and puts JPEG before or after them
@@ -223,6 +160,9 @@ def replay(hr: ImageU8, trace: dict[str, Any]) -> ImageU8:
         raise ValueError(f"hr must be (H, W, 3) u8 of at least {MIN_SIDE} px, not {hr.shape} {hr.dtype}")
     from torch.nn.functional import interpolate
 
+    if trace["preset"] in camera.DEVELOPMENTS:
+        with _scope(trace["seed"]):
+            return camera.replay(sharpen(hr) if trace["usm"] else hr, trace)
     first, second, final, scale = trace["first"], trace["second"], trace["final"], trace["scale"]
     height, width = hr.shape[:2]
     with _scope(trace["seed"]) as lib:

@@ -1,6 +1,6 @@
 """Which photographs, how they are cut and split, and how they are degraded: sections `data` and `degradation`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -23,12 +23,41 @@ class DegradationRanges(Spec):
     jpeg_range2: Range | None = None
 
 
-class DegradationSpec(Spec):
-    """Real-ESRGAN degradations: a named preset and what is changed in it; `usm_target` sharpens hr before degrading."""
+class MixtureShares(Spec):
+    """How many of the samples get each preset under `preset: mixture`; the shares sum to 1."""
 
-    preset: Literal["seesr", "stablesr"] = "seesr"
+    camera: Fraction = 0.35
+    mild: Fraction = 0.15
+    stablesr: Fraction = 0.25
+    seesr: Fraction = 0.25
+
+    @model_validator(mode="after")
+    def _sum(self) -> "MixtureShares":
+        if abs(sum(self.plain().values()) - 1) > 1e-6:
+            raise ValueError("the shares of a mixture must sum to 1")
+        return self
+
+
+class DegradationSpec(Spec):
+    """How hr is degraded: a named preset and, for the Real-ESRGAN chains, what is changed in it.
+
+    `usm_target` sharpens hr before degrading; `mixture` is read by the preset of that name alone.
+    """
+
+    preset: Literal["seesr", "stablesr", "camera", "mild", "mixture"] = "seesr"
     usm_target: bool = False
     override: DegradationRanges = DegradationRanges()
+    mixture: MixtureShares = MixtureShares()
+
+    @model_validator(mode="after")
+    def _overridden(self) -> "DegradationSpec":
+        if self.preset in ("camera", "mild") and self.override != DegradationRanges():
+            raise ValueError("override changes ranges of seesr and stablesr; camera and mild have none of them")
+        return self
+
+    def content(self) -> dict[str, Any]:
+        """`plain` without shares that the preset does not read."""
+        return {key: value for key, value in self.plain().items() if key != "mixture" or self.preset == "mixture"}
 
 
 class DataSpec(Spec):

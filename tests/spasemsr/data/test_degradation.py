@@ -15,7 +15,8 @@ from PIL import Image
 from scipy import stats
 
 from spasemsr.data import degradation
-from spasemsr.data.degradation import degrade, degrade_variant, draw, kernel_of, replay, resolve, sharpen
+from spasemsr.data.degradation import degrade, degrade_variant, draw, kernel_of, replay, sharpen
+from spasemsr.data.presets import DOMAINS, Order, resolve
 from spasemsr.data.spec import DegradationRanges, DegradationSpec
 from spasemsr.errors import UserError
 from spasemsr.randomness import derive_seed
@@ -85,7 +86,7 @@ def test_sharpening_and_blur_are_basicsrs_within_a_grey_level():
 
 
 def test_kernels_are_the_ones_basicsr_draws():
-    order = resolve(SEESR).first
+    order = resolve(SEESR, "seesr").first
     kinds = set()
     for seed in range(150):
         with degradation._scope(seed) as lib:
@@ -116,7 +117,7 @@ def test_kernels_are_the_ones_basicsr_draws():
 @pytest.mark.parametrize("spec", [SEESR, STABLESR], ids=["seesr", "stablesr"])
 def test_drawn_parameters_have_the_presets_distribution(spec):
     traces = [draw(spec, 4, seed) for seed in range(600)]
-    chain = resolve(spec)
+    chain = resolve(spec, spec.preset)
     for part, order in (("first", chain.first), ("second", chain.second)):
         rows = [trace[part] for trace in traces]
         kinds = [row["resize"]["kind"] for row in rows]
@@ -150,7 +151,7 @@ def test_drawn_parameters_have_the_presets_distribution(spec):
 
 
 def test_presets_are_the_protocols():
-    harsh, mild = resolve(SEESR), resolve(STABLESR)
+    harsh, mild = resolve(SEESR, "seesr"), resolve(STABLESR, "stablesr")
     assert (harsh.first.resize_range, harsh.first.noise_range) == ((0.15, 1.5), (1, 30))
     assert (harsh.first.poisson_scale_range, harsh.first.jpeg_range) == ((0.05, 3.0), (30, 95))
     assert (harsh.second.blur_prob, harsh.second.resize_range, harsh.second.noise_range) == (0.8, (0.3, 1.2), (1, 25))
@@ -247,18 +248,18 @@ def test_variants_have_seeds_of_their_own():
     ],
 )
 def test_an_override_replaces_one_range(key, value, part, field):
-    chain = resolve(DegradationSpec(override=DegradationRanges(**{key: value})))
+    chain = resolve(DegradationSpec(override=DegradationRanges(**{key: value})), "seesr")
     assert getattr(getattr(chain, part), field) == value
-    plain = resolve(SEESR)
+    plain = resolve(SEESR, "seesr")
     for other_part in ("first", "second"):
-        for name in degradation.Order.__dataclass_fields__:
+        for name in Order.__dataclass_fields__:
             if (other_part, name) != (part, field):
                 assert getattr(getattr(chain, other_part), name) == getattr(getattr(plain, other_part), name)
 
 
 def test_every_override_has_a_place():
     assert set(DegradationRanges.model_fields) - {"second_blur_prob"} == {
-        name + suffix for name in degradation._DOMAINS for suffix in ("", "2")
+        name + suffix for name in DOMAINS for suffix in ("", "2")
     }
 
 

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Weights inside installed packages: found by name and version, never imported, refused when they are not the ones."""
-=======
-"""Weights inside installed packages: found by name and version, never imported, refused when they are others."""
->>>>>>> 4f80b0a (columns: one ColumnJob describes a column, and everything reads it)
 
 import hashlib
 import sys
