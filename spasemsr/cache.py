@@ -14,11 +14,11 @@ import hashlib
 import os
 import re
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from spasemsr import atomic
 from spasemsr.errors import UserError
 
 _SHARD = re.compile(r"[0-9a-f]{2}")
@@ -88,22 +88,16 @@ class Cache:
         digest = hashlib.sha256(head)
         digest.update(payload)
         path = self._path(key)
-        temporary = path.with_name(f"{key}.{uuid.uuid4().hex}.tmp")
         try:
             for attempt in range(_ATTEMPTS):
-                try:
-                    self._write(temporary, digest.digest(), head, payload)
-                    os.replace(temporary, path)
+                try:  # without a flush: after a power cut an entry may be torn, and then its checksum makes it absent
+                    atomic.write(path, digest.digest(), head, payload)
                     return
-                except FileNotFoundError:  # the first entry here, or the folder is being deleted at this moment
+                except FileNotFoundError:  # the folder is being deleted at this moment
                     if attempt == _ATTEMPTS - 1:
                         raise
-                    path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._refused("written", error) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
 
     def stat(self) -> dict[str, Usage]:
         """Usage by label, sorted; leftovers of killed processes are counted under "(temporary)"."""
@@ -123,7 +117,7 @@ class Cache:
         over = max(0, sum(entry.size for entry in entries) - max_bytes) if max_bytes is not None else 0
         deleted = Usage()
         for entry in entries:
-            stale = entry.path.suffix == ".tmp" and newest - entry.used > _STALE_SECONDS
+            stale = entry.path.suffix == atomic.PARTIAL and newest - entry.used > _STALE_SECONDS
             if stale or deleted.bytes < over or (label is not None and self._label(entry) == label):
                 entry.path.unlink(missing_ok=True)
                 deleted += Usage(1, entry.size)
@@ -141,13 +135,6 @@ class Cache:
             if time.time() - path.stat().st_mtime > _DAY_SECONDS:
                 os.utime(path)
 
-    @staticmethod
-    def _write(path: Path, *parts: bytes) -> None:
-        # No fsync: after a power cut an entry may be torn, and then its checksum makes it absent.
-        with path.open("xb") as file:
-            for part in parts:
-                file.write(part)
-
     def _entries(self) -> Iterator[_Entry]:
         """All entries and temporary files; what vanishes meanwhile is passed over."""
         with contextlib.suppress(FileNotFoundError):
@@ -161,7 +148,7 @@ class Cache:
 
     @staticmethod
     def _label(entry: _Entry) -> str:
-        if entry.path.suffix == ".tmp":
+        if entry.path.suffix == atomic.PARTIAL:
             return "(temporary)"
         try:
             with entry.path.open("rb") as file:

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from spasemsr import atomic
 from spasemsr.hashing import sha256_bytes
 
 _SAVE_SECONDS = 1.0
@@ -81,14 +82,8 @@ class AccountFile:
         self._saved, self._account.seconds, self._account.updated = now, round(now - self._start, 3), time.time()
         if self._first is not None and now > self._first[0]:
             self._account.rate = round((self._account.computed - self._first[1]) / (now - self._first[0]), 6)
-        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(asdict(self._account), sort_keys=True), encoding="utf-8")
-            os.replace(temporary, self.path)
-            return
-        with contextlib.suppress(OSError):  # on a full disk half an account may lie there
-            temporary.unlink(missing_ok=True)
+            atomic.write_text(self.path, json.dumps(asdict(self._account), sort_keys=True))
 
 
 def backend_name(identity: Any) -> str:

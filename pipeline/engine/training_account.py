@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from spasemsr import atomic
 from spasemsr.hashing import sha256_bytes
 from spasemsr.training.spent import Spent
 
@@ -18,10 +19,7 @@ def record(cache_root: Path, workspace: Path, method: str, profile: str, spent: 
     """Replace the account of a method under a profile; a full or read-only disk never fails the run."""
     path = _folder(cache_root, workspace) / f"{method}.{profile}.json"
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(asdict(spent), sort_keys=True) + "\n", encoding="utf-8")
-        unfinished.replace(path)
+        atomic.write_text(path, json.dumps(asdict(spent), sort_keys=True) + "\n")
 
 
 def read(cache_root: Path, workspace: Path, profile: str) -> Iterator[tuple[str, Spent]]:

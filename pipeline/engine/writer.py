@@ -5,7 +5,6 @@ The folder is built beside its place and renamed, so an out is never half writte
 
 import errno
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engine.plan import Task, tasks_by_tar
+from spasemsr import atomic
 from spasemsr.cache import Cache
 from spasemsr.data.columns import Column
 from spasemsr.data.shards import TarInfo, write_info, write_tar
@@ -96,14 +96,9 @@ class ColumnWriter:
     def publish(self, identity: Any, params: Any) -> tuple[str, dict[str, str]]:
         """Write `column.json` and put the folder in its place; returns the digest and the tars' sha256."""
         digest = digest_of(sorted(row for rows in self._rows.values() for row in rows))
-        former = self._folder.with_name(f"{self._folder.stem}-former.tmp")
         try:
             write_info(self._folder, self._column, identity, params, digest, self._tars)
-            if self._out.is_symlink() or self._out.is_file():
-                self._out.unlink()
-            elif self._out.exists():
-                os.rename(self._out, former)
-            os.rename(self._folder, self._out)
+            atomic.exchange(self._folder, self._out)
         except OSError as error:
             raise self._refused(error) from error
         return digest, {name: tar.sha256 for name, tar in sorted(self._tars.items())}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spasemsr import atomic
 from spasemsr.cache import default_root
 from spasemsr.errors import UserError
 from spasemsr.hashing import digest_of, sha256_file
@@ -235,7 +236,4 @@ def _sha256(path: Path, again: bool = False) -> str:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    """Write in one move, so that readers see the old or the new file."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    unfinished.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    atomic.write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spasemsr import atomic
 from spasemsr.cache import Cache, Usage, default_root
 from spasemsr.errors import UserError
 from spasemsr.hashing import sha256_bytes
@@ -71,12 +72,11 @@ def test_the_folder_is_named_by_the_environment(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("code, words", [(errno.ENOSPC, "Free space"), (errno.EACCES, "SPASEMSR_CACHE")])
 def test_a_full_disk_or_a_forbidden_folder_is_a_clear_error_and_leaves_nothing_torn(cache, monkeypatch, code, words):
-    def half(path, *parts):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def half(path, *parts, flush):
         path.write_bytes(parts[0][:10])
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(Cache, "_write", staticmethod(half))
+    monkeypatch.setattr(atomic, "fill", half)
     with pytest.raises(UserError) as error:
         cache.put(name(0), b"payload", "hr")
     assert str(cache.root) in error.value.what and words in error.value.remedy
@@ -133,9 +133,9 @@ def test_leftovers_of_killed_processes_are_pruned_once_they_are_old(cache):
     cache.put(name(0), b"x", "hr")
     shard = cache.root / name(0)[:2]
     for suffix, age in (("old", 7200), ("fresh", 0)):
-        path = shard / f"{name(1)}.{suffix}.tmp"
+        path = shard / f".{suffix}.partial"
         path.write_bytes(b"half")
         os.utime(path, (time.time() - age,) * 2)
     assert cache.stat()["(temporary)"].entries == 2
     assert cache.prune().entries == 1
-    assert [path.name.split(".")[1] for path in shard.glob("*.tmp")] == ["fresh"]
+    assert [path.name.split(".")[1] for path in shard.glob(".*.partial")] == ["fresh"]

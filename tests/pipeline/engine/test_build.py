@@ -254,7 +254,7 @@ def start(folder: Path, images: int, workers: int, seconds: float) -> subprocess
 
 
 def entries(toy: Toy) -> int:
-    return sum(1 for path in toy.cache.root.glob("??/*") if not path.name.endswith(".tmp"))
+    return sum(1 for path in toy.cache.root.glob("??/*") if not path.name.endswith(".partial"))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -122,8 +122,8 @@ def test_a_full_disk_is_a_clear_error_leaves_nothing_torn_and_resumes(small_disk
     assert str(small_disk) in error.value.what
     assert not (toy.shards / "hr").exists() and list(toy.shards.rglob(".*.tmp")) == []
     for entry in toy.cache.root.glob("??/*"):
-        assert not entry.name.endswith(".tmp") and toy.cache.get(entry.name) is not None
-    assert list((toy.cache.root / "accounts").rglob("*.tmp")) == []
+        assert not entry.name.endswith(".partial") and toy.cache.get(entry.name) is not None
+    assert list((toy.cache.root / "accounts").rglob(".*.partial")) == []
     filler.unlink()
     small_disk = toy.cache.root if place == "cache" else toy.shards
     moved = tmp_path / "larger"
