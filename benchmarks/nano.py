@@ -24,11 +24,10 @@ from spasemsr.data.spec import DegradationSpec
 from spasemsr.evaluation.artifacts import colour_shift, grid_strength
 from spasemsr.evaluation.intervals import summarize
 from spasemsr.evaluation.metrics import build_metrics
-from spasemsr.evaluation.restoration import to_pixels
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_per_image
 from spasemsr.images.flat import read_image
 from spasemsr.images.picture import from_image
-from spasemsr.pixels import bicubic_upsample
+from spasemsr.pixels import bicubic_upsample, to_pixels
 from spasemsr.progress import Progress
 from spasemsr.upscaling.settings import Settings
 from spasemsr.upscaling.upscaler import Upscaler
@@ -114,7 +113,7 @@ def restorations(pair: Pair, upscaler: Upscaler) -> Iterator[tuple[str, Image8, 
         return np.asarray(restored.image().convert("RGB")), time.perf_counter() - start
 
     lr_13hw = torch.from_numpy(pair.lr).permute(2, 0, 1)[None] / 255
-    yield "bicubic", to_pixels(bicubic_upsample(lr_13hw, SCALE)), 0.0
+    yield "bicubic", to_pixels(bicubic_upsample(lr_13hw, SCALE))[0], 0.0
     yield "restorer", build_restorer(upscaler.config.inference.restore, "cpu").restore([pair.lr], SCALE)[0], 0.0
     yield "faithful", *ours(Settings(dial=FAITHFUL))
     yield "faithful, no boxes", *ours(Settings(dial=FAITHFUL), boxes=False)

@@ -25,33 +25,50 @@ def one_thread() -> Iterator[None]:
     """One intra-op thread and deterministic algorithms inside; the former settings afterwards."""
     environment = {name: os.environ.get(name) for name in _ENVIRONMENT}
     torch = sys.modules.get("torch")
-    if torch is not None:
-        threads, strictness = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    os.environ.update(_ENVIRONMENT)
-    pin_threads()
+    strictness = torch.get_deterministic_debug_mode() if torch is not None else "default"
+    with single_threaded():
+        os.environ.update(_ENVIRONMENT)
+        pin_threads()
+        try:
+            yield
+        finally:
+            for name, value in environment.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            if torch := sys.modules.get("torch"):
+                torch.set_deterministic_debug_mode(strictness)
+
+
+@contextlib.contextmanager
+def single_threaded() -> Iterator[None]:
+    """One intra-op thread for OpenCV and torch, as far as they are imported; the former numbers afterwards."""
+    cv2, torch = sys.modules.get("cv2"), sys.modules.get("torch")
+    former = cv2.getNumThreads() if cv2 is not None else 0, torch.get_num_threads() if torch is not None else 0
+    _one_each()
     try:
         yield
     finally:
-        for name, value in environment.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        if cv2 is not None:
+            cv2.setNumThreads(former[0])
         if torch is not None:
-            torch.set_num_threads(threads)
-            torch.set_deterministic_debug_mode(strictness)
-        elif torch := sys.modules.get("torch"):  # imported inside
-            torch.set_deterministic_debug_mode("default")
+            torch.set_num_threads(former[1])
 
 
 def pin_threads() -> None:
-    """Pin OpenCV and torch, if they are imported; call again after building what may import them."""
+    """Pin OpenCV and torch for good, if they are imported; call again after building what may import them."""
+    _one_each()
+    if torch := sys.modules.get("torch"):
+        # The same switch as use_deterministic_algorithms(True), which would import the compiler: five seconds.
+        torch.set_deterministic_debug_mode("error")
+
+
+def _one_each() -> None:
     if cv2 := sys.modules.get("cv2"):
         cv2.setNumThreads(1)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
-        # The same switch as use_deterministic_algorithms(True), which would import the compiler: five seconds.
-        torch.set_deterministic_debug_mode("error")
 
 
 def lanes() -> ThreadPoolExecutor:

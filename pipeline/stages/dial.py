@@ -26,17 +26,17 @@ from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.evaluation.maps import DEVIATION, LR_RESIDUAL, MapScores, means, picture_of, write_maps
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.pareto import SweepPoint, front_of, write_sweep
-from spasemsr.evaluation.restoration import SPLIT, CachedRestoration, to_pixels
+from spasemsr.evaluation.restoration import SPLIT, CachedRestoration
 from spasemsr.evaluation.scores import ScoreTable, score_image, write_json
 from spasemsr.evaluation.spec import SweepName
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.methods.model_config import made_of, read_model_config
-from spasemsr.pixels import ImageU8
+from spasemsr.pixels import ImageU8, to_pixels, to_tensor, write_png
 from spasemsr.progress import Progress
 from spasemsr.upscaling.settings import Settings, sampling_for
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -143,11 +143,11 @@ class _Bench:
         batch = self.dataset.batch([key])
         picture = self._restore(batch, self.seed + offset, setting.sample)
         if setting.consistency:
-            picture = to_pixels(project(_tensor(picture), batch.lr, self.scale, setting.consistency))
+            picture = to_pixels(project(to_tensor(picture), batch.lr, self.scale, setting.consistency))[0]
         return picture, self._residual(picture, batch)
 
     def _residual(self, picture: ImageU8, batch: Batch) -> np.ndarray:
-        return 255 * residual(_tensor(picture), batch.lr, self.scale)[0].numpy()
+        return 255 * residual(to_tensor(picture), batch.lr, self.scale)[0].numpy()
 
 
 def _draw(bench: _Bench, key: str, setting: Setting, seeds: int, folder: Path) -> MapScores:
@@ -156,7 +156,7 @@ def _draw(bench: _Bench, key: str, setting: Setting, seeds: int, folder: Path) -
     deviation, difference = luma_deviation(picture for picture, _ in results), results[0][1]
     large = cv2.resize(difference, deviation.shape[::-1], interpolation=cv2.INTER_NEAREST)
     for name, levels in ((DEVIATION, deviation), (LR_RESIDUAL, large)):
-        picture_of(folder, key, name).write_bytes(cv2.imencode(".png", as_picture(levels))[1].tobytes())
+        write_png(picture_of(folder, key, name), as_picture(levels))
     error = np.abs(results[0][0].astype(np.float32) - bench.hr(key)).mean(axis=2)
     flat = deviation.std() == 0 or error.std() == 0
     correlation = None if flat else float(np.corrcoef(_blurred(deviation), _blurred(error))[0, 1])
@@ -172,13 +172,6 @@ def _changed(base: SampleSpec, name: str, value: float | int | str) -> Setting:
     return Setting(
         name, f"{value:g}" if isinstance(value, float) else str(value), base.model_copy(update={name: value})
     )
-
-
-def _tensor(picture: ImageU8) -> "torch.Tensor":
-    """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1]."""
-    import torch
-
-    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
 
 
 def _lines(points: Sequence[SweepPoint], mapped: Mapping[str, float]) -> Iterator[str]:

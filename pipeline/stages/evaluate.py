@@ -11,11 +11,11 @@ from spasemsr.data.dataset import Dataset
 from spasemsr.data.shards import ColumnReader
 from spasemsr.determinism import pin_threads
 from spasemsr.evaluation.metrics import Metric, build_metrics
-from spasemsr.evaluation.restoration import SPLIT, CachedRestoration, to_pixels, write_png
+from spasemsr.evaluation.restoration import SPLIT, CachedRestoration
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_metrics, write_per_image
 from spasemsr.methods.model_config import made_of, read_model_config
 from spasemsr.methods.noise import Noise
-from spasemsr.pixels import ImageU8
+from spasemsr.pixels import ImageU8, to_pixels, write_png
 from spasemsr.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def run(params: Params, method_name: MethodName) -> None:
         batch = dataset.batch([key])
         outputs = {
             method_name: restore(batch, params.seed, spec.sample),
-            "bicubic": to_pixels(bicubic.restore(batch, Noise(params.seed, 0), spec.sample)),
+            "bicubic": to_pixels(bicubic.restore(batch, Noise(params.seed, 0), spec.sample))[0],
             "restorer": readers[RESTORED.name].read(key, "restored.0.png"),
         }
         for name, picture in {**outputs, "lr": readers[LR.name].read(key, "lr.0.png"), "hr": hr}.items():

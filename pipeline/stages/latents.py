@@ -17,6 +17,7 @@ from spasemsr.config import Params
 from spasemsr.data.columns import HR, LATENTS
 from spasemsr.data.job import ColumnJob, InputRef, Sample, Typical
 from spasemsr.data.patches import read_patches
+from spasemsr.pixels import to_tensor
 
 
 def job(params: Params) -> ColumnJob:
@@ -49,6 +50,5 @@ class EncodeWorker:
     def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         """Encode a batch of equally large patches."""
         pixels = np.stack([sample.inputs["hr.png"] for sample in samples])
-        images_B3HW = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-        moments = self._autoencoder.moments(images_B3HW).to(torch.float16).numpy()
+        moments = self._autoencoder.moments(to_tensor(pixels)).to(torch.float16).numpy()
         return [{"moments.npy": sample} for sample in moments]

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-
 from spasemsr.backends.protocols import Restorer
 from spasemsr.backends.restorer import build_restorer
 from spasemsr.backends.restorer.spec import SpandrelRestorerSpec
@@ -15,6 +13,7 @@ from spasemsr.errors import UserError
 from spasemsr.evaluation.folders import index, read_scored
 from spasemsr.methods.baselines import Bicubic, Restored
 from spasemsr.methods.noise import Noise
+from spasemsr.pixels import to_pixels, to_tensor, write_png
 from spasemsr.progress import Progress
 
 SCALE = 4
@@ -35,11 +34,10 @@ def run(lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...],
     outputs.mkdir(parents=True, exist_ok=True)
     progress = Progress("baseline", len(files), unit="images")
     for key, path in files.items():
-        pixels = torch.from_numpy(read_scored(path).pixels.copy()).permute(2, 0, 1)[None].float() / 255
+        pixels = to_tensor(read_scored(path).pixels)
         with torch.inference_mode():
             restored = method.restore(Batch([key], pixels, [], [], None, {}, None), Noise(0, 0), SampleSpec())
-        picture = (restored[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-        (outputs / f"{key}.png").write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+        write_png(outputs / f"{key}.png", to_pixels(restored)[0])
         progress.advance()
     progress.close()
     yield f"{len(files)} images in {outputs} · {checkpoint or 'bicubic'}"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pipeline.engine.executors import Executor, build_executor
@@ -23,6 +22,7 @@ from spasemsr.evaluation.scores import check_keys
 from spasemsr.evaluation.testsets import FAMILY_A_CROPS, FAMILY_A_IMAGES, named
 from spasemsr.hashing import sha256_bytes
 from spasemsr.images.flat import read_image
+from spasemsr.pixels import write_png
 from spasemsr.progress import Progress
 from spasemsr.randomness import generator
 
@@ -68,7 +68,7 @@ class CropWorker:
         if lr is None or lr.shape[0] != self._side // SCALE or _existing(files[0]) is None:
             lr = degrade_variant(hr, self._spec, SCALE, SEED, key, 0).lr
             for path, picture in zip(files, (hr, lr), strict=True):
-                _write(path, picture)
+                write_png(path, picture)
         return Pair(key, y, x, sha256_bytes(hr.tobytes()), sha256_bytes(lr.tobytes()))
 
 
@@ -110,10 +110,3 @@ def _existing(path: Path) -> np.ndarray | None:
         return read_image(path, _MAX_BYTES, _MAX_PIXELS).pixels
     except RejectedSample:
         return None
-
-
-def _write(path: Path, picture: np.ndarray) -> None:
-    """Write a PNG so that it is there whole or not at all."""
-    part = path.with_suffix(".tmp-png")
-    part.write_bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes())
-    part.replace(path)

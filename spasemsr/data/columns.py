@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from spasemsr.data.patches import Split
 from spasemsr.hashing import canonical_json
+from spasemsr.pixels import png_bytes
 
 ALL_SPLITS: tuple[Split, ...] = get_args(Split)
 EVALUATION_SPLITS: tuple[Split, ...] = tuple(split for split in ALL_SPLITS if split != "train")
@@ -81,7 +82,7 @@ class Member:
             self._check_json(value)
         else:
             self._check_array(value)
-            data = _encode_png(value) if self.kind == "png" else _encode_npy(value)
+            data = png_bytes(value) if self.kind == "png" else _encode_npy(value)
         if len(data) > self.max_bytes:
             raise ValueError(f"{self.base}: {len(data)} bytes are over the limit of {self.max_bytes}")
         return data
@@ -165,14 +166,6 @@ class Column:
     def remedy(self) -> str:
         """What to run when this column is missing, stale or damaged."""
         return f"Run: dvc repro {self.stage}"
-
-
-def _encode_png(value: npt.NDArray[np.uint8]) -> bytes:
-    image = value if value.ndim == 2 else cv2.cvtColor(value, cv2.COLOR_RGB2BGR)
-    done, data = cv2.imencode(".png", np.ascontiguousarray(image))
-    if not done:
-        raise ValueError(f"OpenCV could not encode an image of shape {value.shape}")
-    return data.tobytes()
 
 
 def _decode_png(name: str, data: bytes) -> npt.NDArray[np.uint8]:

@@ -20,6 +20,7 @@ from spasemsr.data.order import Draw
 from spasemsr.data.patches import Split
 from spasemsr.data.shards import ColumnReader, lacking_keys
 from spasemsr.errors import UserError
+from spasemsr.pixels import to_tensor
 from spasemsr.randomness import derive_seed
 
 if TYPE_CHECKING:  # it takes seconds to import, and a stage says what it will do before the first batch
@@ -134,23 +135,23 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
     )
 
 
-def _stack(samples: Sequence[dict[str, Any]], name: str, convert: Callable[[Tensor], Tensor]) -> Tensor:
-    import torch
+def _stack(samples: Sequence[dict[str, Any]], name: str, convert: Callable[[np.ndarray], Tensor]) -> Tensor:
 
     arrays = [sample[name] for sample in samples]
     if any(array.shape != arrays[0].shape for array in arrays):
         shapes = ", ".join(f"{sample['key']} {sample[name].shape}" for sample in samples[:4])
         raise ValueError(f"{name} differs in shape within a batch: {shapes}; use batches of one")
-    return convert(torch.from_numpy(np.stack(arrays)))
+    return convert(np.stack(arrays))
 
 
-def _image(pixels_BHWC: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [0, 1]."""
-    return pixels_BHWC.permute(0, 3, 1, 2).contiguous().float().div_(255)
+def _image(pixels_BHWC: np.ndarray) -> Tensor:
+    return to_tensor(pixels_BHWC).contiguous()
 
 
-def _array(values: Tensor) -> Tensor:
-    return values.float()
+def _array(values: np.ndarray) -> Tensor:
+    import torch
+
+    return torch.from_numpy(values).float()
 
 
 def _objects(value: dict[str, Any]) -> Objects:

@@ -24,6 +24,7 @@ import numpy as np
 from spasemsr.data import camera
 from spasemsr.data.presets import Order, preset_of, resolve
 from spasemsr.data.spec import DegradationSpec
+from spasemsr.determinism import single_threaded
 from spasemsr.pixels import ImageU8
 from spasemsr.randomness import derive_seed
 
@@ -246,20 +247,16 @@ def _scope(seed: int) -> Iterator[types.SimpleNamespace]:
     with _LOCK:
         lib = _basicsr()
         states = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
-        threads = torch.get_num_threads(), cv2.getNumThreads()
         try:
             random.seed(seed)
             np.random.seed([seed & 0xFFFFFFFF, seed >> 32])
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs too
-            torch.set_num_threads(1)
-            cv2.setNumThreads(1)
-            yield lib
+            with single_threaded():
+                yield lib
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])
             torch.default_generator.set_state(states[2])
-            torch.set_num_threads(threads[0])
-            cv2.setNumThreads(threads[1])
 
 
 @lru_cache(maxsize=1)

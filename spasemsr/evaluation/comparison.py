@@ -6,14 +6,12 @@ picture: the numbers do not depend on how many there are.
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
-
+from spasemsr.determinism import single_threaded
 from spasemsr.errors import UserError
 from spasemsr.evaluation.folders import read_scored
 from spasemsr.evaluation.metrics import Metric
@@ -47,7 +45,7 @@ def score_pairs(
         names = list(output.treatments) + [f"hr:{name}" for name in truth.treatments if hr is not None]
         return replace(row, note="; ".join([*names, *([row.note] if row.note else [])]))
 
-    with _single_threaded_opencv(), ThreadPoolExecutor(workers or cores()) as pool:
+    with single_threaded(), ThreadPoolExecutor(workers or cores()) as pool:
         pending = [pool.submit(one, key) for key in outputs]
         try:
             rows = [future.result() for future in pending]
@@ -61,13 +59,3 @@ def score_pairs(
 def cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _single_threaded_opencv() -> Iterator[None]:
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)

@@ -14,15 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from spasemsr.errors import UserError
 from spasemsr.hashing import sha256_file
-from spasemsr.pixels import ImageU8
+from spasemsr.pixels import ImageU8, to_tensor
 from spasemsr.weights.tensors import read_state_dict, require_whole
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 
 @dataclass(frozen=True)
@@ -142,14 +140,7 @@ class PerceptualScore:
             self._network = _build(self._name)
         images = (restored, hr) if self._metric.needs_reference else (restored,)
         with torch.inference_mode():
-            return float(self._network(*(_tensor(image) for image in images)).item())
-
-
-def _tensor(image: ImageU8) -> "Tensor":
-    """(H, W, 3) u8 -> (1, 3, H, W) float32 in [0, 1]."""
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0).float() / 255
+            return float(self._network(*(to_tensor(image) for image in images)).item())
 
 
 def _build(name: str) -> Any:

@@ -7,7 +7,6 @@ drawing another map restores nothing again.
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -18,7 +17,7 @@ from spasemsr.data.dataset import Batch
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.hashing import fingerprint
 from spasemsr.methods.noise import Noise
-from spasemsr.pixels import ImageU8
+from spasemsr.pixels import ImageU8, png_bytes, to_pixels
 
 if TYPE_CHECKING:
     import torch
@@ -53,28 +52,10 @@ class CachedRestoration:
         if stored is not None:
             return cv2.cvtColor(cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
         with torch.inference_mode():
-            picture = to_pixels(self._method.restore(batch, Noise(seed, 0), sampling))
+            (picture,) = to_pixels(self._method.restore(batch, Noise(seed, 0), sampling))
         self._cache.put(name, png_bytes(picture), "evaluate")
         return picture
 
 
 def _digest(images_BCHW: torch.Tensor | None) -> str:
     return "" if images_BCHW is None else hashlib.sha256(images_BCHW.contiguous().numpy().tobytes()).hexdigest()
-
-
-def to_pixels(images_13HW: torch.Tensor) -> ImageU8:
-    """(1, 3, H, W) in [0, 1] -> (H, W, 3) uint8, rounded."""
-    import torch
-
-    (image,) = (images_13HW.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return np.ascontiguousarray(image)
-
-
-def png_bytes(picture: ImageU8) -> bytes:
-    """An RGB picture as PNG."""
-    return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
-def write_png(path: Path, picture: ImageU8) -> None:
-    """Write an RGB picture."""
-    path.write_bytes(png_bytes(picture))

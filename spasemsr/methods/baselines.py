@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from spasemsr.methods.protocol import Called, Grid, Method
-from spasemsr.pixels import bicubic_upsample
+from spasemsr.pixels import bicubic_upsample, to_pixels, to_tensor
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Restorer
@@ -68,7 +67,5 @@ class Restored(Bicubic):
         self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
     ) -> Tensor:
         """(B, 3, h, w) -> (B, 3, H, W) through `Restorer.restore`."""
-        lr = (batch.lr.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        images = self.restorer.restore(list(lr), self.scale)
-        restored = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-        return restored.to(batch.lr.device)
+        images = self.restorer.restore(list(to_pixels(batch.lr)), self.scale)
+        return to_tensor(np.stack(images)).to(batch.lr.device)

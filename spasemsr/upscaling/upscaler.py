@@ -24,6 +24,7 @@ from PIL import Image
 
 from spasemsr.config import load_params
 from spasemsr.data.dataset import Batch
+from spasemsr.determinism import single_threaded
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.diffusion.tiling import Tile, TileMap
 from spasemsr.errors import RejectedSample
@@ -35,7 +36,7 @@ from spasemsr.methods.assembly import build
 from spasemsr.methods.folder import load_model
 from spasemsr.methods.model_config import WEIGHTS, ModelConfig, read_model_config
 from spasemsr.methods.protocol import Called, Method
-from spasemsr.pixels import bicubic_upsample
+from spasemsr.pixels import bicubic_upsample, to_eight_bits, to_tensor
 from spasemsr.upscaling import hub
 from spasemsr.upscaling.description import Describer, Description
 from spasemsr.upscaling.memory import Budget, Footprint, budget
@@ -129,7 +130,7 @@ class Upscaler:
     def describe(self, picture: Picture, settings: Settings | None = None) -> Description:
         """Objects and caption, found or as the settings give them."""
         settings = settings or Settings()
-        with self._lock, _one_thread():
+        with self._lock, single_threaded():
             return self._describer.describe(_visible(picture).rgb8(), settings.tags, settings.caption)
 
     def plan(
@@ -162,7 +163,7 @@ class Upscaler:
         windows = plan(size[1], size[0], planned.window_height, planned.window_width, scale)
         lr, seeds = _visible(picture).colour, range(settings.seed, settings.seed + (MAP_SEEDS if with_map else 1))
         called = self._counter(windows, sampling, len(seeds), report)
-        with self._lock, _one_thread(), self._tiles_in_threads() as run_tiles, _refused_for_memory():
+        with self._lock, single_threaded(), self._tiles_in_threads() as run_tiles, _refused_for_memory():
             canvases = (self._canvas(lr, windows, description, sampling, seed, run_tiles, called) for seed in seeds)
             canvas = next(canvases)
             deviation = as_picture(luma_deviation(chain([canvas], canvases))) if with_map else None
@@ -213,7 +214,7 @@ class Upscaler:
         restored = None
         if "restored" in self._method.restore_columns:
             clean = self._describer.restorer.restore([Picture(lr, None, "").rgb8()], self.config.scale)[0]
-            restored = tensor_of(clean / np.float32(255))
+            restored = to_tensor(clean).contiguous()
         pixels = tensor_of(lr_float(lr))
         return Batch([_KEY], pixels, [description.objects], [description.caption], None, {}, None, restored)
 
@@ -263,17 +264,6 @@ class Upscaler:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """One intra-op thread on a CPU, for equal bits on any number of cores; the former number afterwards."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
 def _refused_for_memory() -> Iterator[None]:
     """A device that has too little memory for a window, as a reason."""
     try:
@@ -305,4 +295,4 @@ def _sized(pixels: npt.NDArray, size: tuple[int, int]) -> npt.NDArray:
 
 def _deep_as(pixels: npt.NDArray[np.uint16], picture: Picture) -> Pixels:
     """16-bit pixels at the depth of a picture."""
-    return pixels if picture.bits == 16 else ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return pixels if picture.bits == 16 else to_eight_bits(pixels)

@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from spasemsr.backends.networks.runtime import by_size, choose_device, compute, pixels_of
 from spasemsr.backends.restorer.spec import SpandrelRestorerSpec
 from spasemsr.errors import UserError
-from spasemsr.pixels import ImageU8
+from spasemsr.pixels import ImageU8, to_pixels
 from spasemsr.weights.store import locate
 from spasemsr.weights.tensors import read_state_dict
 
@@ -48,8 +46,7 @@ class SpandrelRestorer:
         with torch.inference_mode():
             for group in by_size(images):
                 large = self._tiled(pixels_of([images[i] for i in group], model.device) / 255, scale)
-                pixels = (large.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-                restored |= {i: np.ascontiguousarray(picture) for i, picture in zip(group, pixels, strict=True)}
+                restored |= dict(zip(group, to_pixels(large), strict=True))
         return [restored[i] for i in range(len(images))]
 
     def _tiled(self, lr_B3hw: "Tensor", scale: int) -> "Tensor":
