@@ -19,10 +19,10 @@ from spasemsr.data.columns import HR, LR
 from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.order import SampleOrder
 from spasemsr.hashing import fingerprint
-from spasemsr.methods.folder import save_tensors
 from spasemsr.methods.model_config import WEIGHTS
 from spasemsr.methods.noise import Noise
 from spasemsr.training.loop import train
+from spasemsr.weights.tensors import save_tensors
 
 LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 COLOUR_SHARE = 0.2  # of the squared error of RGB beside that of Y, which PSNR-Y looks at

@@ -7,7 +7,6 @@ moment leaves the last complete one. The finished model is that of
 
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spasemsr.methods.folder import load_tensors, require_equal_layout, save_tensors, tensors_of
+from spasemsr import atomic
+from spasemsr.methods.folder import tensors_of
 from spasemsr.methods.protocol import Trainable
 from spasemsr.training.optimizer import Average, named_parameters
+from spasemsr.weights.tensors import fill, read_state_dict, save_tensors
 
 TENSORS, RECORD = "state.safetensors", "state.json"
 WEIGHTS, AVERAGE = "weights", "average"  # first parts of tensor names; any other is a value of the optimizer
 COUNTERS = "counters"  # of the record: the plain numbers an optimizer keeps, by the same names
 _STEP = "step-{:08d}"
-_UNFINISHED = "unfinished-"
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,17 @@ def save_state(
             kept[f"{moment}/{name}"] = value
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / _STEP.format(position.step)
-    unfinished = folder / f"{_UNFINISHED}{os.getpid()}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    save_tensors(unfinished / TENSORS, tensors)
     record = {"step": position.step, "log": position.log, COUNTERS: counters}
-    # Keys keep their order, which is the order of the log's columns.
-    (unfinished / RECORD).write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
-    for path in (unfinished / TENSORS, unfinished / RECORD):
-        _flush(path)
-    unfinished.rename(final)
+    with atomic.replacing(final) as unfinished:
+        unfinished.mkdir()
+        save_tensors(unfinished / TENSORS, tensors)
+        # Keys keep their order, which is the order of the log's columns.
+        (unfinished / RECORD).write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
+        for path in (unfinished / TENSORS, unfinished / RECORD):
+            _flush(path)
     for other in folder.iterdir():
-        if other != final and other.name.startswith(("step-", _UNFINISHED)):
-            shutil.rmtree(other, ignore_errors=True)
+        if other != final and (other.name.startswith("step-") or other.suffix == atomic.PARTIAL):
+            atomic.remove(other)
 
 
 def load_state(folder: Path, method: Trainable, optimizer: torch.optim.Optimizer, average: Average) -> Position | None:
@@ -69,14 +67,11 @@ def load_state(folder: Path, method: Trainable, optimizer: torch.optim.Optimizer
     saved = sorted(folder.glob("step-*")) if folder.is_dir() else []
     if not saved:
         return None
-    found = load_tensors(saved[-1] / TENSORS)
+    remedy = f"Delete {saved[-1].name} and train from the start."
+    found = read_state_dict(saved[-1] / TENSORS, remedy)
     record = json.loads((saved[-1] / RECORD).read_text(encoding="utf-8"))
-    expected = _of_model(method, average)
     held = {name: found[name] for name in found if name.partition("/")[0] in (WEIGHTS, AVERAGE)}
-    require_equal_layout(held, expected, saved[-1] / TENSORS, f"Delete {saved[-1].name} and train from the start.")
-    with torch.no_grad():
-        for name, tensor in expected.items():
-            tensor.copy_(found[name])
+    fill(_of_model(method, average), held, str(saved[-1] / TENSORS), remedy)
     parameters = named_parameters(method.trainable())
     kept = {name: value for name, value in found.items() if name not in held} | record.get(COUNTERS, {})
     for name, value in kept.items():

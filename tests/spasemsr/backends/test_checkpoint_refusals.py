@@ -304,5 +304,5 @@ def test_tensors_are_read_from_safetensors_and_pth_alike(tmp_path):
     torch.save({"a": torch.ones(2)}, tmp_path / "a.pth")
     for name in ("a.safetensors", "a.pth"):
         assert torch.equal(read_state_dict(tmp_path / name)["a"], torch.ones(2))
-    with pytest.raises(UserError, match="No file"):
+    with pytest.raises(UserError, match="does not exist"):
         read_state_dict(tmp_path / "b.pth")

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from spasemsr import atomic
 from spasemsr.errors import UserError
-from spasemsr.methods import folder
 from spasemsr.methods.folder import load_model, save_model
 from spasemsr.methods.model_config import read_config
 from spasemsr.methods.noise import Noise
@@ -166,7 +166,7 @@ def trained(method=None, steps=2):
     return method, optimizer, average
 
 
-@pytest.mark.parametrize("moment", ["save_file", "fsync", "rename", "rmtree"])
+@pytest.mark.parametrize("moment", ["save_tensors", "fsync", "replace", "remove"])
 def test_a_kill_while_saving_leaves_a_whole_state(tmp_path, monkeypatch, moment):
     method, optimizer, average = trained()
     save_state(tmp_path, Position(2, {"row": 1}), method, optimizer, average)
@@ -178,7 +178,7 @@ def test_a_kill_while_saving_leaves_a_whole_state(tmp_path, monkeypatch, moment)
     def die(*args, **kwargs):
         raise Killed
 
-    where = {"save_file": folder, "fsync": os, "rename": Path, "rmtree": checkpoint.shutil}[moment]
+    where = {"save_tensors": checkpoint, "fsync": os, "replace": os, "remove": atomic}[moment]
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(where, moment, die)
         save_state(tmp_path, Position(3, {"row": 2}), method, optimizer, average)
@@ -204,7 +204,7 @@ def test_states_hold_weights_average_and_moments_and_no_pickle(tmp_path):
 def test_a_state_of_another_model_is_refused(tmp_path):
     save_state(tmp_path, Position(2, {}), *trained())
     method, optimizer, _ = trained()
-    with pytest.raises(UserError, match="holds tensor average/layers"):
+    with pytest.raises(UserError, match=r"the model does not know, the first being average/layers"):
         load_state(tmp_path, method, optimizer, Average(named_parameters(method.trainable()), 0.0))
 
 
@@ -223,11 +223,11 @@ def test_models_come_back_and_have_stable_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tensors: tensors.pop("layers.0.bias"), r"lacks tensor layers\.0\.bias"),
-        (lambda tensors: tensors.update(extra=torch.ones(1)), "holds tensor extra"),
+        (lambda tensors: tensors.pop("layers.0.bias"), r"lacks 1 tensors, the first being layers\.0\.bias"),
+        (lambda tensors: tensors.update(extra=torch.ones(1)), "the first being extra"),
         (
             lambda tensors: tensors.update({"layers.0.weight": torch.ones(5, 4)}),
-            r"layers\.0\.weight is torch\.float32 \[5, 4\], the model's is torch\.float32 \[5, 3\]",
+            r"layers\.0\.weight, \(5, 4\) instead of \(5, 3\)",
         ),
         (lambda tensors: tensors.update({"layers.0.bias": torch.ones(5).double()}), "float64"),
     ],
@@ -252,7 +252,7 @@ def test_damaged_and_missing_weights_are_refused(tmp_path):
     save_model(tmp_path, Colours(), {})
     path = tmp_path / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(UserError, match="not a safetensors file"):
+    with pytest.raises(UserError, match="the first tensor that is not complete is"):
         load_model(tmp_path, Colours())
 
 
