@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -37,29 +37,30 @@ Workers = Annotated[
 ]
 
 
-def _column_stage(name: str, executor: ExecutorName | None, workers: int, *arguments: str) -> None:
-    """Run the stage module of this name under the guard of its outs."""
-    from importlib import import_module
-
+def _column_stage(name: str, executor: ExecutorName | None, workers: int, *methods: str) -> None:
+    """Run the stage module of this name under the lock of its outs; `methods` is empty for stages of all methods."""
     from pipeline.engine.executors import build_executor
-    from pipeline.engine.lock import exclusive
-    from spasemsr.config import load_params
 
-    params = load_params()
-    with exclusive(".".join([name, *arguments])):
-        import_module(f"pipeline.stages.{name}").run(params, build_executor(executor, workers), *arguments)
+    _run(name, methods, build_executor(executor, workers))
 
 
-def _model_stage(name: str, *arguments: str) -> None:
-    """Run a stage that is one process by nature under the guard of its outs."""
+def _model_stage(name: str, *methods: str) -> None:
+    """Run a stage that is one process by nature, likewise."""
+    _run(name, methods)
+
+
+def _run(name: str, methods: tuple[str, ...], *arguments: Any) -> None:
+    """Everything that can be refused by params and arguments is refused before the stage's module is imported."""
     from importlib import import_module
 
     from pipeline.engine.lock import exclusive
     from spasemsr.config import load_params
 
     params = load_params()
-    with exclusive(".".join([name, *arguments])):
-        import_module(f"pipeline.stages.{name}").run(params, *arguments)
+    if unknown := [method for method in methods if method not in params.methods]:
+        raise UserError(f"No method {unknown[0]!r}.", f"Those of params.yaml are: {', '.join(params.methods)}.")
+    with exclusive(".".join([name, *methods])):
+        import_module(f"pipeline.stages.{name}").run(params, *arguments, *methods)
 
 
 @app.command(rich_help_panel="Stages")

@@ -10,6 +10,7 @@ from spasemsr.training.devices import KNOWN, Device, known_device, peak_flops
 from spasemsr.upscaling.memory import free_bytes
 
 _CPU_FLOPS = 50e9  # of one core, assumed
+_DRIVER = Path("/proc/driver/nvidia")
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,13 @@ def hardware(name: str | None = None, count: int | None = None) -> Hardware:
         if device is None:
             raise UserError(f"Nothing is known of a GPU {name!r}.", f"Choose from: {', '.join(d.name for d in KNOWN)}.")
         return Hardware(device, count or 1, free_bytes(), True)
+    nothing = Hardware(None, count or 1, free_bytes(), False)
+    if not _DRIVER.exists():  # answers without torch, which takes seconds to import
+        return nothing
     import torch
 
     if not torch.cuda.is_available():
-        return Hardware(None, count or 1, free_bytes(), False)
+        return nothing
     properties = torch.cuda.get_device_properties(0)
     flops = peak_flops(properties.name, "bf16") or known_device("A100").flops
     found = Device(properties.name, properties.total_memory, flops)

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline import layout
 from pipeline.engine.build import build_column
@@ -46,9 +45,11 @@ class EncodeWorker:
     def __init__(self, spec: AutoencoderSpec) -> None:
         self._autoencoder = build_autoencoder(spec)
 
-    @torch.inference_mode()
     def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         """Encode a batch of equally large patches."""
+        import torch
+
         pixels = np.stack([sample.inputs["hr.png"] for sample in samples])
-        moments = self._autoencoder.moments(to_tensor(pixels)).to(torch.float16).numpy()
+        with torch.inference_mode():
+            moments = self._autoencoder.moments(to_tensor(pixels)).to(torch.float16).numpy()
         return [{"moments.npy": sample} for sample in moments]
