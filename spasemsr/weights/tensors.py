@@ -1,6 +1,7 @@
 """Tensor files, written and read, and models filled from them: every tensor of the right name and shape, or none.
 
-safetensors, or `.pth` through `torch.load(weights_only=True)`: a file that holds anything but tensors is refused.
+safetensors, `.pth` through `torch.load(weights_only=True)`, or an RRDBNet of ncnn's (`.param` with `.bin`): a file that
+holds anything but tensors is refused.
 """
 
 import json
@@ -38,8 +39,12 @@ def read_state_dict(path: Path, remedy: str = _AGAIN) -> dict[str, Any]:
             return load_file(path)
         except SafetensorError as error:
             raise UserError(f"{path} is no safetensors file: {_first_line(error)}", remedy) from None
+    if path.suffix == ".param":
+        from spasemsr.weights.ncnn import read_rrdb
+
+        return read_rrdb(path)
     if path.suffix not in (".pth", ".pt", ".bin", ".ckpt"):
-        raise UserError(f"{path} is no tensor file.", "Use .safetensors, or a .pth that holds tensors only.")
+        raise UserError(f"{path} is no tensor file.", "Use .safetensors, a .pth of tensors, or ncnn's .param.")
     import torch
 
     try:
