@@ -5,7 +5,8 @@ B batch, C channels, H W pixels, M key rows, K key width.
 Both map x (B, C, H, W) and keys/values (B, M, K), with an optional mask (B, M) where True is kept, to (B, C, H, W) and
 carry their own residual, so that a zero `proj_out` makes a block exactly the identity. A masked key weighs exactly
 zero in fp32 as long as its row has one valid key; a row without any averages its padding, and whoever builds masks
-must not let that happen (`spatial_text.py` refuses it).
+must not let that happen (`spatial_text.py` refuses it). A mask of three dimensions, (B heads, HW, M), is added to the
+logits as it is.
 """
 
 from typing import Literal
@@ -58,8 +59,10 @@ class Cross2D(nn.Module):
     def forward(self, x_BCHW: Tensor, kv_BMK: Tensor, mask_BM: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W) in the dtype of x."""
         query = self.norm2(self.proj_in(tokens(self.norm(x_BCHW))))
-        # The same additive bias diffusers makes of a mask, so that both kinds of block treat masks alike.
-        bias = None if mask_BM is None else ((1 - mask_BM.to(query.dtype)) * -10000.0).unsqueeze(1)
+        bias = mask_BM
+        if mask_BM is not None and mask_BM.ndim == 2:
+            # The same additive bias diffusers makes of a mask, so that both kinds of block treat masks alike.
+            bias = ((1 - mask_BM.to(query.dtype)) * -10000.0).unsqueeze(1)
         out = self.proj_out(self.attn2(query, encoder_hidden_states=kv_BMK, attention_mask=bias))
         return x_BCHW + out.transpose(1, 2).reshape(x_BCHW.shape).to(x_BCHW.dtype)
 

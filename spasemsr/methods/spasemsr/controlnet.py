@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from spasemsr.diffusion.attention import build_attention, clone, tokens, zero_out
 from spasemsr.diffusion.control import residuals, zero_convs
 from spasemsr.diffusion.guided import Cell, attentions_of, encoder_states, time_states
+from spasemsr.methods.spasemsr.binding import RegionBias, keys_seen
 from spasemsr.methods.spasemsr.spec import AttentionSpec
 from spasemsr.methods.spasemsr.visual_encoders import Injection
 
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
 
 
 class SpatialSemanticControlNet(nn.Module):
-    """The trained branch: `backbone` (with the zero convs Z_i), `deg`, `spasem` and `inject`."""
+    """The trained branch: `backbone` (with the zero convs Z_i), `deg`, `spasem` and `inject`; `binding` if `bound`."""
 
-    def __init__(self, unet: "UNet2DConditionModel", attention: AttentionSpec, features: int) -> None:
-        """Copies the UNet's encoder as it is now; `features` are the channels of x_sem-img."""
+    def __init__(
+        self, unet: "UNet2DConditionModel", attention: AttentionSpec, features: int, bound: bool = False
+    ) -> None:
+        """Copies the UNet's encoder as it is now; `features` are the channels of x_sem-img.
+
+        `bound`: SpaAtten has a region bias, of strength zero before training since it is a clone of SD's attention.
+        """
         from diffusers import ControlNetModel
 
         super().__init__()
@@ -44,6 +50,9 @@ class SpatialSemanticControlNet(nn.Module):
             zero_out(spasem)
             self.deg.append(deg)
             self.spasem.append(spasem)
+        sources = attentions_of(self.backbone)
+        biases = [RegionBias(source.config.num_attention_heads, start=0.0) for source in sources] if bound else []
+        self.binding = nn.ModuleList(biases)
 
     @property
     def layer_channels(self) -> list[int]:
@@ -59,15 +68,19 @@ class SpatialSemanticControlNet(nn.Module):
         spatial_mask_BM: Tensor,
         caption_BLD: Tensor,
         checkpointing: bool = False,
+        inside_BNhw: Tensor | None = None,
     ) -> list[Tensor]:
-        """The 13 hidden states h_i; at attention positions h_i is x_spa-sem of eq. 10."""
+        """The 13 hidden states h_i; at attention positions h_i is x_spa-sem of eq. 10.
+
+        `inside` is where the objects are, for a network whose words are bound to their places.
+        """
 
         def after(cell: Cell, attention: "Transformer2DModel | None", hidden: Tensor) -> Tensor:
             if attention is None:
                 return hidden
-            spatial = attention(
-                hidden, spatial_BMD, encoder_attention_mask=spatial_mask_BM, return_dict=False
-            )[0]  # fmt: skip
+            bias = self.binding[cell.attention] if self.binding else None
+            seen = keys_seen(bias, hidden, spatial_mask_BM, inside_BNhw)
+            spatial = attention(hidden, spatial_BMD, encoder_attention_mask=seen, return_dict=False)[0]
             degradation = self.deg[cell.attention](hidden, caption_BLD)
             return self.spasem[cell.attention](spatial, tokens(degradation))
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from spasemsr.diffusion.attention import Kind, build_attention, clone, tokens, zero_out
 from spasemsr.diffusion.guided import RESIDUALS, Cell, attentions_of
 from spasemsr.diffusion.network import GuidedNetwork
+from spasemsr.methods.spasemsr.binding import RegionBias, inside_boxes, keys_seen
 from spasemsr.methods.spasemsr.conditioning import Conditioning
 from spasemsr.methods.spasemsr.constraint import ConstraintHeads
 from spasemsr.methods.spasemsr.controlnet import SpatialSemanticControlNet
@@ -35,6 +36,7 @@ class Encoded:
     caption_BLD: Tensor
     spatial_BMD: Tensor  # e_spa-text, eq. 5
     spatial_mask_BM: Tensor
+    inside_BNhw: Tensor | None = None  # the share of each cell an object covers, where words are bound to places
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,16 @@ class SpaSemNetwork(GuidedNetwork):
         width = config.block_out_channels[0] // 2
         self.e_img = VisualEncoder(spec.encoders.hint_channels, 0, width)
         self.e_sem = VisualEncoder(spec.encoders.hint_channels, spec.encoders.sem_blocks, width)
-        self.control = SpatialSemanticControlNet(unet, spec.attention, 2 * width)
+        self.bound = spec.spatial.boxes and spec.spatial.binding == "bias"
+        self.control = SpatialSemanticControlNet(unet, spec.attention, 2 * width, self.bound)
         self.fusion = BoxFusion(config.cross_attention_dim, spec.fusion_width) if spec.spatial.boxes else None
         self.heads = ConstraintHeads(
             self.control.layer_channels, config.in_channels, feature_channels, spec.constraint.img, spec.constraint.sem
         )
         self.spatext = _spatext(unet, spec.attention)
+        heads = [source.config.num_attention_heads for source in attentions_of(unet)] if self.bound else []
+        # SpaTextAtten ends in a zero projection, so its bias may have full strength before training
+        self.binding = nn.ModuleList(RegionBias(count, start=1.0) for count in heads)
         self.semimg = _semimg(unet, spec.attention, self.control.layer_channels)
         self.train()
 
@@ -100,6 +106,7 @@ class SpaSemNetwork(GuidedNetwork):
             "heads": self.heads,
             "fusion": self.fusion,
             "spatext": self.spatext,
+            "binding": nn.ModuleDict({"control": self.control.binding, "spatext": self.binding}),
             "semimg": self.semimg,
         }
 
@@ -112,7 +119,10 @@ class SpaSemNetwork(GuidedNetwork):
             raise ValueError(f"lr_up is {tuple(lr_up_B3HW.shape[-2:])} pixels; both sides must be multiples of 8")
         spatial, mask = spatial_text(conditioning, self.fusion)
         features = torch.cat([self.e_img(lr_up_B3HW), self.e_sem(lr_up_B3HW)], dim=1)
-        return Encoded(features, conditioning.base_BLD, conditioning.caption_BLD, spatial, mask)
+        inside = None
+        if self.bound:
+            inside = inside_boxes(conditioning.boxes_BN4, conditioning.use_boxes_B, *features.shape[2:])
+        return Encoded(features, conditioning.base_BLD, conditioning.caption_BLD, spatial, mask, inside)
 
     def predict(
         self, noisy_latents: Tensor, timesteps: Tensor, encoded: Encoded, conditioning_scale: float = 1.0
@@ -124,14 +134,16 @@ class SpaSemNetwork(GuidedNetwork):
         checkpointing = self.gradient_checkpointing
         states = self.control(
             noisy_latents, timesteps, encoded.features_BChw, encoded.spatial_BMD, encoded.spatial_mask_BM,
-            encoded.caption_BLD, checkpointing,
+            encoded.caption_BLD, checkpointing, encoded.inside_BNhw,
         )  # fmt: skip
         residuals = self.control.residuals(states)
 
         def after(cell: Cell, attention: "Transformer2DModel | None", hidden: Tensor) -> Tensor:
             if attention is not None:
                 hidden = attention(hidden, encoded.base_BLD, return_dict=False)[0]
-                hidden = self.spatext[cell.attention](hidden, encoded.spatial_BMD, encoded.spatial_mask_BM)
+                bias = self.binding[cell.attention] if self.binding else None
+                seen = keys_seen(bias, hidden, encoded.spatial_mask_BM, encoded.inside_BNhw)
+                hidden = self.spatext[cell.attention](hidden, encoded.spatial_BMD, seen)
             if cell.kind != "up":
                 return hidden
             guided = self.semimg[cell.index](hidden, states[skip_of(cell.index)])

@@ -19,9 +19,15 @@ class ConstraintSpec(Spec):
 
 
 class SpatialSpec(Spec):
-    """Off: the box displacement of eq. 5 is zero in training and inference, and equal tags are merged."""
+    """How objects are tied to their places.
+
+    `boxes` off: the displacement of eq. 5 is zero in training and inference, equal tags are merged, and nothing is
+    bound. `binding`: a box is known to the object's keys alone, as in the paper, or also lowers the attention of cells
+    outside of it (`bias`, see `binding.py`).
+    """
 
     boxes: bool = True
+    binding: Literal["keys", "bias"] = "keys"
 
 
 class ObjectsSpec(Spec):
