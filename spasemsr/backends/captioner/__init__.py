@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, assert_never
 
-from spasemsr.backends.captioner.spec import CaptionerSpec, LlavaCaptionerSpec, RuleCaptionerSpec
+from spasemsr.backends.captioner.spec import CaptionerSpec, KnownCaptionerSpec, LlavaCaptionerSpec, RuleCaptionerSpec
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Captioner
@@ -19,4 +19,8 @@ def build_captioner(spec: CaptionerSpec, device: str = "auto") -> "Captioner":
             from spasemsr.backends.networks.llava import LlavaCaptioner
 
             return LlavaCaptioner(spec, device)
+        case KnownCaptionerSpec():
+            from spasemsr.backends.captioner.known import KnownCaptioner
+
+            return KnownCaptioner(spec.scenes)
     assert_never(spec)

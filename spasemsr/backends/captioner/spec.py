@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from spasemsr.backends.identity import Identity, identify
+from spasemsr.scenes.spec import ScenesSpec
 from spasemsr.spec import Endpoint, Positive, Spec, WeightsSpec
 
-VERSIONS = {"rules": 1, "llava": 1}  # raised when the same image gets another caption
+VERSIONS = {"rules": 1, "llava": 1, "known": 1}  # raised when the same image gets another caption
 
 
 class RuleCaptionerSpec(Spec):
@@ -34,7 +35,15 @@ class LlavaCaptionerSpec(WeightsSpec):
     batch_size: Positive = 1
 
 
-CaptionerSpec = Annotated[RuleCaptionerSpec | LlavaCaptionerSpec, Field(discriminator="kind")]
+class KnownCaptionerSpec(Spec):
+    """How strong the textures of a procedural scene are; in `params.yaml` `scenes` is `data.scenes`."""
+
+    kind: Literal["known"]
+    scenes: ScenesSpec
+    batch_size: Positive = 1
+
+
+CaptionerSpec = Annotated[RuleCaptionerSpec | LlavaCaptionerSpec | KnownCaptionerSpec, Field(discriminator="kind")]
 
 
 def identity_of(spec: CaptionerSpec) -> Identity:

@@ -7,6 +7,9 @@ from spasemsr.backends.grounding.spec import (
     ComponentSegmenterSpec,
     DetectorSpec,
     GroundingDinoSpec,
+    KnownDetectorSpec,
+    KnownSegmenterSpec,
+    KnownTaggerSpec,
     LlavaTaggerSpec,
     PaletteTaggerSpec,
     SamSegmenterSpec,
@@ -34,6 +37,10 @@ def build_tagger(spec: TaggerSpec, device: str = "auto") -> "Tagger":
             from spasemsr.backends.networks.llava import LlavaTagger
 
             return LlavaTagger(spec, device)
+        case KnownTaggerSpec():
+            from spasemsr.backends.grounding.known import KnownTagger
+
+            return KnownTagger(spec.scenes)
     assert_never(spec)
 
 
@@ -48,6 +55,10 @@ def build_detector(spec: DetectorSpec, device: str = "auto") -> "Detector":
             from spasemsr.backends.grounding.grounding_dino import GroundingDino
 
             return GroundingDino(spec, device)
+        case KnownDetectorSpec():
+            from spasemsr.backends.grounding.known import KnownDetector
+
+            return KnownDetector(spec.scenes)
     assert_never(spec)
 
 
@@ -62,4 +73,8 @@ def build_segmenter(spec: SegmenterSpec, device: str = "auto") -> "Segmenter":
             from spasemsr.backends.networks.sam import SamSegmenter
 
             return SamSegmenter(spec, device)
+        case KnownSegmenterSpec():
+            from spasemsr.backends.grounding.known import KnownSegmenter
+
+            return KnownSegmenter(spec.scenes)
     assert_never(spec)

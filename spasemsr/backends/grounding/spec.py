@@ -7,13 +7,14 @@ from pydantic import Field
 from spasemsr.backends.identity import Identity, identify
 from spasemsr.backends.networks.spec import SamArchitecture
 from spasemsr.hashing import fingerprint
+from spasemsr.scenes.spec import ScenesSpec
 from spasemsr.spec import Endpoint, Fraction, Positive, Spec, WeightsSpec
 
 # Raised when the same image gets other tags, boxes or masks.
 VERSIONS = {
-    "tagger": {"palette": 1, "vocabulary": 1, "llava": 1},
-    "detector": {"components": 1, "grounding_dino": 1},
-    "segmenter": {"components": 1, "sam": 1},
+    "tagger": {"palette": 1, "vocabulary": 1, "llava": 1, "known": 1},
+    "detector": {"components": 1, "grounding_dino": 1, "known": 1},
+    "segmenter": {"components": 1, "sam": 1, "known": 1},
 }
 
 
@@ -41,6 +42,13 @@ class LlavaTaggerSpec(WeightsSpec):
     max_tags: Positive = 20
 
 
+class KnownTaggerSpec(Spec):
+    """The truth of a procedural scene; in `params.yaml` `scenes` is `data.scenes` and not stated again."""
+
+    kind: Literal["known"]
+    scenes: ScenesSpec
+
+
 class ComponentDetectorSpec(Spec):
     """Embedded detector: connected components of the tagger's classes."""
 
@@ -52,6 +60,14 @@ class GroundingDinoSpec(WeightsSpec):
     """GroundingDINO: tags as text, in chunks of as many as its 256 tokens hold."""
 
     kind: Literal["grounding_dino"]
+    min_score: Fraction = 0.25
+
+
+class KnownDetectorSpec(Spec):
+    """The regions of a procedural scene; their score is 1."""
+
+    kind: Literal["known"]
+    scenes: ScenesSpec
     min_score: Fraction = 0.25
 
 
@@ -68,9 +84,18 @@ class SamSegmenterSpec(WeightsSpec):
     architecture: SamArchitecture = "vit_h"
 
 
-TaggerSpec = Annotated[PaletteTaggerSpec | VocabularyTaggerSpec | LlavaTaggerSpec, Field(discriminator="kind")]
-DetectorSpec = Annotated[ComponentDetectorSpec | GroundingDinoSpec, Field(discriminator="kind")]
-SegmenterSpec = Annotated[ComponentSegmenterSpec | SamSegmenterSpec, Field(discriminator="kind")]
+class KnownSegmenterSpec(Spec):
+    """The masks of a procedural scene."""
+
+    kind: Literal["known"]
+    scenes: ScenesSpec
+
+
+TaggerSpec = Annotated[
+    PaletteTaggerSpec | VocabularyTaggerSpec | LlavaTaggerSpec | KnownTaggerSpec, Field(discriminator="kind")
+]
+DetectorSpec = Annotated[ComponentDetectorSpec | GroundingDinoSpec | KnownDetectorSpec, Field(discriminator="kind")]
+SegmenterSpec = Annotated[ComponentSegmenterSpec | SamSegmenterSpec | KnownSegmenterSpec, Field(discriminator="kind")]
 
 
 class GroundSpec(Spec):

@@ -5,7 +5,13 @@ The embedded kind is the network of `experiments/restorer.py`, whose weights lie
 
 from typing import TYPE_CHECKING, assert_never
 
-from spasemsr.backends.restorer.spec import CompactRestorerSpec, FilterRestorerSpec, RestorerSpec, SpandrelRestorerSpec
+from spasemsr.backends.restorer.spec import (
+    BicubicRestorerSpec,
+    CompactRestorerSpec,
+    FilterRestorerSpec,
+    RestorerSpec,
+    SpandrelRestorerSpec,
+)
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Restorer
@@ -18,6 +24,10 @@ def build_restorer(spec: RestorerSpec, device: str = "auto") -> "Restorer":
             from spasemsr.backends.restorer.filter import FilterRestorer
 
             return FilterRestorer()
+        case BicubicRestorerSpec():
+            from spasemsr.backends.restorer.bicubic import BicubicRestorer
+
+            return BicubicRestorer()
         case CompactRestorerSpec():
             from spasemsr.backends.restorer.mirrored import MirroredRestorer
 

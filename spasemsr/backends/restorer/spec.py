@@ -8,7 +8,7 @@ from pydantic import Field
 from spasemsr.backends.identity import Identity, identify
 from spasemsr.spec import Positive, Spec, WeightsSpec
 
-VERSIONS = {"filter": 1, "compact": 1, "spandrel": 1}  # raised when the same lr is restored otherwise
+VERSIONS = {"filter": 1, "bicubic": 1, "compact": 1, "spandrel": 1}  # raised when the same lr is restored otherwise
 COMPACT = Path(__file__).parent / "compact.safetensors"  # the weights of CompactRestorerSpec
 
 
@@ -16,6 +16,13 @@ class FilterRestorerSpec(Spec):
     """A restorer without weights: an edge-preserving filter on lr, then bicubic."""
 
     kind: Literal["filter"]
+    batch_size: Positive = 1
+
+
+class BicubicRestorerSpec(Spec):
+    """No restorer: bicubic alone."""
+
+    kind: Literal["bicubic"]
     batch_size: Positive = 1
 
 
@@ -40,7 +47,9 @@ class SpandrelRestorerSpec(WeightsSpec):
     batch_size: Positive = 1
 
 
-RestorerSpec = Annotated[FilterRestorerSpec | CompactRestorerSpec | SpandrelRestorerSpec, Field(discriminator="kind")]
+RestorerSpec = Annotated[
+    FilterRestorerSpec | BicubicRestorerSpec | CompactRestorerSpec | SpandrelRestorerSpec, Field(discriminator="kind")
+]
 
 
 def identity_of(spec: RestorerSpec) -> Identity:

@@ -1,0 +1,13 @@
+"""A restorer that restores nothing: the project's bicubic, so that whatever a result shows is the model's own."""
+
+from collections.abc import Sequence
+
+from spasemsr.pixels import ImageU8, bicubic_upsample, to_pixels, to_tensor
+
+
+class BicubicRestorer:
+    """`bicubic_upsample` of each image alone."""
+
+    def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
+        """(h, w, 3) u8 images -> (scale h, scale w, 3) u8."""
+        return [to_pixels(bicubic_upsample(to_tensor(image), scale))[0] for image in images]
