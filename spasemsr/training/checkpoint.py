@@ -28,10 +28,11 @@ _STEP = "step-{:08d}"
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands: steps done, and what the loss log needs to go on."""
+    """Where training stands: steps done, what the loss log needs to go on, steps left out as not finite."""
 
     step: int
-    log: dict[str, Any]
+    log: dict[str, Any] | None
+    skipped: int = 0
 
 
 def save_state(
@@ -49,7 +50,7 @@ def save_state(
             kept[f"{moment}/{name}"] = value
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / _STEP.format(position.step)
-    record = {"step": position.step, "log": position.log, COUNTERS: counters}
+    record = {"step": position.step, "log": position.log, "skipped": position.skipped, COUNTERS: counters}
     with atomic.replacing(final) as unfinished:
         unfinished.mkdir()
         save_tensors(unfinished / TENSORS, tensors)
@@ -78,7 +79,7 @@ def load_state(folder: Path, method: Trainable, optimizer: torch.optim.Optimizer
         moment, _, parameter_name = name.partition("/")
         parameter = parameters[parameter_name]
         optimizer.state[parameter][moment] = _beside(parameter, value)
-    return Position(record["step"], record["log"])
+    return Position(record["step"], record["log"], record["skipped"])
 
 
 def _of_model(method: Trainable, average: Average) -> dict[str, Tensor]:

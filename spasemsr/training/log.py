@@ -28,13 +28,15 @@ class LossLog:
         """JSON-ready: the text so far and the sums of steps that have no row yet."""
         return {"text": self.text, "pending": dict(self.pending), "count": self.count}
 
-    def add(self, step: int, losses: Mapping[str, float], grad_norm: float, lr: float) -> None:
-        """Take in step `step` (counted from 1); writes a row when it is a multiple of `every`."""
-        values = {**losses, "total": sum(losses.values()), "grad_norm": grad_norm}
-        for name, value in values.items():
+    def add(self, step: int, values: Mapping[str, float] | None, lr: float) -> None:
+        """Take in step `step` (counted from 1), None for one that was left out; a multiple of `every` writes a row.
+
+        `values` are the losses, their "total" and "grad_norm". Where all steps of a row were left out there is no row.
+        """
+        for name, value in (values or {}).items():
             self.pending[name] = self.pending.get(name, 0.0) + value
-        self.count += 1
-        if step % self.every == 0:
+        self.count += values is not None
+        if step % self.every == 0 and self.count:
             means = {name: total / self.count for name, total in self.pending.items()}
             self._append(step, means, lr)
             self.pending, self.count = {}, 0

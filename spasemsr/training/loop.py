@@ -7,6 +7,7 @@ size changes neither. On one machine a stopped and resumed run ends in the same 
 import logging
 import math
 import os
+import platform
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -44,9 +45,10 @@ def train(
 ) -> Spent | None:
     """Train in place from the newest state in `state_dir` (else `spec.init`, else as built) to the averaged weights.
 
-    Writes `losses.csv` to `log_path`; what the run took is returned on the main process alone, None on others. Raises
-    UserError for a loss or gradient that is not finite, before it is used, and when memory runs out; on SIGTERM saves
-    the state and raises SystemExit(143).
+    Writes `losses.csv` to `log_path`; what the run took is returned on the main process alone, None on others. A step
+    whose loss or gradient is not finite changes nothing; more of them than `spec.max_skipped` raise UserError, as do
+    processes that would resume at different steps, and memory that runs out. On SIGTERM saves the state and raises
+    SystemExit(143).
     """
     accelerator = _accelerator()
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
@@ -64,6 +66,8 @@ def train(
     optimizer = build_optimizer(method.trainable(), spec)
     average = Average(parameters, spec.ema_decay)
     position = load_state(state_dir, method, optimizer, average) or Position(0, None)
+    _require_agreement(position, state_dir)
+    skipped = position.skipped
     log = LossLog(log_path, spec.log_every, position.log) if accelerator.is_main_process else None
     progress = Progress("train", spec.steps, position.step, "steps")
     meter = Meter(device, world, spec.global_batch, spec.precision)
@@ -77,19 +81,24 @@ def train(
             with explained(f"at step {step + 1}", held, spec, spec.global_batch // slices):
                 losses, keys = _backward(accelerator, model, upcoming, Noise(seed, step), spec, meter)
                 values, stop = _mean_over_ranks(accelerator, losses, stopping.is_set())
-                _require_finite(values, step, keys)
                 grad_norm = accelerator.clip_grad_norm_(parameters.values(), spec.max_grad_norm).item()
-                _require_finite({"grad_norm": grad_norm}, step, keys)
-                optimizer.step()
+                broken = not_finite({**values, "grad_norm": grad_norm})
+                if broken:
+                    skipped += 1
+                    _report_broken(broken, step, gather_object(list(keys)), skipped, spec.max_skipped)
+                else:
+                    optimizer.step()
+                    average.update(step)
             optimizer.zero_grad(set_to_none=True)
-            average.update(step)
             meter.finished()
             if log is not None:
-                log.add(step + 1, values, grad_norm, lr)
+                total = sum(values.values())
+                log.add(step + 1, None if broken else {**values, "total": total, "grad_norm": grad_norm}, lr)
                 if (step + 1) % spec.save_every == 0 or step + 1 == spec.steps or stop:
-                    save_state(state_dir, Position(step + 1, log.state()), method, optimizer, average)
-                progress.advance(note=f"loss {sum(values.values()):.4f} · {meter.peak_bytes / 1e9:.1f} GB")
+                    save_state(state_dir, Position(step + 1, log.state(), skipped), method, optimizer, average)
+                progress.advance(note=f"loss {total:.4f} · {meter.peak_bytes / 1e9:.1f} GB")
             if stop and step + 1 < spec.steps:
+                accelerator.wait_for_everyone()  # a launcher ends all processes when one leaves: the main one is saving
                 logger.info("train     stopped after step %d of %d, state saved", step + 1, spec.steps)
                 raise SystemExit(STOPPED)
     progress.close()
@@ -99,9 +108,24 @@ def train(
 
 
 def _accelerator() -> Accelerator:
-    """The processes of this launch, together; without a GPU accelerate has to be told, or each would train alone."""
+    """The processes of this launch, together; without a GPU accelerate has to be told, or each would train alone.
+
+    Precision is `train.precision` and nothing else: `accelerate launch` and its configuration file may name another.
+    """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
-    return Accelerator(cpu=True) if launched > 1 and not torch.cuda.is_available() else Accelerator()
+    cpu = launched > 1 and not torch.cuda.is_available()
+    return Accelerator(cpu=True, mixed_precision="no") if cpu else Accelerator(mixed_precision="no")
+
+
+def _require_agreement(position: Position, state_dir: Path) -> None:
+    """All processes resume at the same step, or none goes on: steps would be mixed without a sign of it."""
+    places = gather_object([(position.step, platform.node())])
+    if len({step for step, _ in places}) > 1:
+        said = ", ".join(f"process {rank} on {host}: step {step}" for rank, (step, host) in enumerate(places))
+        raise UserError(
+            f"The processes would resume at different steps ({said}): they do not see the same {state_dir}.",
+            "Put SPASEMSR_CACHE on storage that all machines mount, or delete that folder everywhere to start again.",
+        )
 
 
 def _prepared(accelerator: Accelerator, method: Trainable, spec: TrainSpec) -> torch.nn.Module:
@@ -147,14 +171,23 @@ def _mean_over_ranks(accelerator: Accelerator, losses: dict[str, Tensor], stop: 
     return dict(zip(losses, values, strict=True)), flagged > 0
 
 
-def _require_finite(values: dict[str, float], step: int, keys: Sequence[str]) -> None:
-    """Stop before a broken number reaches the weights."""
-    for name, value in values.items():
-        if not math.isfinite(value):
-            raise UserError(
-                f"train: {name} is {value} at step {step + 1}, samples {', '.join(gather_object(list(keys)))}.",
-                "Look at these samples (spasemsr show KEY), or lower train.lr; the last saved state is intact.",
-            )
+def not_finite(values: dict[str, float]) -> dict[str, float]:
+    """Those of the named numbers that are infinite or no number."""
+    return {name: value for name, value in values.items() if not math.isfinite(value)}
+
+
+def _report_broken(broken: dict[str, float], step: int, keys: Sequence[str], skipped: int, allowed: int) -> None:
+    """Say which step is left out and why; raise UserError when there were more than allowed."""
+    name, value = next(iter(broken.items()))
+    what = f"train: {name} is {value} at step {step + 1}, samples {', '.join(keys)}."
+    if skipped <= allowed:
+        logger.warning("%s Left out, %d of at most %d (train.max_skipped).", what, skipped, allowed)
+        return
+    raise UserError(
+        what,
+        "Look at these samples (spasemsr show KEY). To go on from the last saved state without such steps, set "
+        f"train.max_skipped: {skipped} or higher; a lower train.lr starts again.",
+    )
 
 
 @contextmanager

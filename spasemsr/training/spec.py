@@ -13,7 +13,8 @@ class TrainSpec(Spec):
     The learning rate rises over `warmup_steps`, stays, and falls to zero over the last `cooldown_steps`, both linearly.
     `accumulate` cuts each process's share of `global_batch` into so many micro-batches; it, `gradient_checkpointing`,
     `optimizer`, `compile` and `channels_last` trade memory for time and change results by rounding at most, except that
-    adamw8bit keeps its moments in 8 bits.
+    adamw8bit keeps its moments in 8 bits. Steps whose loss or gradient is not finite change nothing; more than
+    `max_skipped` of them end the run.
     """
 
     init: str | None = None
@@ -24,6 +25,7 @@ class TrainSpec(Spec):
     cooldown_steps: Annotated[int, Field(ge=0)] = 0
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-2
     max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    max_skipped: Annotated[int, Field(ge=0)] = 0
     ema_decay: Fraction = 0.0
     precision: Literal["fp32", "bf16"] = "bf16"
     accumulate: Positive = 1

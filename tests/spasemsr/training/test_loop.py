@@ -142,6 +142,24 @@ def test_a_broken_loss_stops_before_the_weights_see_it(tmp_path, value):
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["step-00000003"]
 
 
+def test_broken_steps_may_be_left_out_and_a_stopped_run_goes_on_without_them(tmp_path):
+    """The same loss would come back for ever: the run that allows one more goes on from the saved state."""
+
+    def poisoned(step, rank, world):
+        batch = batches(step, rank, world)
+        return replace(batch, lr=batch.lr * float("nan")) if step in (4, 7) else batch
+
+    with pytest.raises(UserError, match="at step 5") as stop:
+        run(tmp_path, batches=poisoned)
+    assert "train.max_skipped: 1 or higher" in stop.value.remedy
+    with pytest.raises(UserError, match="at step 8"):
+        run(tmp_path, batches=poisoned, spec=SPEC.model_copy(update={"max_skipped": 1}))
+    weights, log = run(tmp_path, batches=poisoned, spec=SPEC.model_copy(update={"max_skipped": 2}))
+    other, other_log = run(tmp_path / "b", batches=poisoned, spec=SPEC.model_copy(update={"max_skipped": 2}))
+    assert equal(weights, other) and log == other_log
+    assert all(weight.isfinite().all() for weight in weights.values()) and b"nan" not in log
+
+
 def test_a_broken_gradient_stops_as_well(tmp_path):
     class Cliff(Colours):
         def forward(self, batch, noise):
@@ -330,7 +348,7 @@ def test_without_decay_the_weights_are_their_own_average(tmp_path):
 def test_rows_are_means_since_the_row_before(tmp_path):
     log = LossLog(tmp_path / "new" / "losses.csv", 2)
     for step in range(1, 6):
-        log.add(step, {"a": float(step), "b": 0.5}, 2.0, 0.1)
+        log.add(step, {"a": float(step), "b": 0.5, "total": step + 0.5, "grad_norm": 2.0}, 0.1)
     lines = (tmp_path / "new" / "losses.csv").read_text().splitlines()
     assert lines[0] == "step,a,b,total,grad_norm,lr"
     assert lines[1] == "2,1.500000e+00,5.000000e-01,2.000000e+00,2.000000e+00,1.000000e-01"
@@ -339,6 +357,6 @@ def test_rows_are_means_since_the_row_before(tmp_path):
     state = json.loads(json.dumps(log.state()))
     (tmp_path / "new" / "losses.csv").write_text("spoiled")
     again = LossLog(tmp_path / "new" / "losses.csv", 2, state)
-    again.add(6, {"a": 9.0, "b": 0.5}, 2.0, 0.1)
+    again.add(6, {"a": 9.0, "b": 0.5, "total": 9.5, "grad_norm": 2.0}, 0.1)
     lines = (tmp_path / "new" / "losses.csv").read_text().splitlines()
     assert lines[3].startswith("6,7.000000e+00")  # the mean of 5, which had no row yet, and 9
