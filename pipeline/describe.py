@@ -4,7 +4,6 @@ Training and every later use build a model through the same description, so a fo
 """
 
 from spasemsr.backends.autoencoder import spec as autoencoder
-from spasemsr.backends.extractors import build_extractor
 from spasemsr.backends.text_encoder import spec as text_encoder
 from spasemsr.config import MethodName, Params
 from spasemsr.diffusion.pretrained import identity_of
@@ -24,7 +23,7 @@ def describe(params: Params, method: MethodName, columns: dict[str, str]) -> Mod
         model=profile.model,
         autoencoder=profile.autoencoder,
         text_encoder=profile.text_encoder,
-        feature_channels=build_extractor(extractor).channels,
+        feature_channels=extractor.shape(profile.data.patch)[0],
         identities={
             "autoencoder": autoencoder.identity_of(profile.autoencoder),
             "text_encoder": text_encoder.identity_of(profile.text_encoder),

@@ -1,13 +1,18 @@
-"""Who may import whom, and that `dvc.yaml` lists the code each stage runs."""
+"""Who may import whom, and that each stage of `dvc.yaml` watches what it runs."""
 
 import ast
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
+
+from pipeline.code import code_digest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted([*ROOT.glob("spasemsr/**/*.py"), *ROOT.glob("pipeline/**/*.py")])
@@ -34,8 +39,41 @@ LAYERS: dict[str, set[str]] = {
                  "spasemsr.backends", "spasemsr.diffusion", "spasemsr.methods", "spasemsr.training",
                  "spasemsr.evaluation", "spasemsr.report", "spasemsr.upscaling", "spasemsr.serving"},
 }  # fmt: skip
-# Parsing arguments and printing help changes no byte of an output, so editing these re-runs nothing.
-NOT_A_DEP = {"pipeline/cli.py", "pipeline/__main__.py"}
+# What stages run and `dvc.yaml` does not list, because no byte of an out can change with it, or another place says so.
+CHANGES_NO_BYTE = {
+    "pipeline/code.py": "names training runs; what it hashes is listed",
+    "pipeline/engine": "tests/pipeline/engine shows that columns do not depend on it",
+    "pipeline/layout.py": "paths, which dvc.yaml states itself",
+    "spasemsr/atomic.py": "writes what it is given, or nothing",
+    "spasemsr/backends/identity.py": "an identity is part of every cache key",
+    "spasemsr/backends/protocols.py": "types",
+    "spasemsr/cache.py": "gives back what was stored, or nothing",
+    "spasemsr/config.py": "refuses params; it changes none",
+    "spasemsr/config_messages.py": "words of refusals",
+    "spasemsr/data/columns.py": "every VERSION is watched by the stage that writes the column",
+    "spasemsr/data/job.py": "types",
+    "spasemsr/data/patches.py": "names of what is listed in patches.jsonl, which is a dep",
+    "spasemsr/data/shards.py": "gives back what was stored, or refuses it",
+    "spasemsr/determinism.py": "threads and switches; goldens of every column and of training fail if bits move",
+    "spasemsr/errors.py": "words of refusals",
+    "spasemsr/hashing.py": "names results; a change makes all names new",
+    "spasemsr/progress.py": "what is shown while one waits",
+    "spasemsr/spec.py": "refuses params; it changes none",
+    "spasemsr/weights": "finds what an identity pins and loads all of it, or refuses",
+}
+# Versions watched by stages stand for the code of these places too; a golden of each column fails without a new one.
+STANDS_FOR = {
+    "spasemsr/data/degradation.py": ("spasemsr/data/camera.py", "spasemsr/data/presets.py"),
+    "spasemsr/backends/captioner/spec.py": ("spasemsr/backends/networks", "spasemsr/images/quality.py",
+                                            "spasemsr/scenes"),
+    "spasemsr/backends/grounding/spec.py": ("spasemsr/backends/networks", "spasemsr/scenes"),
+    "spasemsr/backends/restorer/spec.py": ("spasemsr/backends/networks", "spasemsr/images/quality.py"),
+    "spasemsr/backends/autoencoder/spec.py": ("spasemsr/backends/networks",),
+    "spasemsr/backends/extractors/spec.py": ("spasemsr/backends/networks",),
+    "spasemsr/data/columns.py": ("spasemsr/pixels.py", "spasemsr/randomness.py", "spasemsr/data/degradation.py",
+                                 "spasemsr/data/camera.py", "spasemsr/data/presets.py",
+                                 "spasemsr/images/flat.py", "pipeline/stages"),
+}  # fmt: skip
 
 
 def module_name(path: Path) -> str:
@@ -97,26 +135,69 @@ def stages() -> dict[str, dict]:
 
 
 def closure(start: Path) -> set[str]:
-    """Files a stage's code reaches, as `dvc.yaml` would name them; empty package files say nothing and are left out."""
+    """Files that a stage's code reaches; what is excepted is not followed, nor specs, which refuse params only."""
     seen: set[Path] = set()
     waiting = [start]
     while waiting:
         path = waiting.pop()
-        if path in seen:
+        name = str(path.relative_to(ROOT))
+        if path in seen or path.name == "spec.py" or below(name, CHANGES_NO_BYTE):
             continue
         seen.add(path)
         waiting += [MODULES[name] for name in imports(path)]
-    return {str(path.relative_to(ROOT)) for path in seen if path.name != "__init__.py"} - NOT_A_DEP
+    return {str(path.relative_to(ROOT)) for path in seen if path.name != "__init__.py"}
+
+
+def below(path: str, places: Iterable[str]) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
 @pytest.mark.parametrize("name", stages())
-def test_code_deps_are_the_import_closure(name):
-    deps = {dep.replace("${item.method}", "spasemsr") for dep in stages()[name]["deps"]}
-    listed = {dep for dep in deps if dep.endswith(".py")}
-    folders = tuple(dep + "/" for dep in deps if dep.startswith(("spasemsr", "pipeline")) and not dep.endswith(".py"))
+def test_a_stage_watches_what_it_runs(name):
+    stage = stages()[name]
+    code = {dep.replace("${item.method}", "spasemsr") for dep in stage["deps"]}
+    code = {dep for dep in code if dep.startswith(("spasemsr/", "pipeline/"))}
+    params = [item for item in stage.get("params", []) if isinstance(item, dict)]
+    versions = {file: names for item in params for file, names in item.items()}
+    for file, names in versions.items():
+        for found in names:
+            module, (first, *rest) = (ROOT / file).read_text(), found.replace("${item.method}", "spasemsr").split(".")
+            assert re.search(rf"^{first} = ", module, re.M), f"{file} has no {first}"
+            assert all(f'"{key}": ' in module for key in rest), f"{file}: {found}"
+    roles = {str(Path(file).parent) for file in versions if file.endswith("/spec.py")}
+    stands = {place for file in versions for place in STANDS_FOR.get(file, ())}
     reached = closure(ROOT / "pipeline/stages" / f"{name}.py")
-    assert {path for path in reached - listed if not path.startswith(folders or ("-",))} == set(), "not listed"
-    assert listed - reached == set(), "listed but not used"
+    watched = code | set(versions) | roles | stands
+    assert {path for path in reached if not below(path, watched)} == set(), "neither listed, versioned nor excepted"
+    for dep in code:
+        assert (ROOT / dep).exists(), f"{dep} does not exist"
+        data = (ROOT / dep).is_file() and not dep.endswith(".py")
+        used = data or dep in CHANGES_NO_BYTE or any(below(path, [dep]) for path in reached)
+        assert used, f"{dep} is listed but not used"
+
+
+def test_exceptions_exist():
+    for place in [*CHANGES_NO_BYTE, *STANDS_FOR, *(place for places in STANDS_FOR.values() for place in places)]:
+        assert (ROOT / place).exists(), place
+
+
+def test_a_training_run_is_named_by_the_code_that_can_change_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.code.ROOT", tmp_path)
+    for part in ("pipeline", "spasemsr"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    before = code_digest("train", "spasemsr")
+    for name in ("spasemsr/weights/registry.py", "pipeline/engine/build.py", "spasemsr/methods/seesr/network.py"):
+        edit(tmp_path / name)
+        assert code_digest("train", "spasemsr") == before, name
+    for name in ("spasemsr/training/loop.py", "spasemsr/diffusion/guided.py", "spasemsr/methods/spasemsr/network.py"):
+        edit(tmp_path / name)
+        assert code_digest("train", "spasemsr") != before, name
+        before = code_digest("train", "spasemsr")
+
+
+def edit(path: Path) -> None:
+    path.write_text(path.read_text() + "# an edit\n")
 
 
 @pytest.mark.parametrize("name", stages())

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from pipeline import layout
+from pipeline.code import code_digest
 from pipeline.describe import describe
 from pipeline.engine.training_account import record
 from spasemsr.cache import default_root
@@ -16,10 +17,14 @@ from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, LATENTS, LR, OBJEC
 from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.order import SampleOrder
 from spasemsr.determinism import pin_threads
-from spasemsr.hashing import digest_of, fingerprint, sha256_file
+from spasemsr.hashing import fingerprint
 from spasemsr.methods.model_config import ModelConfig, weights_digest
+from spasemsr.training.spent import Spent
+from spasemsr.training.states import state_of
 
 log = logging.getLogger(__name__)
+
+_CHANGE_NO_RESULT = ("accumulate", "gradient_checkpointing", "compile", "save_every", "log_every")  # of `train`
 
 
 def run(params: Params, method_name: MethodName) -> None:
@@ -28,40 +33,46 @@ def run(params: Params, method_name: MethodName) -> None:
     seen = [LR, RESTORED] if profile.model.input == "restored" else [LR]
     dataset = Dataset(layout.SHARDS, [*seen, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR], "train")
     config = describe(params, method_name, dataset.digests)
-    state = default_root() / "train" / _run_id(params, config)
-    log.info(
-        "train     %s · %d steps of %d · %d samples%s",
-        *(method_name, profile.train.steps, profile.train.global_batch, len(dataset.keys)),
-        " · resumes" if state.is_dir() else "",
-    )
+    with state_of(default_root() / "train", f"{method_name}.{params.profile}", run_id(params, config)) as state:
+        log.info(
+            "train     %s · %d steps of %d · %d samples%s",
+            *(method_name, profile.train.steps, profile.train.global_batch, len(dataset.keys)),
+            " · resumes" if state.is_dir() else "",
+        )
+        spent = _train(params, config, dataset, state)
+    if spent is not None and spent.steps:
+        log.info("train     done · %s", spent)
+        record(default_root(), Path.cwd(), method_name, params.profile, spent)
 
+
+def _train(params: Params, config: ModelConfig, dataset: Dataset, state: Path) -> Spent | None:
+    """Train and write the model; None on all processes of a launch but the one that writes."""
     from spasemsr.methods.assembly import build
     from spasemsr.methods.folder import save_model
     from spasemsr.training.loop import train
 
     pin_threads()
+    spec, name = params.active.train, config.method
     method = build(config)
-    order = SampleOrder(dataset.keys_by_shard, params.seed, profile.train.global_batch)
+    order = SampleOrder(dataset.keys_by_shard, params.seed, spec.global_batch)
 
     def batches(step: int, rank: int, world: int) -> Batch:
         return dataset.batch(order.at(step, rank, world), params.seed)
 
-    spent = train(method, batches, profile.train, params.seed, state, layout.losses_csv(method_name))
-    if spent is None:
-        return  # one process of several writes
-    save_model(layout.model_folder(method_name), method, config.plain())
-    shutil.rmtree(state, ignore_errors=True)
-    if spent.steps:
-        log.info("train     done · %s", spent)
-        record(default_root(), Path.cwd(), method_name, params.profile, spent)
+    spent = train(method, batches, spec, params.seed, state, layout.losses_csv(name))
+    if spent is not None:
+        save_model(layout.model_folder(name), method, config.plain())
+        shutil.rmtree(state, ignore_errors=True)
+    return spent
 
 
-def _run_id(params: Params, config: ModelConfig) -> str:
-    """Names a training run by all it depends on, its code included: changed code never resumes an old state."""
-    root = Path(__file__).parents[2]
-    files = sorted(path for folder in ("spasemsr", "pipeline") for path in (root / folder).rglob("*.py"))
-    source = digest_of((path.relative_to(root).as_posix(), sha256_file(path)) for path in files)
-    spec = params.active.train
+def run_id(params: Params, config: ModelConfig) -> str:
+    """Names a training run by all that its weights depend on, the code that `dvc.yaml` lists included.
+
+    What trades time against memory and how often is saved and logged are left out, so that a run which stopped for
+    want of memory goes on with the settings that its message advises.
+    """
+    spec = {name: value for name, value in params.active.train.plain().items() if name not in _CHANGE_NO_RESULT}
     remedy = "Set train.init to a folder of weights, or to null to start from random ones."
-    init = weights_digest(Path(spec.init), remedy) if spec.init else None
-    return fingerprint([config.plain(), spec.plain(), init, params.seed, source])[:32]
+    init = weights_digest(Path(params.active.train.init), remedy) if params.active.train.init else None
+    return fingerprint([config.plain(), spec, init, params.seed, code_digest("train", config.method)])[:32]

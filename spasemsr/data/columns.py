@@ -138,7 +138,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Column:
-    """One folder of tars; `version` is bumped whenever the same inputs give other bytes than before."""
+    """One folder of tars; `version` is its entry of VERSIONS."""
 
     name: str
     version: int
@@ -263,18 +263,41 @@ def _check_trace(value: Any) -> None:
         raise ValueError("degradation.json: expected an object of drawn parameters")
 
 
-HR = Column("hr", 1, "ingest", (Member("hr.png", (None, None, 3)),))
+# By column, raised whenever its stage makes other bytes of the same inputs: part of every cache key, and watched by
+# `dvc.yaml`. What a backend alone changes is a matter of the VERSIONS in its role's `spec.py`.
+VERSIONS = {
+    "hr": 1,
+    "lr": 1,
+    "restored": 1,
+    "objects": 1,
+    "caption": 1,
+    "latents": 1,
+    "features/spasemsr": 1,
+}
+HR = Column("hr", VERSIONS["hr"], "ingest", (Member("hr.png", (None, None, 3)),))
 LR = Column(
-    "lr", 1, "synthesize", (Member("lr.{k}.png", (None, None, 3)), Member("degradation.{k}.json", check=_check_trace))
+    "lr",
+    VERSIONS["lr"],
+    "synthesize",
+    (Member("lr.{k}.png", (None, None, 3)), Member("degradation.{k}.json", check=_check_trace)),
 )
-RESTORED = Column("restored", 1, "restore", (Member("restored.{k}.png", (None, None, 3)),))
+RESTORED = Column("restored", VERSIONS["restored"], "restore", (Member("restored.{k}.png", (None, None, 3)),))
 OBJECTS = Column(
-    "objects", 1, "ground", (Member("objects.json", check=_check_objects), Member("masks.png", (None, None)))
+    "objects",
+    VERSIONS["objects"],
+    "ground",
+    (Member("objects.json", check=_check_objects), Member("masks.png", (None, None))),
 )
-CAPTION = Column("caption", 1, "caption", (Member("caption.{k}.json", check=_check_caption),))
-LATENTS = Column("latents", 1, "latents", (Member("moments.npy", (None, None, None), "float16"),), ("train",))
+CAPTION = Column("caption", VERSIONS["caption"], "caption", (Member("caption.{k}.json", check=_check_caption),))
+LATENTS = Column(
+    "latents", VERSIONS["latents"], "latents", (Member("moments.npy", (None, None, None), "float16"),), ("train",)
+)
 FEATURES_SPASEMSR = Column(
-    "features/spasemsr", 1, "features@spasemsr", (Member("sam.npy", (None, None, None), "float16"),), ("train",)
+    "features/spasemsr",
+    VERSIONS["features/spasemsr"],
+    "features@spasemsr",
+    (Member("sam.npy", (None, None, None), "float16"),),
+    ("train",),
 )
 COLUMNS = {column.name: column for column in (HR, LR, RESTORED, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR)}
 
