@@ -25,7 +25,7 @@ def to_tensor(pixels: npt.NDArray[np.uint8]) -> "Tensor":
     import torch
 
     batch = pixels if pixels.ndim == 4 else pixels[None]
-    return torch.from_numpy(np.require(batch, requirements="CW")).permute(0, 3, 1, 2).float().div_(255)
+    return torch.from_numpy(np.require(batch, requirements=("C", "W"))).permute(0, 3, 1, 2).float().div_(255)
 
 
 def to_pixels(images_B3HW: "Tensor") -> npt.NDArray[np.uint8]:

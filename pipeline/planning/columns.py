@@ -69,8 +69,8 @@ def _cost(job: ColumnJob, counts: Counts, gpu: Device | None, account: Account |
         sources = tuple(dict.fromkeys(model.source for model, _ in models))
         return ColumnCost(name, units, size, seconds, True, memory, _RECORDED, sources)
     source = f"{name}: {typical.rate:g} results/s of one core at {typical.at} px, this project's default run"
-    origin = (f"{source}; scaled by area",)
-    return ColumnCost(name, units, size, typical.seconds(counts.patch), False, None, _RECORDED, origin)
+    sources = (f"{source}; scaled by area",)
+    return ColumnCost(name, units, size, typical.seconds(counts.patch), False, None, _RECORDED, sources)
 
 
 def _models(job: ColumnJob) -> list[tuple[Recorded, str]]:

@@ -48,7 +48,9 @@ def hardware(name: str | None = None, count: int | None = None) -> Hardware:
     if not torch.cuda.is_available():
         return nothing
     properties = torch.cuda.get_device_properties(0)
-    flops = peak_flops(properties.name, "bf16") or known_device("A100").flops
+    assumed = known_device("A100")  # of a device that nothing is known of
+    assert assumed is not None
+    flops = peak_flops(properties.name, "bf16") or assumed.flops
     found = Device(properties.name, properties.total_memory, flops)
     return Hardware(found, count or torch.cuda.device_count(), free_bytes(), False)
 

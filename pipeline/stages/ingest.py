@@ -51,10 +51,14 @@ def run(params: Params, executor: Executor) -> None:
     cache = Cache()
     candidates, ignored = sources.photographs()
     progress = Progress("ingest", len(candidates))
-    usable, rejects = [], []
+    usable: list[survey.Usable] = []
+    rejects: list[survey.Reject] = []
     for photograph in candidates:
         verdict = survey.examine(photograph, sources.file(photograph.source, photograph.path), spec, cache)
-        (usable if isinstance(verdict, survey.Usable) else rejects).append(verdict)
+        if isinstance(verdict, survey.Usable):
+            usable.append(verdict)
+        else:
+            rejects.append(verdict)
         progress.advance()
     progress.close()
     images, duplicates = survey.drop_duplicates(usable)

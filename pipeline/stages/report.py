@@ -39,7 +39,8 @@ def run(params: Params) -> None:
     write_json(layout.SUMMARY, summary)
     names = [name for table in tables for name in table.methods if name != "hr"]
     methods = [MethodRow(name, NAMES[name], name not in params.methods) for name in dict.fromkeys(names)]
-    spec, maps = params.active, {method: _maps(method) for method in params.methods}
+    spec = params.active
+    maps: dict[str, list[MapScores]] = {method: _maps(method) for method in params.methods}
     data = ReportData(
         title="×4 restoration of held-out photographs",
         tables=tables,
@@ -75,7 +76,7 @@ def _example(
     patch: Patch, params: Params, readers: dict[str, ColumnReader], maps: dict[str, list[MapScores]]
 ) -> Example:
     """The pictures of one image and what the model was told about it."""
-    folders = {method: layout.images_folder(method) for method in params.methods}
+    folders: dict[str, Path] = {method: layout.images_folder(method) for method in params.methods}
     shared = folders[params.methods[0]]
     outputs = {method: folder / f"{patch.key}.{method}.png" for method, folder in folders.items()}
     outputs |= {name: shared / f"{patch.key}.{name}.png" for name in ("bicubic", "restorer")}

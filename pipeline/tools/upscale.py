@@ -81,7 +81,8 @@ def run(request: Request, load_upscaler: Callable[[], "Upscaler"]) -> int:
     places = files.targets(sources, request.out, request.settings.scale, request.form)
     files.require_writable(request.out)
     work = [_thousands(source.path) for source in sources]
-    progress, outcomes = Progress("upscale", sum(work), unit="kpx"), Counter()
+    progress = Progress("upscale", sum(work), unit="kpx")
+    outcomes: Counter[str] = Counter()
     job = _Job(request, load_upscaler(), progress)
     try:
         for source, place, size in zip(sources, places, work, strict=True):

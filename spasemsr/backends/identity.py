@@ -16,7 +16,7 @@ def identify(spec: Spec, versions: Mapping[str, int], kind: str | None = None) -
     a server that does not answer.
     """
     own: str = spec.kind  # type: ignore[attr-defined]  # every backend's spec has one
-    identity = {
+    identity: dict[str, Any] = {
         "kind": kind or own,
         "version": versions[own],
         "revision": "",

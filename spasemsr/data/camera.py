@@ -16,6 +16,7 @@ JSON-ready trace and `replay` applies it. Widths are in hr pixels at scale 4 and
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import cv2
@@ -102,7 +103,7 @@ def replay(hr: ImageU8, trace: dict[str, Any]) -> ImageU8:
     """Apply a trace: (H, W, 3) u8 -> lr, (H // scale, W // scale, 3) u8. OpenCV must run in one thread."""
     scale = trace["scale"]
     size = hr.shape[0] // scale, hr.shape[1] // scale
-    linear = light_of(hr[: size[0] * scale, : size[1] * scale] / np.float32(255))
+    linear = light_of(hr[: size[0] * scale, : size[1] * scale].astype(np.float32) / np.float32(255))
     kernel = kernel_of(trace["kernel"], scale)
     blurred = cv2.filter2D(linear, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
     lr = np.clip(blurred[::scale, ::scale], 0, 1)
@@ -139,7 +140,7 @@ def kernel_of(drawn: dict[str, Any], scale: int) -> Floats:
     along, across = (cosine * x + sine * y) / drawn["sigma"], (cosine * y - sine * x) / drawn["sigma"] / drawn["ratio"]
     travel = drawn["travel"] / drawn["sigma"]
     steps = np.linspace(-travel / 2, travel / 2, _STEPS_OF_MOTION) if travel else [0.0]
-    kernel = sum(_weight(drawn, (along - step) ** 2 + across**2) for step in steps)
+    kernel = reduce(np.add, (_weight(drawn, (along - step) ** 2 + across**2) for step in steps))
     return (kernel / kernel.sum()).astype(np.float32)
 
 

@@ -96,9 +96,8 @@ def draw(spec: DegradationSpec, scale: int, seed: int) -> dict[str, Any]:
 
 def _draw_order(lib: types.SimpleNamespace, order: Order, noise_seed: int) -> dict[str, Any]:
     """One pass; a changed range moves its own number and no other."""
-    kernel = _draw_kernel(lib, order)  # drawn even if not used, so that no other number depends on the probability
-    if np.random.uniform() >= order.blur_prob:
-        kernel = None
+    drawn = _draw_kernel(lib, order)  # also where it is not used, so that no other number depends on the probability
+    kernel = drawn if np.random.uniform() < order.blur_prob else None
     kind = random.choices(RESIZE_KINDS, order.resize_probs)[0]
     low, high = {"up": (1.0, order.resize_range[1]), "down": (order.resize_range[0], 1.0), "keep": (1.0, 1.0)}[kind]
     resize = {"kind": kind, "factor": float(np.random.uniform(low, high)), "mode": random.choice(RESIZE_MODES)}

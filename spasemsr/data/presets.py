@@ -4,6 +4,7 @@ chain (`degradation.py`), `camera` and `mild` are in `camera.py`, `mixture` draw
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from spasemsr.data.spec import DegradationSpec, Range
 from spasemsr.errors import UserError
@@ -66,7 +67,8 @@ def preset_of(spec: DegradationSpec, seed: int) -> str:
 def resolve(spec: DegradationSpec, preset: str) -> Chain:
     """The chain `preset` with the overrides; UserError names a range that is upside down or makes no sense."""
     chain = PRESETS[preset]
-    first, second = {}, {}
+    first: dict[str, Any] = {}
+    second: dict[str, Any] = {}
     for key, value in spec.override.model_dump(exclude_none=True).items():
         if key == "second_blur_prob":
             second["blur_prob"] = value

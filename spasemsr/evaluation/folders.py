@@ -142,10 +142,10 @@ def _deep(data: bytes, image: Image.Image) -> npt.NDArray[np.uint8] | None:
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,)) if image.format == "TIFF" else (8,)
     if not (image.format == "PNG" and data[_PNG_DEPTH] in (b"\x10\x02", b"\x10\x04", b"\x10\x06")) and 16 not in bits:
         return None
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # Pillow keeps the high bytes only
-    if values is None or values.dtype != np.uint16 or values.ndim != 3:
+    planes = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # Pillow keeps the high bytes only
+    if planes is None or planes.dtype != np.uint16 or planes.ndim != 3:
         raise RejectedSample("unsupported_mode", "its 16-bit channels cannot be read")
-    return _rounded(values[..., [2, 1, 0, 3][: values.shape[2]]].astype(np.int64))
+    return _rounded(planes[..., [2, 1, 0, 3][: planes.shape[2]]].astype(np.int64))
 
 
 def _rounded(values: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

@@ -65,13 +65,15 @@ def read_sweep(path: Path) -> list[SweepPoint]:
         if tuple(header[:3]) != _BEFORE or tuple(header[-2:]) != _AFTER:
             raise ValueError("unexpected columns")
         metrics = header[3:-2]
-        return [
-            SweepPoint(
-                *line[:3], {m: float(cell) for m, cell in zip(metrics, line[3:-2], strict=True) if cell}, int(line[-2])
-            )
-            for line in lines
-        ]
+        return [_point(line, metrics) for line in lines]
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.", remedy) from None
     except (ValueError, IndexError) as error:
         raise UserError(f"{path} is not a sweep: {error}.", remedy) from None
+
+
+def _point(line: Sequence[str], metrics: Sequence[str]) -> SweepPoint:
+    """One line of the file; an empty cell is a metric that was not asked for."""
+    method, sweep, value, *cells, n, _ = line
+    means = {metric: float(cell) for metric, cell in zip(metrics, cells, strict=True) if cell}
+    return SweepPoint(method, sweep, value, means, int(n))

@@ -14,6 +14,7 @@ import numpy as np
 
 from spasemsr.cache import Cache
 from spasemsr.data.dataset import Batch
+from spasemsr.data.patches import Split
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.hashing import fingerprint
 from spasemsr.methods.noise import Noise
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from spasemsr.methods.protocol import Method
 
-SPLIT = "val"
+SPLIT: Split = "val"
 VERSION = 2  # of restored images: bump it when the same weights and inputs give other pixels
 
 

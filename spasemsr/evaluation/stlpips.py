@@ -88,7 +88,7 @@ def _renamed(state: dict[str, "Tensor"], origin: str) -> dict[str, "Tensor"]:
         found = rest.pop(name, None)
         if not isinstance(found, torch.Tensor) or not bool((found == expected).all()):
             raise UserError(f"{origin}: {name} is not the constant of ST-LPIPS.", "It is another model, or damaged.")
-    ours = {}
+    ours: dict[str, str] = {}
     for index, theirs in enumerate(_NAMES):
         ours |= {f"{theirs}.{part}": f"convolutions.{index}.{part}" for part in ("weight", "bias")}
         ours[f"lin{index}.model.1.weight"] = f"heads.{index}.weight"

@@ -51,7 +51,7 @@ def _wavelet(canvas: npt.NDArray[np.uint16], lr: Pixels, scale: int) -> None:
         top, bottom = start - len(above), min(end + _REACH, height)
         restored = np.concatenate([above, canvas[start:bottom]])
         above = canvas[max(end - _REACH, 0) : end].copy()
-        fixed = wavelet(tensor_of(restored.astype(np.float32) / 65535), _lr_up(lr, top, bottom, scale))
+        fixed = wavelet(tensor_of(restored.astype(np.float32) / np.float32(65535)), _lr_up(lr, top, bottom, scale))
         canvas[start:end] = _sixteen(fixed[..., start - top : end - top, :])
 
 

@@ -177,6 +177,7 @@ def to_srgb(image: Image.Image, treatments: list[str]) -> Image.Image:
     except (ImageCms.PyCMSError, OSError, ValueError):
         treatments.append("icc_unreadable")
         return image
+    assert converted is not None  # it is only where an image is converted in place
     treatments.append("icc_to_srgb")
     return converted
 

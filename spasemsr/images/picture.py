@@ -52,16 +52,15 @@ class Picture:
 
     def rgb8(self) -> npt.NDArray[np.uint8]:
         """(H, W, 3) uint8, for what looks at the picture; alpha is left out."""
-        eight = self.colour if self.bits == 8 else ((self.colour.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        eight = self.colour if self.bits == 8 else _eight(self.colour)
         return np.ascontiguousarray(np.broadcast_to(eight, (*eight.shape[:2], 3)))
 
     def eight_bit(self) -> "Picture":
         """The picture at 8 bits per sample."""
         if self.bits == 8:
             return self
-        colour, alpha = (None if a is None else ((a.astype(np.uint32) + 128) // 257).astype(np.uint8) for a in
-                         (self.colour, self.alpha))  # fmt: skip
-        return replace(self, colour=colour, alpha=alpha, notes=(*self.notes, "reduced_to_8_bit"))
+        alpha = None if self.alpha is None else _eight(self.alpha)
+        return replace(self, colour=_eight(self.colour), alpha=alpha, notes=(*self.notes, "reduced_to_8_bit"))
 
     def image(self) -> Image.Image:
         """As a Pillow image: L, LA, RGB, RGBA, or I;16 for 16-bit gray; Pillow has no deeper colour, so that loses."""
@@ -78,13 +77,18 @@ class Picture:
         return image
 
 
+def _eight(deep: Pixels) -> npt.NDArray[np.uint8]:
+    """16 bits per sample -> 8, rounded."""
+    return ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def from_image(image: Image.Image, planes: npt.NDArray[np.uint16] | None = None) -> Picture:
     """A loaded Pillow image of any mode -> Picture. `planes` (H, W, 1..4) replaces pixels that Pillow holds at 8 bits.
 
     Raises RejectedSample `unsupported_mode` for what has no defined meaning in RGB.
     """
     notes: list[str] = []
-    form, icc = {"MPO": "JPEG", None: ""}.get(image.format, image.format), image.info.get("icc_profile")
+    form, icc = {"MPO": "JPEG"}.get(image.format or "", image.format or ""), image.info.get("icc_profile")
     orientation, exif = _read_exif(image, notes)
     if getattr(image, "n_frames", 1) > 1:
         notes.append("first_frame_only")

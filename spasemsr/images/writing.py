@@ -54,7 +54,8 @@ def fitted(picture: Picture, form: str) -> Picture:
     rgb_only = form == "WEBP" or (form == "TIFF" and picture.bits == 16 and picture.alpha is not None)
     if rgb_only and picture.colour.shape[2] == 1:  # few readers know gray with alpha of 16 bits in a TIFF
         notes = (*picture.notes, "gray_as_rgb", *(["icc_dropped"] if picture.icc else []))
-        picture = replace(picture, colour=np.repeat(picture.colour, 3, axis=2), icc=None, notes=notes)
+        rgb = np.ascontiguousarray(picture.colour[..., [0, 0, 0]])
+        picture = replace(picture, colour=rgb, icc=None, notes=notes)
     return picture
 
 

@@ -9,7 +9,7 @@ pixels of lr where named lr), f the autoencoder's factor.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -264,10 +264,11 @@ class TiledNetwork:
             return guide(conditional.sample.float(), unconditional.sample.float(), sampling.guidance)
 
         predicted = stitch(latents_BChw, self._tiles, in_window, self._run_tiles)
-        self._predicted = {
-            name: stitch(value, self._tiles, lambda index, _, name=name: found[index][name])
-            for name, value in carry.items()
-        }
+
+        def carried(name: str) -> Callable[[int, Tensor], Tensor]:
+            return lambda index, _: found[index][name]
+
+        self._predicted = {name: stitch(value, self._tiles, carried(name)) for name, value in carry.items()}
         return predicted + self._lr_latents if method.from_lr else predicted
 
 

@@ -4,6 +4,7 @@ Numbers appear with the digits of their metric; a comparison is called better or
 excludes zero and its p is below 0.05, and unclear otherwise.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,7 +132,8 @@ def undefined(data: ReportData) -> list[str]:
 
 def planes(data: ReportData) -> list[dict[str, Any]]:
     """A perception-distortion plane per split that has PSNR and NIQE."""
-    by_name, labels, found = {metric.name: metric for metric in data.metrics}, data.labels, []
+    by_name, labels = {metric.name: metric for metric in data.metrics}, data.labels
+    found: list[dict[str, Any]] = []
     if not {"psnr", "niqe"} <= by_name.keys():
         return found
     names = {(example.split, example.key): example.name for example in data.examples}
@@ -220,7 +222,7 @@ def score_rows(data: ReportData, shown: Sequence[Example]) -> list[dict[str, Any
     for table in data.tables:
         scores = {(row.key, row.method): row.values for row in table.rows}
         for key in table.keys:
-            cells = []
+            cells: list[dict[str, Any]] = []
             for metric in data.metrics:
                 values = {
                     row.name: scores.get((key, row.name), {}).get(metric.name)
@@ -230,9 +232,10 @@ def score_rows(data: ReportData, shown: Sequence[Example]) -> list[dict[str, Any
                 known = [value for value in values.values() if value is not None and value == value]
                 best = (max(known) if metric.higher_is_better else min(known)) if len(known) > 1 else None
                 for value in values.values():
-                    defined = value is not None and value == value
-                    text = digits(value, metric) if defined else "undefined" if value is not None else "–"
-                    cells.append({"text": text, "value": value if defined else "", "best": defined and value == best})
+                    if value is None or math.isnan(value):
+                        cells.append({"text": "–" if value is None else "undefined", "value": "", "best": False})
+                    else:
+                        cells.append({"text": digits(value, metric), "value": value, "best": value == best})
             where = (table.split, key)
             lines.append(
                 {"split": table.split, "key": key, "name": names[where], "index": place.get(where), "cells": cells}

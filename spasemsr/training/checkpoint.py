@@ -43,7 +43,8 @@ def save_state(
     average: Average,
 ) -> None:
     """Write the state after `position.step` steps and drop older ones; atomic by rename."""
-    tensors, counters = _of_model(method, average), {}
+    tensors: dict[str, Any] = _of_model(method, average)
+    counters: dict[str, Any] = {}
     for name, parameter in named_parameters(method.trainable()).items():
         for moment, value in optimizer.state.get(parameter, {}).items():
             kept = tensors if isinstance(value, torch.Tensor) else counters

@@ -70,8 +70,9 @@ class Meter:
         now = time.monotonic()
         seconds = now - self._first
         rate = (self._steps - 1) * self._batch / seconds if self._steps > 1 and seconds > 0 else 0.0
-        known = self._flops is not None and self._peak is not None and rate > 0
-        mfu = self._flops * rate / (self._peak * self._processes) if known else None
+        mfu = None
+        if self._flops is not None and self._peak is not None and rate > 0:
+            mfu = self._flops * rate / (self._peak * self._processes)
         return Spent(
             self._name, self._processes, self._steps, round(now - self._start, 3), rate, self.peak_bytes,
             self._flops, mfu,

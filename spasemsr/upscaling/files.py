@@ -86,7 +86,7 @@ def _is_ours(path: Path) -> bool:
     return _record_in(sidecar_of(path)) is not None
 
 
-def targets(sources: Sequence[Source], out: Path, scale: int, form: str | None) -> list[Path | None]:
+def targets(sources: Sequence[Source], out: Path, scale: int, form: str | None) -> list[Path]:
     """Where each result goes, without its suffix when the input's own format decides (`form` None, `out` a folder).
 
     `out` with a picture's suffix is the file itself, for a single input. Raises UserError where two would collide.

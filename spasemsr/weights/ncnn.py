@@ -108,10 +108,9 @@ def _setting(word: str) -> tuple[int, tuple[float, ...]]:
         raise ValueError(word)
     found = tuple(float(number) for number in numbers)
     if int(key) <= -23300:
-        count, *found = found
-        if count != len(found):
+        if found[0] != len(found) - 1:
             raise ValueError(word)
-        return -23300 - int(key), tuple(found)
+        return -23300 - int(key), found[1:]
     if len(found) != 1:
         raise ValueError(word)
     return int(key), found

@@ -77,6 +77,7 @@ class SegSRNetwork(GuidedNetwork):
         self, segments_BKhw: Tensor, noisy_latents_BChw: Tensor, timesteps_B: Tensor, image_steps: int, encoded: Encoded
     ) -> Tensor:
         """SegDM: one-hot s_tau, z_t and F_lq -> logits of s_0, (B, K, h, w); tau is t on the labels' clock."""
+        assert self.embed is not None and self.denoiser is not None and self.head is not None  # labels: diffusion
         timesteps_B = timesteps_B.to(noisy_latents_BChw.device).expand(len(noisy_latents_BChw))
         embedded = self.embed(segments_BKhw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         seen = [encoded.features_BFhw.to(embedded), embedded]

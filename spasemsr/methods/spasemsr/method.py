@@ -95,7 +95,7 @@ class SpaSemSR(LatentDiffusion):
         """Recompute activations in backward, position by position; compile ControlNet and UNet, not the text."""
         self.network.gradient_checkpointing = checkpointing
         if compiled:
-            self.network.predict = torch.compile(self.network.predict)
+            self.network.predict = torch.compile(self.network.predict)  # type: ignore[method-assign]
 
     # The calls of LatentDiffusion.
 
