@@ -16,9 +16,10 @@ from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data import survey
 from spasemsr.data.columns import HR
-from spasemsr.data.degradation import resolve, sharpen
+from spasemsr.data.degradation import sharpen
 from spasemsr.data.job import ColumnJob, Sample, Typical
 from spasemsr.data.patches import Patch, write_patches
+from spasemsr.data.presets import require_sound
 from spasemsr.data.sources import Sources, missing_from_packages
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images.flat import read_image
@@ -44,7 +45,7 @@ def job(params: Params) -> ColumnJob:
 def run(params: Params, executor: Executor) -> None:
     """Survey the photographs, list patches and rejects, and cut the hr patches."""
     spec = params.active.data
-    resolve(params.degradation)  # a range that makes no sense is refused here, before any work
+    require_sound(params.degradation)
     sources = Sources(spec.packages, Path(params.photographs))
     if missing := missing_from_packages(spec.packages):
         raise UserError(f"Installed packages lack {', '.join(missing)}.", "Run: make env (it installs pinned versions)")

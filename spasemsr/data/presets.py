@@ -79,6 +79,12 @@ def resolve(spec: DegradationSpec, preset: str) -> Chain:
     return Chain(replace(chain.first, **first), replace(chain.second, **second))
 
 
+def require_sound(spec: DegradationSpec) -> None:
+    """Refuse, before any work, overrides that make no sense in a chain: UserError as `resolve` raises it."""
+    for preset in PRESETS:
+        resolve(spec, preset)
+
+
 def _check_range(key: str, value: Range, field: str) -> None:
     low, high, meaning = DOMAINS[field]
     where = f"degradation.override.{key} = {list(value)}"
