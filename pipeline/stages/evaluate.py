@@ -1,18 +1,22 @@
-"""Stage evaluate: a trained method restores the evaluation split and is scored beside bicubic and the restorer."""
+"""Stage evaluate: a trained method restores the evaluation split and is scored beside the baselines of params.yaml."""
 
 import logging
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 
 from pipeline import layout
+from spasemsr.backends.identity import Identity
 from spasemsr.cache import Cache
 from spasemsr.config import MethodName, Params
 from spasemsr.data.columns import COLUMNS, HR, LR, RESTORED
 from spasemsr.data.dataset import Dataset
 from spasemsr.data.shards import ColumnReader
 from spasemsr.determinism import pin_threads
+from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.evaluation.metrics import Metric, build_metrics
 from spasemsr.evaluation.restoration import SPLIT, CachedRestoration
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_metrics, write_per_image
+from spasemsr.methods.compared import BICUBIC, RESTORER, network_of, networks, row_name
 from spasemsr.methods.model_config import made_of, read_model_config
 from spasemsr.methods.noise import Noise
 from spasemsr.pixels import ImageU8, to_pixels, write_png
@@ -26,14 +30,13 @@ def run(params: Params, method_name: MethodName) -> None:
     spec = params.active.evaluate
     folder = layout.model_folder(method_name)
     config = read_model_config(folder)
-    identity, metrics = made_of(config, folder), build_metrics(spec.metrics)
-    readers = {column.name: ColumnReader(layout.SHARDS, column) for column in (HR, LR, RESTORED)}
+    identity, metrics, others = made_of(config, folder), build_metrics(spec.metrics), networks(spec.baselines)
+    readers = {column.name: ColumnReader(layout.SHARDS, column) for column in (HR, LR)}
     count = len(readers[LR.name].keys(SPLIT))
     names = tuple(metric.name for metric in metrics)
     log.info("evaluate  %s · %d images · %s", method_name, count, ", ".join(names))
 
     from spasemsr.methods.assembly import build
-    from spasemsr.methods.baselines import Bicubic
     from spasemsr.methods.folder import load_model
 
     pin_threads()
@@ -41,7 +44,7 @@ def run(params: Params, method_name: MethodName) -> None:
     load_model(folder, method)
     dataset = Dataset(layout.SHARDS, [COLUMNS[name] for name in method.restore_columns], SPLIT)
     restore = CachedRestoration(method, Cache(), identity)
-    bicubic = Bicubic(config.scale)
+    baselines = _baselines(spec.baselines, others, config.scale)
 
     images = layout.images_folder(method_name)
     shutil.rmtree(images, ignore_errors=True)
@@ -50,11 +53,8 @@ def run(params: Params, method_name: MethodName) -> None:
     for key in dataset.keys:
         hr = readers[HR.name].read(key, "hr.png")
         batch = dataset.batch([key])
-        outputs = {
-            method_name: restore(batch, params.seed, spec.sample),
-            "bicubic": to_pixels(bicubic.restore(batch, Noise(params.seed, 0), spec.sample))[0],
-            "restorer": readers[RESTORED.name].read(key, "restored.0.png"),
-        }
+        outputs: dict[str, ImageU8] = {method_name: restore(batch, params.seed, spec.sample)}
+        outputs |= {row: picture_of(key) for row, picture_of in baselines.items()}
         for name, picture in {**outputs, "lr": readers[LR.name].read(key, "lr.0.png"), "hr": hr}.items():
             write_png(images / f"{key}.{name}.png", picture)
         rows += [score_image(SPLIT, key, name, picture, hr, metrics) for name, picture in outputs.items()]
@@ -68,6 +68,28 @@ def run(params: Params, method_name: MethodName) -> None:
     for name in table.methods:
         means = (f"{metric} {table.mean(name, metric):.4f}" for metric in names if table.has(name, metric))
         log.info("evaluate  %-9s %s", name, "  ".join(means))
+
+
+def _baselines(names: Sequence[str], known: Mapping[str, Identity], scale: int) -> dict[str, Callable[[str], ImageU8]]:
+    """Row of the tables -> what gives its picture of a key; a network restores an image once, then the cache has it."""
+    from spasemsr.backends.restorer import build_restorer
+    from spasemsr.methods.baselines import Bicubic, Restored
+
+    dataset, drm, bicubic = Dataset(layout.SHARDS, [LR], SPLIT), ColumnReader(layout.SHARDS, RESTORED), Bicubic(scale)
+    found: dict[str, Callable[[str], ImageU8]] = {}
+
+    def through(restore: CachedRestoration) -> Callable[[str], ImageU8]:
+        return lambda key: restore(dataset.batch([key]), 0, SampleSpec())  # no baseline draws noise or samples
+
+    for name in names:
+        if name == BICUBIC:
+            found[name] = lambda key: to_pixels(bicubic.restore(dataset.batch([key]), Noise(0, 0), SampleSpec()))[0]
+        elif name == RESTORER:
+            found[name] = lambda key: drm.read(key, "restored.0.png")
+        elif name in known:
+            method = Restored(build_restorer(network_of(name)), scale)
+            found[row_name(name)] = through(CachedRestoration(method, Cache(), ["baseline", known[name]]))
+    return found
 
 
 def _ground_truth(key: str, hr: ImageU8, metrics: list[Metric]) -> list[Row]:

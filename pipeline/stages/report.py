@@ -18,13 +18,14 @@ from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.pareto import SweepPoint, read_sweep
 from spasemsr.evaluation.scores import ScoreTable, merge, read_per_image, write_json
 from spasemsr.images.deviation import GAIN
+from spasemsr.methods.compared import RESTORER, label
 from spasemsr.methods.model_config import read_config
 from spasemsr.report.build import build_page
 from spasemsr.report.data import Example, MapPicture, MethodRow, ReportData
 
 log = logging.getLogger(__name__)
 
-NAMES = {"spasemsr": "SpaSemSR", "bicubic": "Bicubic", "restorer": "Restorer (DRM)"}
+NAMES = {"spasemsr": "SpaSemSR"}
 
 
 def run(params: Params) -> None:
@@ -38,7 +39,9 @@ def run(params: Params) -> None:
     summary = summarize(tables, metrics, params.seed)
     write_json(layout.SUMMARY, summary)
     names = [name for table in tables for name in table.methods if name != "hr"]
-    methods = [MethodRow(name, NAMES[name], name not in params.methods) for name in dict.fromkeys(names)]
+    methods = [
+        MethodRow(name, NAMES.get(name) or label(name), name not in params.methods) for name in dict.fromkeys(names)
+    ]
     spec = params.active
     maps: dict[str, list[MapScores]] = {method: _maps(method) for method in params.methods}
     data = ReportData(
@@ -47,7 +50,7 @@ def run(params: Params) -> None:
         metrics=metrics,
         summary=summary,
         methods=methods,
-        examples=[_example(patch, params, readers, maps) for table in tables for patch in _patches(table)],
+        examples=[_example(patch, table, params, readers, maps) for table in tables for patch in _patches(table)],
         losses={method: _losses(layout.losses_csv(method)) for method in params.methods},
         facts={
             "profile": params.profile,
@@ -73,15 +76,17 @@ def _patches(table: ScoreTable) -> list[Patch]:
 
 
 def _example(
-    patch: Patch, params: Params, readers: dict[str, ColumnReader], maps: dict[str, list[MapScores]]
+    patch: Patch, table: ScoreTable, params: Params, readers: dict[str, ColumnReader], maps: dict[str, list[MapScores]]
 ) -> Example:
     """The pictures of one image and what the model was told about it."""
     folders: dict[str, Path] = {method: layout.images_folder(method) for method in params.methods}
     shared = folders[params.methods[0]]
     outputs = {method: folder / f"{patch.key}.{method}.png" for method, folder in folders.items()}
-    outputs |= {name: shared / f"{patch.key}.{name}.png" for name in ("bicubic", "restorer")}
+    others = [name for name in table.methods if name not in (*params.methods, "hr")]
+    outputs |= {name: shared / f"{patch.key}.{name}.png" for name in others}
     objects = dict(readers[OBJECTS.name].read(patch.key, "objects.json"))
-    objects["source"] = {"restored": "restorer"}.get(objects["source"], objects["source"])
+    if objects["source"] == "restored":  # boxes fit lr as well where the restorer is no baseline
+        objects["source"] = RESTORER if RESTORER in outputs else "lr"
     return Example(
         split=patch.split,
         key=patch.key,

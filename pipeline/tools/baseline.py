@@ -5,13 +5,13 @@ from pathlib import Path
 
 from spasemsr.backends.protocols import Restorer
 from spasemsr.backends.restorer import build_restorer
-from spasemsr.backends.restorer.spec import SpandrelRestorerSpec
 from spasemsr.data.dataset import Batch
 from spasemsr.determinism import pin_threads
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.errors import UserError
 from spasemsr.evaluation.folders import index, read_scored
 from spasemsr.methods.baselines import Bicubic, Restored
+from spasemsr.methods.compared import network_of
 from spasemsr.methods.noise import Noise
 from spasemsr.pixels import to_pixels, to_tensor, write_png
 from spasemsr.progress import Progress
@@ -44,5 +44,4 @@ def run(lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...],
 
 
 def _network(checkpoint: str, device: str) -> Restorer:
-    spec = SpandrelRestorerSpec(kind="spandrel", source=checkpoint, revision=None, precision="fp32")
-    return build_restorer(spec, device)
+    return build_restorer(network_of(checkpoint), device)

@@ -10,14 +10,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pipeline import layout
 from pipeline.tools.score import read_records
-from spasemsr.config import Params, ProfileName
+from spasemsr.config import MethodName, Params, ProfileName
 from spasemsr.errors import UserError
 from spasemsr.evaluation.published import Number
 from spasemsr.hashing import fingerprint
+from spasemsr.methods.compared import label
 
 # model.md 2.13: a switch removes a term and its heads; nothing else is rescaled.
 SWITCHES = ("model.constraint.img", "model.constraint.sem", "model.spatial.boxes")
@@ -31,7 +32,6 @@ TABLES_OF = {"Ours-w/o-semantic": ("3",), "Ours-w/o-vae": ("3",), "Ours-w/o-spat
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 STAGE = "evaluate"  # where an experiment ends; page and dial are for the variants a person chooses
 SCORES = layout.REPORTS / "scores"
-_LABELS = {"bicubic": "Bicubic", "restorer": "Restorer (DRM)"}
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def numbers() -> list[Number]:
     for run in measured():
         origin = f"{run.profile}, lambda {run.lambda_:g}, split val, params {run.rest}"
         for method, means in run.means.items():
-            for table, label in _places(method, run.variant):
-                cells += [Number(table, label, "val", metric, value, origin) for metric, value in means.items()]
+            for table, row in _places(method, run.variant):
+                cells += [Number(table, row, "val", metric, value, origin) for metric, value in means.items()]
     # The workspace and an experiment of equal params fill the same cell: it is one measurement.
     cells = list({(cell.table, cell.method, cell.metric, cell.origin): cell for cell in cells}.values())
     records = read_records(SCORES) if SCORES.is_dir() else []
@@ -175,8 +175,8 @@ def sweep_lines() -> list[str]:
 
 def _places(method: str, variant: str | None) -> list[tuple[str, str]]:
     """Table and row of a measured method."""
-    if method in _LABELS:
-        return [("1-2", _LABELS[method])] if variant == "Ours" else []
+    if method not in get_args(MethodName):
+        return [("1-2", label(method))] if variant == "Ours" and method != "hr" else []
     if method != "spasemsr" or variant is None:
         return []
     if variant == "Ours":

@@ -6,6 +6,7 @@ from typing import Any
 
 from spasemsr.config import Profile, load_params
 from spasemsr.errors import UserError
+from spasemsr.methods.compared import BICUBIC, RESTORER
 from spasemsr.weights import store
 from spasemsr.weights.packages import folder_in
 from spasemsr.weights.registry import ENTRIES, Entry, PackageSource, Source, entry
@@ -69,8 +70,9 @@ def used_by(profile: Profile) -> list[str]:
 
 
 def sources(profile: Profile) -> list[str]:
-    """Every `source` of a profile, names of the registry and paths, in the order of its stages."""
-    return list(dict.fromkeys(_sources(profile.plain())))
+    """Every `source` of a profile and its baselines' networks, names of the registry and paths, in order of stages."""
+    networks = [name for name in profile.evaluate.baselines if name not in (BICUBIC, RESTORER)]
+    return list(dict.fromkeys([*_sources(profile.plain()), *networks]))
 
 
 def _sources(section: Any) -> Iterator[str]:

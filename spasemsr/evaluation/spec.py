@@ -1,8 +1,9 @@
 """The sections `evaluate` and `dial` of `params.yaml`."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.spec import Positive, Spec
@@ -13,11 +14,20 @@ SweepName = Literal["dial", "start", "guidance", "steps", "colorfix", "consisten
 
 
 class EvaluateSpec(Spec):
-    """Which metrics, and how images are restored for them."""
+    """Which metrics, what the method is compared with (`methods/compared.py`), and how images are restored."""
 
     metrics: tuple[MetricName, ...] = ("psnr", "ssim", "niqe")
+    baselines: tuple[Annotated[str, Field(pattern=r"^(.*/)?[A-Za-z0-9_-][\w.-]*$")], ...] = ("bicubic", "restorer")
     batch_size: Positive = 1
     sample: SampleSpec = SampleSpec()
+
+    @field_validator("baselines")
+    @classmethod
+    def _one_row_each(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
+        rows = [Path(name).stem if "/" in name else name for name in baselines]
+        if twice := sorted({row for row in rows if rows.count(row) > 1 or row in ("hr", "lr")}):
+            raise ValueError(f"{', '.join(twice)} would name two things in the tables; rename the file")
+        return baselines
 
 
 class DialSpec(Spec):
