@@ -30,7 +30,8 @@ Where = Annotated[
     typer.Option("--executor", envvar="SPASEMSR_EXECUTOR", help="Default: serial for one worker, else processes."),
 ]
 ProfileOption = Annotated[
-    Literal["embedded", "foundation"] | None, typer.Option("--profile", help="Default: the one in params.yaml.")
+    Literal["embedded", "probe", "foundation"] | None,
+    typer.Option("--profile", help="Default: the one in params.yaml."),
 ]
 Workers = Annotated[
     int, typer.Option(envvar="SPASEMSR_WORKERS", min=1, help="Processes or Ray actors; never changes a byte.")

@@ -25,7 +25,7 @@ from spasemsr.spec import Fraction, Spec
 from spasemsr.training.spec import TrainSpec
 
 MethodName = Literal["spasemsr"]
-ProfileName = Literal["embedded", "foundation"]
+ProfileName = Literal["embedded", "probe", "foundation"]
 
 
 class SpaSemFeaturesSpec(Spec):
@@ -55,6 +55,19 @@ class Profile(Spec):
     evaluate: EvaluateSpec
     dial: DialSpec = DialSpec()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, raw: Any) -> Any:
+        """A `known` backend knows the scenes of `data`: they are stated there alone."""
+        data = raw.get("data") if isinstance(raw, dict) else None
+        scenes = data.get("scenes") if isinstance(data, dict) else None
+        return raw if scenes is None else _with_scenes(raw, scenes)
+
+
+def _with_scenes(section: dict[str, Any], scenes: Any) -> dict[str, Any]:
+    filled = {key: _with_scenes(value, scenes) if isinstance(value, dict) else value for key, value in section.items()}
+    return {"scenes": scenes, **filled} if filled.get("kind") == "known" else filled
+
 
 class Params(Spec):
     """The whole of `params.yaml`; `active` is the profile in use, and every profile is validated on every load."""
@@ -67,6 +80,7 @@ class Params(Spec):
     methods: tuple[MethodName, ...]
     degradation: DegradationSpec
     embedded: Profile
+    probe: Profile
     foundation: Profile
 
     @property

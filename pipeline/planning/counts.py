@@ -43,7 +43,7 @@ def count(params: Params, name: ProfileName, samples: int | None = None) -> Coun
     elif samples is not None:
         counts = _counts(spec, 0, 0, "")
     else:
-        counts = _estimated(Sources(spec.packages, Path(params.photographs)), spec)
+        counts = _estimated(Sources.of(spec, params.photographs), spec)
     if samples is None:
         return counts
     evaluation = counts.evaluation or max(round(samples * spec.val_fraction), 1)
@@ -65,6 +65,9 @@ def _belongs(patches: list[Patch], spec: DataSpec) -> bool:
 def _estimated(sources: Sources, spec: DataSpec) -> Counts:
     """From the sizes in the pictures' headers; nothing is decoded, so duplicates and damage are not seen."""
     found, _ = sources.photographs()
+    if spec.scenes is not None:
+        held = max(round(len(found) * spec.val_fraction), 1)
+        return _counts(spec, len(found) - held, held, f"{len(found)} scenes")
     named = [photograph for photograph in found if Path(photograph.path).suffix.lower() in SUFFIXES]
     train = evaluation = images = 0.0
     for photograph in named:

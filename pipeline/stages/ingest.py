@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from spasemsr.data.patches import Patch, write_patches
 from spasemsr.data.presets import require_sound
 from spasemsr.data.sources import Sources, missing_from_packages
 from spasemsr.errors import RejectedSample, UserError
-from spasemsr.images.flat import read_image
+from spasemsr.images.flat import decode
 from spasemsr.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -30,8 +29,9 @@ log = logging.getLogger(__name__)
 
 def job(params: Params) -> ColumnJob:
     """Cut every patch out of its photograph."""
-    spec, sharpened = params.active.data, params.degradation.usm_target
-    sources = Sources(spec.packages, Path(params.photographs))
+    spec = params.active.data
+    sources = Sources.of(spec, params.photographs)
+    sharpened = params.degradation.usm_target and spec.scenes is None  # a scene is its own target
     return ColumnJob(
         HR,
         inputs=(),
@@ -46,7 +46,7 @@ def run(params: Params, executor: Executor) -> None:
     """Survey the photographs, list patches and rejects, and cut the hr patches."""
     spec = params.active.data
     require_sound(params.degradation)
-    sources = Sources(spec.packages, Path(params.photographs))
+    sources = Sources.of(spec, params.photographs)
     if missing := missing_from_packages(spec.packages):
         raise UserError(f"Installed packages lack {', '.join(missing)}.", "Run: make env (it installs pinned versions)")
     cache = Cache()
@@ -55,7 +55,7 @@ def run(params: Params, executor: Executor) -> None:
     usable: list[survey.Usable] = []
     rejects: list[survey.Reject] = []
     for photograph in candidates:
-        verdict = survey.examine(photograph, sources.file(photograph.source, photograph.path), spec, cache)
+        verdict = survey.examine(photograph, sources, spec, cache)
         if isinstance(verdict, survey.Usable):
             usable.append(verdict)
         else:
@@ -106,7 +106,7 @@ class CropWorker:
 
 def _pixels(sources: Sources, max_bytes: int, max_pixels: int, source: str, path: str) -> np.ndarray:
     try:
-        return read_image(sources.file(source, path), max_bytes, max_pixels).pixels
+        return decode(sources.read(source, path, max_bytes), max_pixels).pixels
     except RejectedSample as error:
         raise UserError(
             f"{source} {path} was readable a moment ago: {error}", "Leave the folder still; rerun."

@@ -146,7 +146,7 @@ def _photographs(params: Params) -> str:
     spec = params.active.data
     if missing := missing_from_packages(spec.packages):
         raise UserError(f"Installed packages lack {', '.join(missing)}.", "Run: make env")
-    found, ignored = Sources(spec.packages, Path(params.photographs)).photographs()
+    found, ignored = Sources.of(spec, params.photographs).photographs()
     named = sum(Path(photograph.path).suffix.lower() in SUFFIXES for photograph in found)
     return f"{named} candidates, {len(found) - named} of other formats, {ignored} other files"
 

@@ -1,6 +1,7 @@
-"""Where photographs come from: files that ship inside installed packages, read in place, and one folder of the user's.
+"""Where pictures come from: files that ship inside installed packages, read in place, and one folder of the user's.
 
 Nothing is copied: a photograph is named by its source and its path within it, so records hold no path of a machine.
+Procedural scenes, where a profile asks for them, take the place of both and are made when they are read.
 """
 
 import importlib.util
@@ -8,9 +9,14 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from spasemsr.data.spec import DataSpec
 from spasemsr.errors import UserError
-from spasemsr.images.flat import FOREIGN_SUFFIXES, SUFFIXES
+from spasemsr.images.flat import FOREIGN_SUFFIXES, SUFFIXES, read_bytes
+from spasemsr.pixels import png_bytes
+from spasemsr.scenes.scene import make_scene
+from spasemsr.scenes.spec import ScenesSpec
 
 # Photographs whose licence allows use (README, "Licences"); the packages' drawings, scans of text and Middlebury's
 # unlicensed pair are left out.
@@ -27,9 +33,12 @@ PACKAGE_PHOTOGRAPHS: dict[str, tuple[str, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
+SCENES = "scenes"  # the source of procedural pictures; their path is their number
+
+
 @dataclass(frozen=True, order=True)
 class Photograph:
-    """A candidate image file: `source` is "folder" or "package:<name>", `path` is relative to it, with "/"."""
+    """A candidate image file: `source` is "folder", "package:<name>" or "scenes", `path` relative to it, with "/"."""
 
     source: str
     path: str
@@ -41,6 +50,12 @@ class Sources:
 
     packages: tuple[str, ...]
     folder: Path
+    scenes: ScenesSpec | None = None
+
+    @classmethod
+    def of(cls, spec: DataSpec, folder: str) -> Self:
+        """The sources of section `data`, with the folder that `photographs` names."""
+        return cls(spec.packages, Path(folder), spec.scenes)
 
     def root(self, source: str) -> Path:
         """The folder that a source's paths are relative to. Raises UserError for a package that is not installed."""
@@ -56,8 +71,16 @@ class Sources:
         """The file of a record."""
         return self.root(source) / path
 
+    def read(self, source: str, path: str, max_bytes: int) -> bytes:
+        """The bytes of a record's file; those of a scene are made. Raises RejectedSample as `read_bytes` does."""
+        if source == SCENES and self.scenes is not None:
+            return png_bytes(make_scene(self.scenes, int(Path(path).stem)).picture())
+        return read_bytes(self.file(source, path), max_bytes)
+
     def photographs(self) -> tuple[list[Photograph], int]:
         """All candidates, sorted, and the number of files that are no images by their suffix (ignored)."""
+        if self.scenes is not None:
+            return [Photograph(SCENES, f"{number:05d}.png") for number in range(self.scenes.count)], 0
         found = [Photograph(f"package:{name}", path) for name in self.packages for path in PACKAGE_PHOTOGRAPHS[name][1]]
         ignored = 0
         for path in _walk(self.folder):

@@ -4,9 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from spasemsr.scenes.spec import ScenesSpec
 from spasemsr.spec import Fraction, Positive, Spec
 
 Range = tuple[float, float]
+SMALLEST = 80  # pixels a side that the chains of `degradation` need
 
 
 class DegradationRanges(Spec):
@@ -60,15 +62,28 @@ class DegradationSpec(Spec):
         return {key: value for key, value in self.plain().items() if key != "mixture" or self.preset == "mixture"}
 
 
-class DataSpec(Spec):
-    """Which photographs, how they are split by image and cut into patches; sizes in pixels."""
+class AreaMeanSpec(Spec):
+    """lr is the mean of every cell of hr with Gaussian noise of `noise` grey levels, whatever `degradation` says."""
 
+    kind: Literal["area"]
+    noise: Annotated[float, Field(ge=0.0, le=50.0)]
+
+
+class DataSpec(Spec):
+    """Which photographs, how they are split by image and cut into patches; sizes in pixels.
+
+    `scenes` stand in the place of photographs, in packages and in the folder. `lr` null: degraded as the section
+    `degradation` says.
+    """
+
+    scenes: ScenesSpec | None = None
+    lr: AreaMeanSpec | None = None
     packages: tuple[Literal["skimage", "sklearn", "matplotlib"], ...] = ()
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    patch: Annotated[int, Field(ge=80)] = 512
+    patch: Positive = 512
     stride: Positive = 512
     max_patches: Positive = 1000
-    val_patch: Annotated[int, Field(ge=80)] = 512
+    val_patch: Positive = 512
     val_max_patches: Positive = 1
     variants: Positive = 1
     num_buckets: Positive = 64
@@ -81,4 +96,10 @@ class DataSpec(Spec):
         for name in ("patch", "val_patch"):
             if getattr(self, name) % 64:
                 raise ValueError(f"{name} must be a multiple of 64 (8 latent cells of 8 pixels)")
+            if self.lr is None and getattr(self, name) < SMALLEST:
+                raise ValueError(f"{name} must be at least {SMALLEST} pixels: the degradations' blur reaches so far")
+            if self.scenes is not None and getattr(self, name) != self.scenes.side:
+                raise ValueError(f"{name} must be scenes.side, {self.scenes.side}: a scene is one patch")
+        if self.scenes is not None and self.packages:
+            raise ValueError("packages must be empty with scenes: what is known of scenes is not known of photographs")
         return self

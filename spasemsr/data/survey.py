@@ -8,15 +8,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from spasemsr.data.patches import Patch, Split, bucket_of, grid, make_key
-from spasemsr.data.sources import Photograph
+from spasemsr.data.sources import Photograph, Sources
 from spasemsr.data.spec import DataSpec
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.hashing import fingerprint, sha256_bytes
-from spasemsr.images.flat import decode, read_bytes
+from spasemsr.images.flat import decode
 
 VERSION = 1  # of the verdict: bump it when `decode` accepts, rejects or treats a file differently
 _REMEMBERED_BYTES = 1 << 15  # a smaller file is decoded again in less time than its verdict takes to look up
@@ -58,10 +57,10 @@ class Reject:
         return {**asdict(self.photograph), "reason": self.reason, "detail": self.detail}
 
 
-def examine(photograph: Photograph, file: Path, spec: DataSpec, store: Store) -> Usable | Reject:
+def examine(photograph: Photograph, sources: Sources, spec: DataSpec, store: Store) -> Usable | Reject:
     """Decode one candidate, or take the verdict of an earlier run on the same bytes."""
     try:
-        data = read_bytes(file, spec.max_bytes)
+        data = sources.read(photograph.source, photograph.path, spec.max_bytes)
         sha256 = sha256_bytes(data)
         verdict = _verdict(data, spec) if len(data) < _REMEMBERED_BYTES else _remembered(data, sha256, spec, store)
         if "reason" in verdict:

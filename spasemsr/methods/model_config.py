@@ -29,7 +29,7 @@ class InferenceSpec(Spec):
     `sample` is null in a project, where `evaluate.sample` of `params.yaml` says it; a released folder states it.
     """
 
-    profile: Literal["embedded", "foundation"]
+    profile: Literal["embedded", "probe", "foundation"]
     restore: RestorerSpec
     ground: GroundSpec
     caption: CaptionerSpec

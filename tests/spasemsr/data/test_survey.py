@@ -37,7 +37,7 @@ def surveyed(folder, store=None):
     store = Memory() if store is None else store
     sources = Sources((), folder)
     found, _ = sources.photographs()
-    verdicts = [survey.examine(p, sources.file(p.source, p.path), SPEC, store) for p in found]
+    verdicts = [survey.examine(p, sources, SPEC, store) for p in found]
     usable = [v for v in verdicts if isinstance(v, survey.Usable)]
     images, duplicates = survey.drop_duplicates(usable)
     return images, [v for v in verdicts if isinstance(v, survey.Reject)] + duplicates
