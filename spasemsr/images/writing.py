@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,7 @@ def fitted(picture: Picture, form: str) -> Picture:
     rgb_only = form == "WEBP" or (form == "TIFF" and picture.bits == 16 and picture.alpha is not None)
     if rgb_only and picture.colour.shape[2] == 1:  # few readers know gray with alpha of 16 bits in a TIFF
         notes = (*picture.notes, "gray_as_rgb", *(["icc_dropped"] if picture.icc else []))
-        rgb = np.ascontiguousarray(picture.colour[..., [0, 0, 0]])
+        rgb: Any = np.repeat(picture.colour, 3, axis=2)  # as deep as it was, which NumPy's types do not say
         picture = replace(picture, colour=rgb, icc=None, notes=notes)
     return picture
 

@@ -3,12 +3,15 @@
 import csv
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests.worlds.project import Project
 
 LAUNCH = "torchrun --standalone --nproc-per-node 2"
+
+pytestmark = pytest.mark.timeout(1800)  # whole pipelines
 
 
 def outcome(folder: Path) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -1,7 +1,11 @@
 """`dvc repro` with `profile: foundation` on tiny checkpoints in the layouts of the real models: no other code."""
 
+import pytest
+
 from tests.worlds.project import Project
 from tests.worlds.tiny_checkpoints import foundation_params, write_all
+
+pytestmark = pytest.mark.timeout(1800)  # whole pipelines
 
 
 def test_the_foundation_profile_runs_end_to_end(tmp_path):

@@ -2,7 +2,11 @@
 
 import re
 
+import pytest
+
 from tests.worlds.project import Project
+
+pytestmark = pytest.mark.timeout(1800)  # whole pipelines
 
 
 def test_kill_in_ground_and_in_train_leaves_no_trace(tmp_path):

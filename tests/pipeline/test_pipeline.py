@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,22 @@ from PIL import Image
 
 from tests.worlds.project import Project
 
+pytestmark = pytest.mark.timeout(1800)  # the world is built within the first test that asks for it
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Project:
-    """A project whose `dvc repro` has run once; tests of this module change it in the order they stand in."""
+    """A project whose `dvc repro` has run once; tests look at it and change nothing."""
     project = Project(tmp_path_factory.mktemp("pipeline") / "project")
     project.repro()
     project.commit("first run")
     return project
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Project:
+    """A copy of the finished project for one test to change."""
+    return finished.copied_to(tmp_path / "project")
 
 
 def photograph(path: Path, seed: int) -> None:
@@ -49,11 +56,9 @@ def test_every_out_is_there(finished):
 
 
 def test_a_second_repro_runs_nothing(finished):
-    start = time.monotonic()
     printed = finished.repro()
     assert "Running stage" not in printed
     assert "up to date" in printed
-    assert time.monotonic() - start < 30  # 10 s on a quiet machine
 
 
 def test_columns_load_with_the_webdataset_library(finished):
@@ -93,41 +98,39 @@ def test_dvc_plots_give_the_curves_of_the_page(finished):
     assert [row["value"] for row in dial["data"]["values"]] == ["0", "0.25", "0.5", "1"]
 
 
-def test_another_lambda_trains_again_and_touches_no_column(finished):
-    before = finished.tree("data")
-    result = finished.run("dvc", "exp", "run", "-S", "lambda=0.7")
+def test_another_lambda_trains_again_and_touches_no_column(project):
+    before = project.tree("data")
+    result = project.run("dvc", "exp", "run", "-S", "lambda=0.7")
     ran = re.findall(r"Running stage '([^']+)'", result.stdout + result.stderr)
     assert ran[0] == "train@spasemsr" and ran[-1] == "report"
     assert sorted(ran[1:-1]) == ["dial@spasemsr", "evaluate@spasemsr"]  # neither waits for the other
-    assert finished.tree("data") == before
-    changed = finished.run("dvc", "metrics", "diff").stdout
+    assert project.tree("data") == before
+    changed = project.run("dvc", "metrics", "diff").stdout
     assert "spasemsr.psnr" in changed and "bicubic" not in changed
 
 
 @pytest.mark.parametrize(
     "switch", ["model.constraint.img=false", "model.constraint.sem=false", "model.spatial.boxes=false"]
 )
-def test_ablations_are_params(finished, switch):
-    finished.run("git", "checkout", "-q", "params.yaml", "dvc.lock")
-    result = finished.run("dvc", "exp", "run", "-S", f"embedded.{switch}", "train@spasemsr")
+def test_ablations_are_params(project, switch):
+    result = project.run("dvc", "exp", "run", "-S", f"embedded.{switch}", "train@spasemsr")
     assert re.findall(r"Running stage '([^']+)'", result.stdout + result.stderr) == ["train@spasemsr"]
-    names = (finished.folder / "models/spasemsr/weights.safetensors").read_bytes()[:200_000]
+    names = (project.folder / "models/spasemsr/weights.safetensors").read_bytes()[:200_000]
     absent = {"img": b"heads.img", "sem": b"heads.sem", "boxes": b"fusion."}[switch.split("=")[0].rsplit(".", 1)[1]]
     assert absent not in names
 
 
-def test_two_more_photographs_cost_two_photographs(finished):
-    finished.run("git", "checkout", "-q", "params.yaml", "dvc.lock")
-    before, counts = finished.tree("data/shards"), finished.json("reports/ingest.json")
+def test_two_more_photographs_cost_two_photographs(project):
+    before, counts = project.tree("data/shards"), project.json("reports/ingest.json")
     for seed in (1, 2):
-        photograph(finished.folder / "data/raw" / f"mine{seed}.png", seed)
-    printed = finished.repro("train@spasemsr")
-    added = sum(finished.json("reports/ingest.json")["patches"].values()) - sum(counts["patches"].values())
+        photograph(project.folder / "data/raw" / f"mine{seed}.png", seed)
+    printed = project.repro("train@spasemsr")
+    added = sum(project.json("reports/ingest.json")["patches"].values()) - sum(counts["patches"].values())
     assert 0 < added <= 6
     for stage, per_patch in (("ground", 1), ("ingest", 1)):
         done = re.search(rf"{stage}\s.* (\d+) to compute", printed)
         assert done and int(done.group(1)) == added * per_patch, printed
-    after = finished.tree("data/shards")
+    after = project.tree("data/shards")
     for column in ("hr", "lr", "objects", "caption"):
         tars = {path for path in after if path.startswith(f"data/shards/{column}/") and path.endswith(".tar")}
         rewritten = {path for path in tars if before.get(path) != after[path]}

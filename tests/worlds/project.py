@@ -1,5 +1,6 @@
 """A copy of this project in a folder of its own, shrunk to seconds, for tests that run the real `dvc`."""
 
+import copy
 import json
 import os
 import shutil
@@ -84,6 +85,13 @@ class Project:
         self.run("git", "config", "user.name", "test")
         self.run("git", "config", "user.email", "test@example.org")
         self.commit("start")
+
+    def copied_to(self, folder: Path) -> "Project":
+        """The project as it stands, in another folder, for a test to change; both use the same sample cache."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        twin = copy.copy(self)
+        twin.folder, twin.environment = folder, dict(self.environment)
+        return twin
 
     def change(self, changes: dict[str, Any]) -> None:
         """Set dotted keys of params.yaml."""

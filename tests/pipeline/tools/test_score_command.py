@@ -2,11 +2,6 @@
 
 import csv
 import json
-import struct
-import subprocess
-import sys
-import time
-import zlib
 from pathlib import Path
 
 import cv2
@@ -21,7 +16,6 @@ from spasemsr.errors import UserError
 from spasemsr.evaluation import perceptual
 from spasemsr.evaluation.folders import index, read_scored
 from spasemsr.evaluation.metrics import build_metrics, psnr_y, ssim_y
-from tests.worlds import ROOT
 from tests.worlds.sample_report import photograph
 
 SIDE = 64
@@ -277,37 +271,6 @@ def test_bicubic_baseline_is_scored_like_any_other(tmp_path):
     assert 15 < float(ask((tmp_path / "out", tmp_path / "hr"))[1].split()[1]) < 40
     with pytest.raises(UserError, match="not empty"):
         list(baseline(tmp_path / "lr", tmp_path / "out", None, (), "cpu"))
-
-
-def store_png(path: Path, picture: np.ndarray) -> None:
-    """A PNG that costs nothing to write."""
-    height, width, _ = picture.shape
-    raw = np.hstack([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)]).tobytes()
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(raw, 1))]
-    framed = (
-        struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in [*chunks, (b"IEND", b"")]
-    )
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
-
-
-def test_a_hundred_images_of_512_in_ten_seconds_of_two_cores(tmp_path):
-    """The command as a person runs it; its processor time, which other work on the machine does not stretch."""
-    import resource
-
-    hr = photograph("astronaut.png", side=512)
-    out = blurred(hr, 1.5)
-    for folder, picture in (("hr", hr), ("out", out)):
-        (tmp_path / folder).mkdir()
-        store_png(tmp_path / folder / "000.png", picture)
-        for number in range(1, 100):
-            (tmp_path / folder / f"{number:03d}.png").hardlink_to(tmp_path / folder / "000.png")
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    command = [sys.executable, "-m", "pipeline", "score", str(tmp_path / "out"), "--hr", str(tmp_path / "hr")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    assert f"{psnr_y(out, hr):.4f}" in done.stdout and "n 100" in done.stdout
-    assert used < 20, f"{used:.1f} s of processor time, {time.monotonic() - start:.1f} s"  # 10 s on 2 cores
 
 
 def test_metric_names_match_what_is_built():

@@ -1,0 +1,63 @@
+"""Help and refusals come before anything heavy is imported: modules are compared, not seconds."""
+
+import shutil
+
+import pytest
+import yaml
+
+from tests.worlds import ROOT, imports
+
+REFUSED = [
+    (["train", "nosuch"], "No method 'nosuch'"),
+    (["features", "nosuch"], "No method 'nosuch'"),
+    (["latents", "--executor", "serial", "--workers", "2"], "The serial executor has one worker"),
+    (["caption"], "patches.jsonl does not exist"),
+    (["train", "spasemsr"], "does not exist"),
+    (["evaluate", "spasemsr"], "models/spasemsr/config.json does not exist"),
+    (["dial", "spasemsr"], "models/spasemsr/config.json does not exist"),
+    (["report"], "does not exist"),
+    (["upscale", "nosuch.jpg", "-o", "out"], "nosuch.jpg does not exist"),
+    (["upscale", "params.yaml", "-o", "out", "--dial", "2"], "Invalid value for '--dial'"),
+    (["score", "nosuch", "--hr", "nosuch"], "nosuch"),
+    (["plan", "--gpu", "nosuch"], "Nothing is known of a GPU 'nosuch'"),
+]
+
+
+@pytest.fixture
+def project(tmp_path):
+    """The project's params and nothing else."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["upscale", "--help"], ["models", "list"], ["cache", "stat"], ["status"]]
+)
+def test_help_and_lists_import_nothing_heavy(project, arguments):
+    printed, imported = imports.run(arguments, project, first=False, SPASEMSR_CACHE=str(project / "cache"))
+    assert "status 0" in printed or arguments[0] != "--help"
+    assert imported == set(), printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), REFUSED, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_what_is_refused_imports_nothing_heavy(project, arguments, said):
+    printed, imported = imports.run(arguments, project, first=False, SPASEMSR_CACHE=str(project / "cache"))
+    assert said in " ".join(printed.split()) and "status 2" in printed, printed
+    assert imported == set()
+
+
+def test_bad_params_are_refused_before_a_stage_is_imported(project):
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    (project / "params.yaml").write_text(yaml.safe_dump({**params, "lambda": 7}))
+    printed, imported = imports.run(["train", "spasemsr"], project, first=False)
+    assert "lambda = 7" in printed and imported == set()
+
+
+def test_a_missing_folder_of_initial_weights_is_refused(project):
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["embedded"]["train"]["init"] = "nosuch"
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    printed, _ = imports.run(["train", "spasemsr"], project, first=False)
+    assert "status 2" in printed
