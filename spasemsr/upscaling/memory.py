@@ -9,13 +9,16 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.errors import RejectedSample
-from spasemsr.methods.protocol import Grid
 from spasemsr.upscaling.windows import ALIGN, MIN_SIDE
+
+if TYPE_CHECKING:  # it needs torch
+    from spasemsr.methods.protocol import Grid
 
 GIB = 1 << 30
 _FLOATS_PER_PIXEL = 8 * 3 * 4  # of a window: lr_up, padded, encoded, decoded and what is between them, RGB float32

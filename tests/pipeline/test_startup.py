@@ -19,7 +19,6 @@ REFUSED = [
     (["upscale", "nosuch.jpg", "-o", "out"], "nosuch.jpg does not exist"),
     (["upscale", "params.yaml", "-o", "out", "--dial", "2"], "Invalid value for '--dial'"),
     (["score", "nosuch", "--hr", "nosuch"], "nosuch"),
-    (["plan", "--gpu", "nosuch"], "Nothing is known of a GPU 'nosuch'"),
 ]
 
 
