@@ -1,7 +1,13 @@
-"""The order of the suite: what runs longest starts first, so that no worker is left with it at the end."""
+"""Where the suite computes, and in which order.
+
+What runs longest starts first, so that no worker is left with it at the end.
+"""
+
+import os
 
 import pytest
 
+os.environ.setdefault("SPASEMSR_DEVICE", "cpu")  # tiny checkpoints of the paper's models need no GPU
 LONGEST = ["test_pipeline.py", "test_kill.py", "test_foundation_pipeline.py", "test_distributed.py"]
 LONGEST += ["test_executors.py", "test_faults.py"]
 

@@ -87,7 +87,7 @@ def _baselines(names: Sequence[str], known: Mapping[str, Identity], scale: int) 
         elif name == RESTORER:
             found[name] = lambda key: drm.read(key, "restored.0.png")
         elif name in known:
-            method = Restored(build_restorer(network_of(name)), scale)
+            method = Restored(build_restorer(network_of(name), "any"), scale)
             found[row_name(name)] = through(CachedRestoration(method, Cache(), ["baseline", known[name]]))
     return found
 

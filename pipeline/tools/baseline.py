@@ -44,4 +44,4 @@ def run(lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...],
 
 
 def _network(checkpoint: str, device: str) -> Restorer:
-    return build_restorer(network_of(checkpoint), device)
+    return build_restorer(network_of(checkpoint), "any" if device == "auto" else device)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def build_captioner(spec: CaptionerSpec, device: str = "auto") -> "Captioner":
-    """The captioner of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
+    """The captioner of a spec; the embedded one needs no device, others take `choose_device`'s words."""
     match spec:
         case RuleCaptionerSpec():
             from spasemsr.backends.captioner.rules import RuleCaptioner

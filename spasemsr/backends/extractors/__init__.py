@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def build_extractor(spec: ExtractorSpec, device: str = "auto") -> "FeatureExtractor":
-    """The feature extractor of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
+    """The feature extractor of a spec; the embedded one needs no device, others take `choose_device`'s words."""
     match spec:
         case FilterBankSpec():
             from spasemsr.backends.extractors.filter_bank import FilterBank

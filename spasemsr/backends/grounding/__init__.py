@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def build_tagger(spec: TaggerSpec, device: str = "auto") -> "Tagger":
-    """The tagger of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
+    """The tagger of a spec; the embedded one needs no device, others take `choose_device`'s words."""
     match spec:
         case PaletteTaggerSpec():
             from spasemsr.backends.grounding.palette import PaletteTagger
@@ -45,7 +45,7 @@ def build_tagger(spec: TaggerSpec, device: str = "auto") -> "Tagger":
 
 
 def build_detector(spec: DetectorSpec, device: str = "auto") -> "Detector":
-    """The detector of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
+    """The detector of a spec; the embedded one needs no device, others take `choose_device`'s words."""
     match spec:
         case ComponentDetectorSpec():
             from spasemsr.backends.grounding.components import ComponentDetector
@@ -63,7 +63,7 @@ def build_detector(spec: DetectorSpec, device: str = "auto") -> "Detector":
 
 
 def build_segmenter(spec: SegmenterSpec, device: str = "auto") -> "Segmenter":
-    """The segmenter of a spec; the embedded one needs no device, "auto" is a GPU where there is one."""
+    """The segmenter of a spec; the embedded one needs no device, others take `choose_device`'s words."""
     match spec:
         case ComponentSegmenterSpec():
             from spasemsr.backends.grounding.components import ComponentSegmenter

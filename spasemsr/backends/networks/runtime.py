@@ -6,12 +6,14 @@ sample whose result is not finite can be computed again in float32, alone: what 
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spasemsr.errors import UserError
 from spasemsr.pixels import ImageU8
 
 if TYPE_CHECKING:
@@ -21,13 +23,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+DEVICE = "SPASEMSR_DEVICE"
+
+
 def choose_device(device: str) -> "torch.device":
-    """A torch device; "auto" is the first GPU this process may see, else the CPU."""
+    """A torch device by name. "any" is a GPU where there is one, "auto" a GPU; SPASEMSR_DEVICE decides for both.
+
+    Raises UserError where "auto" finds no GPU it can use: the paper's models would take hours a picture on a CPU, and
+    who waits for them should have asked for that.
+    """
     import torch
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    named = os.environ.get(DEVICE) if device in ("auto", "any") else device
+    if named:
+        return torch.device(named)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if device == "any":
+        return torch.device("cpu")
+    kinds = ", ".join(arch.removeprefix("sm_") for arch in torch.cuda.get_arch_list()) or "none"
+    raise UserError(
+        f"This model needs a GPU, and torch {torch.__version__} can use none here.",
+        f"Look at nvidia-smi: the driver must support CUDA {torch.version.cuda}, and the GPU have a compute capability "
+        f"that this build knows ({kinds}). To wait for a CPU instead, set {DEVICE}=cpu.",
+    )
 
 
 def dtype_of(precision: str) -> "torch.dtype":

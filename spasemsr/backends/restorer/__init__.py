@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def build_restorer(spec: RestorerSpec, device: str = "auto") -> "Restorer":
-    """The restorer of a spec; the filter needs no device, "auto" is a GPU where there is one."""
+    """The restorer of a spec; `device` as in `choose_device`, but for what is small enough for a CPU everywhere."""
     match spec:
         case FilterRestorerSpec():
             from spasemsr.backends.restorer.filter import FilterRestorer
@@ -31,7 +31,7 @@ def build_restorer(spec: RestorerSpec, device: str = "auto") -> "Restorer":
         case CompactRestorerSpec():
             from spasemsr.backends.restorer.mirrored import MirroredRestorer
 
-            return MirroredRestorer(build_restorer(spec.network, device))
+            return MirroredRestorer(build_restorer(spec.network, "any" if device == "auto" else device))
         case SpandrelRestorerSpec():
             from spasemsr.backends.restorer.spandrel_restorer import SpandrelRestorer
 

@@ -21,7 +21,7 @@ from spasemsr.backends.grounding.select import select
 from spasemsr.backends.grounding.spec import GroundingDinoSpec, LlavaTaggerSpec, VocabularyTaggerSpec
 from spasemsr.backends.networks.answers import CaptionPolicy, content_words, object_names, read_names, tags_of
 from spasemsr.backends.networks.llava import squared
-from spasemsr.backends.networks.runtime import compute
+from spasemsr.backends.networks.runtime import choose_device, compute
 from spasemsr.backends.networks.sam import build_sam
 from spasemsr.backends.networks.spec import size_of
 from spasemsr.backends.protocols import Box, Tag
@@ -130,6 +130,24 @@ def test_llava_captions(profile):
         CAPTION.member("caption.json").encode({"text": text, "prompt": captioner.prompt})
         assert 0 < len(text.split()) <= profile.caption.max_words
     assert captioner.counts["captions"] == 4
+
+
+def test_no_model_of_the_paper_runs_on_a_cpu_unasked(profile, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("SPASEMSR_DEVICE")
+    for run in (
+        lambda: build_captioner(profile.caption).caption([A]),
+        lambda: build_restorer(profile.restore).restore([A], 4),
+        lambda: build_extractor(profile.features.spasemsr.sam).extract([A]),
+        lambda: build_autoencoder(profile.autoencoder),
+        lambda: build_text_encoder(profile.text_encoder),
+    ):
+        with pytest.raises(UserError, match="needs a GPU") as error:
+            run()
+        assert "SPASEMSR_DEVICE=cpu" in error.value.remedy and "CUDA" in error.value.remedy
+    assert choose_device("any").type == choose_device("cpu").type == "cpu"
+    monkeypatch.setenv("SPASEMSR_DEVICE", "cuda:1")
+    assert str(choose_device("auto")) == "cuda:1"
 
 
 def test_captioner_and_tagger_share_one_llava(profile, tiny):
