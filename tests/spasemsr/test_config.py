@@ -108,7 +108,7 @@ def test_no_file_and_no_yaml(tmp_path):
         (
             "foundation.restore.kind",
             "waifu",
-            "restore.kind = 'waifu': choose one of 'filter', 'bicubic', 'compact', 'spandrel'",
+            "restore.kind = 'waifu': choose one of 'filter', 'bicubic', 'aware', 'compact', 'spandrel'",
         ),
         ("foundation.ground.segmenter.architecture", "vit_x", "'vit_h', 'vit_l' or 'vit_b'"),
         ("foundation.model.base", {"kind": "pretrained"}, "foundation.model.base.source: missing"),

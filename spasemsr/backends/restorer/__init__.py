@@ -1,11 +1,13 @@
 """Restorer: the paper's degradation removal module (DRM), which cleans lr before objects are looked for.
 
-The embedded kind is the network of `experiments/restorer.py`, whose weights lie beside this file; `filter` needs none.
+The embedded kind, `aware`, is the network of `experiments/aware_restorer.py`, whose weights lie beside this file;
+`compact` is its predecessor, of `experiments/restorer.py`; `filter` needs no weights.
 """
 
 from typing import TYPE_CHECKING, assert_never
 
 from spasemsr.backends.restorer.spec import (
+    AwareRestorerSpec,
     BicubicRestorerSpec,
     CompactRestorerSpec,
     FilterRestorerSpec,
@@ -28,6 +30,10 @@ def build_restorer(spec: RestorerSpec, device: str = "auto") -> "Restorer":
             from spasemsr.backends.restorer.bicubic import BicubicRestorer
 
             return BicubicRestorer()
+        case AwareRestorerSpec():
+            from spasemsr.backends.restorer.aware import AwareRestorer
+
+            return AwareRestorer(device)
         case CompactRestorerSpec():
             from spasemsr.backends.restorer.mirrored import MirroredRestorer
 

@@ -6,9 +6,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from spasemsr.backends.identity import Identity, identify
+from spasemsr.hashing import sha256_file
 from spasemsr.spec import Positive, Spec, WeightsSpec
 
-VERSIONS = {"filter": 1, "bicubic": 1, "compact": 1, "spandrel": 1}  # raised when the same lr is restored otherwise
+# raised when the same lr is restored otherwise
+VERSIONS = {"filter": 1, "bicubic": 1, "aware": 1, "compact": 1, "spandrel": 1}
+AWARE = Path(__file__).parent / "aware.safetensors"  # the weights of AwareRestorerSpec
 COMPACT = Path(__file__).parent / "compact.safetensors"  # the weights of CompactRestorerSpec
 
 
@@ -26,8 +29,15 @@ class BicubicRestorerSpec(Spec):
     batch_size: Positive = 1
 
 
+class AwareRestorerSpec(Spec):
+    """Embedded restorer: a small network that is told how degraded its input is; weights ship with this project."""
+
+    kind: Literal["aware"]
+    batch_size: Positive = 1
+
+
 class CompactRestorerSpec(Spec):
-    """Embedded restorer: a small network (Real-ESRGAN's Compact) whose weights ship with this project."""
+    """A Compact network (Real-ESRGAN's) trained on harsh degradations alone; weights ship with this project."""
 
     kind: Literal["compact"]
     batch_size: Positive = 1
@@ -48,12 +58,15 @@ class SpandrelRestorerSpec(WeightsSpec):
 
 
 RestorerSpec = Annotated[
-    FilterRestorerSpec | BicubicRestorerSpec | CompactRestorerSpec | SpandrelRestorerSpec, Field(discriminator="kind")
+    FilterRestorerSpec | BicubicRestorerSpec | AwareRestorerSpec | CompactRestorerSpec | SpandrelRestorerSpec,
+    Field(discriminator="kind"),
 ]
 
 
 def identity_of(spec: RestorerSpec) -> Identity:
-    """What restores; the embedded kind is the shipped network asked about every mirror image."""
+    """What restores; weights that ship are hashed, and `compact` is its network asked about every mirror image."""
     if isinstance(spec, CompactRestorerSpec):
         return identify(spec.network, {"spandrel": VERSIONS["compact"]}, "mirrored_spandrel")
+    if isinstance(spec, AwareRestorerSpec):
+        return identify(spec, VERSIONS) | {"weights_sha256": sha256_file(AWARE)}
     return identify(spec, VERSIONS)

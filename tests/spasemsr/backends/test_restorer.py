@@ -5,16 +5,20 @@ import pytest
 import torch
 
 from spasemsr.backends.restorer import build_restorer
-from spasemsr.backends.restorer.spec import COMPACT as WEIGHTS
-from spasemsr.backends.restorer.spec import CompactRestorerSpec, FilterRestorerSpec, identity_of
+from spasemsr.backends.restorer.aware import AwareRestorer
+from spasemsr.backends.restorer.spec import AWARE as AWARE_WEIGHTS
+from spasemsr.backends.restorer.spec import COMPACT as COMPACT_WEIGHTS
+from spasemsr.backends.restorer.spec import AwareRestorerSpec, CompactRestorerSpec, FilterRestorerSpec, identity_of
 from spasemsr.data.degradation import degrade
 from spasemsr.data.spec import DegradationSpec
-from spasemsr.evaluation.metrics import niqe, psnr_y
+from spasemsr.errors import UserError
+from spasemsr.evaluation.metrics import niqe, psnr_y, ssim_y
 from spasemsr.hashing import sha256_file
 from spasemsr.pixels import bicubic_upsample
 from tests.worlds.photographs import FLAT, blurred, noisy, photograph, psnr, shrunk
 
 RESTORER = build_restorer(FilterRestorerSpec(kind="filter"))
+AWARE = build_restorer(AwareRestorerSpec(kind="aware"), "cpu")
 COMPACT = build_restorer(CompactRestorerSpec(kind="compact"), "cpu")
 UNSEEN = ("astronaut", "chelsea", "china", "coins")  # the network was not trained on these
 
@@ -81,7 +85,7 @@ def test_neighbours_in_a_batch_do_not_matter():
         assert np.array_equal(RESTORER.restore([image], 4)[0], restored)
 
 
-# The network.
+# The networks.
 
 
 def test_the_network_beats_bicubic_on_photographs_it_has_not_seen():
@@ -96,16 +100,65 @@ def test_the_network_beats_bicubic_on_photographs_it_has_not_seen():
     assert np.mean(gains) > 0.3 and np.mean(sharper) > 0.5
 
 
+@pytest.mark.parametrize(("preset", "least"), [("camera", 0.3), ("stablesr", 0.1), ("seesr", 0.3)])
+def test_the_aware_network_beats_bicubic_at_every_strength(preset, least):
+    gains, alike = [], []
+    for name in UNSEEN:
+        hr = photograph(name, 256)
+        for seed in range(3):
+            lr = degrade(hr, DegradationSpec(preset=preset), 4, seed).lr
+            restored, plain = AWARE.restore([lr], 4)[0], bicubic(lr, 4)
+            gains.append(psnr_y(restored, hr) - psnr_y(plain, hr))
+            alike.append(ssim_y(restored, hr) - ssim_y(plain, hr))
+    assert np.mean(gains) > least and np.mean(alike) > 0
+
+
+@pytest.mark.parametrize(("blur", "least"), [(0.0, -0.3), (0.5, -0.05)])
+def test_the_aware_network_does_no_harm_to_clean_lr(blur, least):
+    for name in (*UNSEEN, "coffee", "rocket", "camera", "grace_hopper"):
+        hr = photograph(name, 256)
+        lr = blurred(shrunk(hr, 4), blur)
+        assert psnr_y(AWARE.restore([lr], 4)[0], hr) > psnr_y(bicubic(lr, 4), hr) + least, name
+
+
+def test_tiles_give_what_one_pass_gives():
+    lr = photograph("coffee")[:150, :170]
+    whole, tiled = AWARE.restore([lr], 4)[0], AwareRestorer("cpu", tile=64).restore([lr], 4)[0]
+    assert np.abs(whole.astype(int) - tiled.astype(int)).max() <= 1
+
+
+def test_the_aware_network_asks_how_degraded_the_picture_is():
+    """The same pixels come out otherwise where the rest of the picture is noisy."""
+    lr = shrunk(photograph("astronaut"), 4)
+    noisy_half = lr.copy()
+    noisy_half[:, 64:] = noisy(lr[:, 64:], 20)
+    far = np.s_[:, : 4 * 10]  # out of the network's reach
+    assert np.abs(AWARE.restore([lr], 4)[0][far].astype(int) - AWARE.restore([noisy_half], 4)[0][far]).max() > 1
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_the_aware_network_keeps_flat_images(name):
+    restored = AWARE.restore([FLAT[name]], 4)[0]
+    assert np.abs(restored.astype(int) - FLAT[name][0, 0].astype(int)).max() <= 3
+
+
+def test_the_aware_network_enlarges_four_times_only():
+    with pytest.raises(UserError, match="enlarges 4 times, the pipeline 2 times"):
+        AWARE.restore([FLAT["blue"]], 2)
+
+
+@pytest.mark.parametrize("network", [AWARE, COMPACT], ids=["aware", "compact"])
 @pytest.mark.parametrize("shape", [(20, 33, 3), (1, 1, 3), (5, 2, 3)])
-def test_the_network_takes_any_size_and_looks_at_one_image_at_a_time(shape):
+def test_a_network_takes_any_size_and_looks_at_one_image_at_a_time(network, shape):
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, shape).astype(np.uint8), photograph("coins", 40), photograph("chelsea", 40)]
-    together = COMPACT.restore(images, 4)
+    together = network.restore(images, 4)
     assert together[0].shape == (shape[0] * 4, shape[1] * 4, 3) and together[0].dtype == np.uint8
     for image, restored in zip(images, together, strict=True):
-        assert np.array_equal(COMPACT.restore([image], 4)[0], restored)
+        assert np.array_equal(network.restore([image], 4)[0], restored)
 
 
 def test_the_networks_identity_is_its_weights():
-    assert identity_of(CompactRestorerSpec(kind="compact"))["weights_sha256"] == sha256_file(WEIGHTS)
-    assert WEIGHTS.stat().st_size < 1_000_000
+    assert identity_of(CompactRestorerSpec(kind="compact"))["weights_sha256"] == sha256_file(COMPACT_WEIGHTS)
+    assert identity_of(AwareRestorerSpec(kind="aware"))["weights_sha256"] == sha256_file(AWARE_WEIGHTS)
+    assert COMPACT_WEIGHTS.stat().st_size < 1_000_000 and AWARE_WEIGHTS.stat().st_size < 2_000_000

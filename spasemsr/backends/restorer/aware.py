@@ -1,0 +1,76 @@
+"""The embedded restorer: one pass of a small network that is told how degraded the whole picture is.
+
+A large picture goes through in tiles, but it is judged once, as a whole, and the margin covers the network's view: the
+result is that of one pass. Weights lie beside this file, in half precision; computing is in float32.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spasemsr.backends.networks.runtime import choose_device
+from spasemsr.backends.restorer.spec import AWARE
+from spasemsr.errors import UserError
+from spasemsr.images.quality import measure
+from spasemsr.pixels import ImageU8, to_pixels, to_tensor
+from spasemsr.weights.tensors import load_strictly, read_state_dict
+
+if TYPE_CHECKING:
+    from spasemsr.backends.restorer.aware_network import AwareNetwork
+
+SCALE, TILE = 4, 384  # lr pixels a side
+
+
+class AwareRestorer:
+    """lr -> bicubic and what the network adds to it."""
+
+    def __init__(self, device: str = "auto", tile: int = TILE) -> None:
+        self._device, self._tile = device, tile
+
+    def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
+        """(h, w, 3) u8 images -> (4h, 4w, 3) u8, each a function of its own image alone.
+
+        Raises UserError for another scale.
+        """
+        import torch
+
+        if scale != SCALE:
+            remedy = "Name another kind: restore.kind in params.yaml."
+            raise UserError(f"The restorer aware enlarges {SCALE} times, the pipeline {scale} times.", remedy)
+        with torch.inference_mode():
+            return [self._restore(image) for image in images]
+
+    def _restore(self, image: ImageU8) -> ImageU8:
+        from spasemsr.backends.restorer.aware_network import REACH
+
+        lr_13hw = to_tensor(image).to(choose_device(self._device))
+        changes = self._network.modulation(lr_13hw, lr_13hw.new_tensor([measures_of(image)]))
+        height, width = image.shape[:2]
+        restored = np.empty((height * SCALE, width * SCALE, 3), np.uint8)
+        for top in range(0, height, self._tile):
+            for left in range(0, width, self._tile):
+                bottom, right = min(top + self._tile, height), min(left + self._tile, width)
+                y, x = max(top - REACH, 0), max(left - REACH, 0)
+                large = self._network(lr_13hw[..., y : bottom + REACH, x : right + REACH], changes)
+                inner = large[..., (top - y) * SCALE : (bottom - y) * SCALE, (left - x) * SCALE : (right - x) * SCALE]
+                restored[top * SCALE : bottom * SCALE, left * SCALE : right * SCALE] = to_pixels(inner)[0]
+        return restored
+
+    @cached_property
+    def _network(self) -> "AwareNetwork":
+        import torch
+
+        from spasemsr.backends.restorer.aware_network import AwareNetwork
+
+        network = AwareNetwork()
+        load_strictly(network, read_state_dict(AWARE), str(AWARE))
+        network = network.requires_grad_(False).eval().to(choose_device(self._device))
+        return network.to(memory_format=torch.channels_last)
+
+
+def measures_of(lr: ImageU8) -> list[float]:
+    """Noise, sharpness and blocking of (h, w, 3) u8, each about 0 to 1: what the network is told beside the pixels."""
+    quality = measure(lr)
+    return [min(quality.noise / 25, 2.0), quality.sharpness, min(quality.blocking - 1, 2.0)]
