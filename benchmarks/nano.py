@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
 from spasemsr.backends.restorer import build_restorer
+from spasemsr.backends.restorer.spec import AwareRestorerSpec, CompactRestorerSpec
 from spasemsr.data.degradation import degrade_variant
 from spasemsr.data.sources import SUFFIXES
 from spasemsr.data.spec import DegradationSpec
@@ -27,7 +27,7 @@ from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_per_image
 from spasemsr.images.flat import read_image
 from spasemsr.images.picture import from_image
-from spasemsr.pixels import bicubic_upsample, to_pixels
+from spasemsr.pixels import bicubic_upsample, to_pixels, to_tensor
 from spasemsr.progress import Progress
 from spasemsr.upscaling.settings import Settings
 from spasemsr.upscaling.upscaler import Upscaler
@@ -35,7 +35,9 @@ from spasemsr.upscaling.upscaler import Upscaler
 SIDE, SCALE, EVERY, SEED = 512, 4, 10, 20260314
 FAITHFUL, SHARP = 0.5, 1.0  # dial
 METRICS = ("psnr", "ssim", "niqe")
-SHOWN = ("bicubic", "faithful", "sharp")  # on the contact sheets, before the ground truth
+PRESETS = ("camera", "stablesr", "seesr")
+TIMED = ("faithful", "aware")
+SHOWN = ("bicubic", "aware", "faithful", "sharp")  # on the contact sheets, before the ground truth
 
 Image8 = npt.NDArray[np.uint8]
 
@@ -54,32 +56,34 @@ def main() -> None:
     parser.add_argument("photographs", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", default="data/pretrained/nano")
-    parser.add_argument("--preset", action="append", choices=("seesr", "stablesr"))
+    parser.add_argument("--preset", action="append", choices=PRESETS)
+    parser.add_argument("--restorers", action="store_true", help="bicubic and the shipped restorers alone, quickly")
     parser.add_argument("--offset", type=int, default=0, help="which of every ten photographs")
     chosen = parser.parse_args()
     upscaler, metrics = Upscaler.from_pretrained(chosen.weights), build_metrics(METRICS)
+    compared = restorers if chosen.restorers else restorations
     paths, tables, artifacts = photographs(chosen.photographs)[chosen.offset :: EVERY], [], {}
-    for preset in chosen.preset or ("seesr", "stablesr"):
+    for preset in chosen.preset or PRESETS:
         rows: list[Row] = []
         strips, seconds = [], []
         progress = Progress(f"nano@{preset}", len(paths), 0, "photographs")
         for path in paths:
             pair = make_pair(path, preset)
             shown = []
-            for method, restored, took in restorations(pair, upscaler):
+            for method, restored, took in compared(pair, upscaler):
                 save(chosen.out / preset / method / f"{pair.key}.png", restored)
                 rows.append(score_image(preset, pair.key, method, restored, pair.hr, metrics))
                 found = colour_shift(restored, pair.lr), grid_strength(restored)
                 artifacts.setdefault((preset, method), []).append(found)
                 shown += [restored] if method in SHOWN else []
-                seconds += [took] if method == "faithful" else []
+                seconds += [took] if method in TIMED else []
             save(chosen.out / preset / "hr" / f"{pair.key}.png", pair.hr)
             strips.append(np.concatenate([*shown, pair.hr], axis=1))
             progress.advance()
         progress.close()
         tables.append(ScoreTable(preset, METRICS, tuple(dict.fromkeys(row.method for row in rows)), tuple(rows)))
         save(chosen.out / f"sheet_{preset}.jpg", np.concatenate(strips))
-        print(f"{preset}: {np.median(seconds):.1f} s from 128x128 to 512x512, objects and caption included (median)")
+        print(f"{preset}: {np.median(seconds):.1f} s from 128x128 to 512x512 with all that it needs (median)")
     write_per_image(chosen.out / "scores.csv", tables)
     summary = summarize(tables, metrics, SEED)
     for table in tables:
@@ -101,6 +105,19 @@ def make_pair(path: Path, preset: str) -> Pair:
     return Pair(path.stem, hr, degrade_variant(hr, spec, SCALE, SEED, path.stem, 0).lr)
 
 
+def bicubic(pair: Pair) -> Image8:
+    """lr enlarged by the project's bicubic."""
+    return to_pixels(bicubic_upsample(to_tensor(pair.lr), SCALE))[0]
+
+
+def restorers(pair: Pair, _: Upscaler) -> Iterator[tuple[str, Image8, float]]:
+    """(method, restored, seconds) of bicubic and of the restorers whose weights ship."""
+    yield "bicubic", bicubic(pair), 0.0
+    for spec in (CompactRestorerSpec(kind="compact"), AwareRestorerSpec(kind="aware")):
+        restorer, start = build_restorer(spec, "cpu"), time.perf_counter()
+        yield spec.kind, restorer.restore([pair.lr], SCALE)[0], time.perf_counter() - start
+
+
 def restorations(pair: Pair, upscaler: Upscaler) -> Iterator[tuple[str, Image8, float]]:
     """(method, restored, seconds) of everything compared."""
     picture = from_image(Image.fromarray(pair.lr))
@@ -112,8 +129,7 @@ def restorations(pair: Pair, upscaler: Upscaler) -> Iterator[tuple[str, Image8, 
         restored = upscaler.restore(picture, settings, seen).picture
         return np.asarray(restored.image().convert("RGB")), time.perf_counter() - start
 
-    lr_13hw = torch.from_numpy(pair.lr).permute(2, 0, 1)[None] / 255
-    yield "bicubic", to_pixels(bicubic_upsample(lr_13hw, SCALE))[0], 0.0
+    yield "bicubic", bicubic(pair), 0.0
     yield "restorer", build_restorer(upscaler.config.inference.restore, "cpu").restore([pair.lr], SCALE)[0], 0.0
     yield "faithful", *ours(Settings(dial=FAITHFUL))
     yield "faithful, no boxes", *ours(Settings(dial=FAITHFUL), boxes=False)
@@ -133,13 +149,14 @@ def markdown(table: ScoreTable, summary: dict, artifacts: Artifacts) -> Iterator
         if row["split"] == table.split
     }
     yield f"\n**{table.split}**, {len(table.keys)} photographs\n"
-    yield "| | PSNR-Y | SSIM-Y | NIQE | PSNR-Y minus bicubic | NIQE minus bicubic | cast, at most | grid, mean |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| | PSNR-Y | SSIM-Y | NIQE | PSNR-Y minus bicubic | SSIM-Y | NIQE | cast, at most | grid, mean |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for method in table.methods:
         cells = [spread(rows[method, metric], digits) for metric, digits in zip(METRICS, (2, 3, 2), strict=True)]
-        for metric in ("psnr", "niqe"):
+        for metric, digits in zip(METRICS, (2, 3, 2), strict=True):
             gain = gains.get(("bicubic", method, metric))
-            cells.append("" if gain is None else f"{-gain['mean']:+.2f} [{-gain['high']:+.2f}, {-gain['low']:+.2f}]")
+            bounds = () if gain is None else (-gain["mean"], -gain["high"], -gain["low"])
+            cells.append("{:+.{d}f} [{:+.{d}f}, {:+.{d}f}]".format(*bounds, d=digits) if bounds else "")
         casts, grids = zip(*artifacts[table.split, method], strict=True)
         cells += [f"{max(casts):.2f}", f"{np.mean(grids):.2f}"]
         yield f"| {method} | " + " | ".join(cells) + " |"
