@@ -1,7 +1,7 @@
 """What every column holds for one photograph by each embedded backend, as tests/golden has it.
 
 Cache keys hold versions and no code, so a change of values without a new version would never reach a shard. Values may
-differ in their last bits from one processor to another. To store them anew: python -m tests.pipeline.stages.test_goldens
+differ in the last bits from one processor to another. `python -m tests.pipeline.stages.test_goldens` stores them anew.
 """
 
 import json

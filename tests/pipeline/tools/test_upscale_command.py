@@ -19,7 +19,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipeline.commands.upscale import upscale as upscale_command
+from pipeline.commands.pictures import upscale as upscale_command
 from pipeline.tools import upscale
 from spasemsr.errors import UserError
 from spasemsr.upscaling import files

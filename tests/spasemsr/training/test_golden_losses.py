@@ -26,10 +26,10 @@ def test_the_losses_of_the_first_steps_are_what_they_were(tmp_path):
     with (tmp_path / "losses.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     found = {name: [float(row[name]) for row in rows] for name in rows[0] if name not in ("step", "lr")}
-    print(found)
+    print(found)  # shown by pytest when the test fails
     assert found.keys() == GOLDEN.keys()
     for name, values in found.items():
         assert values == pytest.approx(GOLDEN[name], rel=1e-4), (
-            f"{name} moved: training computes something else. If that is meant, weights of former runs no longer follow "
-            "from their params: raise the method's version, and store the numbers printed above here"
+            f"{name} moved: training computes something else, so weights of former runs no longer follow from their "
+            "params. If that is meant, store the numbers printed above here"
         )

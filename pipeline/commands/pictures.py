@@ -1,6 +1,6 @@
-"""The `upscale` and `serve` commands as typer sees them: options in, an exit status out.
+"""Commands that restore pictures: options in, an exit status out.
 
-`cli.py` registers both. What they do is in `pipeline/tools/upscale.py` and `spasemsr/serving/`, imported inside.
+What they do is in `pipeline/tools/upscale.py` and `spasemsr/serving/`.
 """
 
 from pathlib import Path
@@ -25,6 +25,12 @@ MemoryOption = Annotated[
     str | None,
     typer.Option("--max-memory", help="Such as 4GB; large pictures are cut to fit. Default: 3/4 of what is free."),
 ]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (upscale, serve):
+        app.command(rich_help_panel="Pictures")(command)
 
 
 def upscale(

@@ -1,10 +1,11 @@
 """Commands about scores: score, baseline, tables, experiment, testset; heavy modules load inside them."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pipeline.commands.output import say
 
 testset_app = typer.Typer(help="The named test sets: what they are, and building DIV2K-Val A.", no_args_is_help=True)
 
@@ -31,7 +32,7 @@ def score(
     from pipeline.tools.score import Request, run
 
     names = tuple(name.strip() for name in metrics.split(",") if name.strip())
-    _say(run(Request(outputs, hr, test_set, names, method, tuple(strip or ()), csv, json, workers)))
+    say(run(Request(outputs, hr, test_set, names, method, tuple(strip or ()), csv, json, workers)))
 
 
 def baseline(
@@ -44,7 +45,7 @@ def baseline(
     """Restore a folder by bicubic or a GAN's checkpoint, for spasemsr score."""
     from pipeline.tools.baseline import run
 
-    _say(run(lr, outputs, checkpoint, tuple(strip or ()), device))
+    say(run(lr, outputs, checkpoint, tuple(strip or ()), device))
 
 
 def tables(
@@ -55,7 +56,7 @@ def tables(
     from spasemsr.evaluation.published import render, write_csv
 
     numbers = experiment.numbers()
-    _say([*render(numbers), "", *experiment.sweep_lines()])
+    say([*render(numbers), "", *experiment.sweep_lines()])
     if csv:
         write_csv(csv, numbers)
 
@@ -68,7 +69,7 @@ def experiment(
     from pipeline.tools.experiment import run
     from spasemsr.config import load_params
 
-    _say(run(load_params(), grid, queue))
+    say(run(load_params(), grid, queue))
 
 
 @testset_app.command("list")
@@ -76,7 +77,7 @@ def testset_list() -> None:
     """Every named set: size, key list, where to get it, what its licence allows."""
     from spasemsr.evaluation.testsets import describe
 
-    _say(describe())
+    say(describe())
 
 
 @testset_app.command("build")
@@ -88,9 +89,4 @@ def testset_build(
     """Build DIV2K-Val A: 3,000 crops of 512 px and their lr by preset seesr; the same files wherever it runs."""
     from pipeline.tools.testset import build
 
-    _say(build(name, source, workers))
-
-
-def _say(lines: Iterable[str]) -> None:
-    for line in lines:
-        typer.echo(line)
+    say(build(name, source, workers))

@@ -1,0 +1,92 @@
+"""The stages of `dvc.yaml` as commands, each under the lock of its outs: `python -m pipeline STAGE [METHOD]`.
+
+Everything that params and arguments can refuse is refused before the stage's module is imported.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, Any, Literal
+
+import typer
+
+from spasemsr.errors import UserError
+
+# Stages that build a column, by several workers if asked to, and what they do.
+COLUMN_STAGES = {
+    "ingest": "Photographs -> list of patches, rejects with reasons, column hr.",
+    "synthesize": "Column hr -> lr: Real-ESRGAN degradations.",
+    "restore": "Column lr -> restored: the degradation removal module.",
+    "ground": "Columns hr, restored -> objects: tags, boxes, masks.",
+    "caption": "Column lr -> caption: how each image is degraded.",
+    "latents": "Column hr -> latents: the autoencoder's moments, training splits only.",
+}
+METHOD_COLUMN_STAGES = {"features": "What one method needs beyond the common columns."}
+# Stages that are one process by nature.
+METHOD_STAGES = {
+    "train": "Train one method on the shards; resumes where it was stopped.",
+    "evaluate": "Restore the evaluation split and score it beside bicubic and the restorer.",
+    "dial": "Sweep sampling-time settings of trained weights, faithful to sharp, and map what is made up.",
+}
+PLAIN_STAGES = {"report": "All scores, pictures and curves -> reports/report.html."}
+
+Method = Annotated[str, typer.Argument(help="Which of `methods` in params.yaml.")]
+Where = Annotated[
+    Literal["serial", "processes", "ray"] | None,
+    typer.Option("--executor", envvar="SPASEMSR_EXECUTOR", help="Default: serial for one worker, else processes."),
+]
+Workers = Annotated[
+    int, typer.Option(envvar="SPASEMSR_WORKERS", min=1, help="Processes or Ray actors; never changes a byte.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add one command for each stage, in the order in which `dvc repro` runs them."""
+    tables = (COLUMN_STAGES, _column), (METHOD_COLUMN_STAGES, _method_column), (METHOD_STAGES, _method)
+    for stages, command in (*tables, (PLAIN_STAGES, _plain)):
+        for name, what in stages.items():
+            app.command(name, help=what, rich_help_panel="Stages")(command(name))
+
+
+def _column(name: str) -> Callable[..., None]:
+    def command(executor: Where = None, workers: Workers = 1) -> None:
+        _run(name, executor=(executor, workers))
+
+    return command
+
+
+def _method_column(name: str) -> Callable[..., None]:
+    def command(method: Method, executor: Where = None, workers: Workers = 1) -> None:
+        _run(name, method, executor=(executor, workers))
+
+    return command
+
+
+def _method(name: str) -> Callable[..., None]:
+    def command(method: Method) -> None:
+        _run(name, method)
+
+    return command
+
+
+def _plain(name: str) -> Callable[..., None]:
+    def command() -> None:
+        _run(name)
+
+    return command
+
+
+def _run(name: str, *methods: str, executor: tuple[str | None, int] | None = None) -> None:
+    """Run the stage of this name; `methods` is its method, or nothing for stages of all methods."""
+    from pipeline.engine.lock import exclusive
+    from spasemsr.config import load_params
+
+    arguments: list[Any] = []
+    if executor is not None:
+        from pipeline.engine.executors import build_executor
+
+        arguments.append(build_executor(*executor))
+    params = load_params()
+    if unknown := [method for method in methods if method not in params.methods]:
+        raise UserError(f"No method {unknown[0]!r}.", f"Those of params.yaml are: {', '.join(params.methods)}.")
+    with exclusive(".".join([name, *methods])):
+        import_module(f"pipeline.stages.{name}").run(params, *arguments, *methods)

@@ -1,0 +1,88 @@
+"""Commands that look without running, and those about the sample cache."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipeline.commands import models
+from pipeline.commands.output import say
+
+cache_app = typer.Typer(help="The sample cache (SPASEMSR_CACHE).", no_args_is_help=True)
+ProfileOption = Annotated[
+    Literal["embedded", "probe", "foundation"] | None,
+    typer.Option("--profile", help="Default: the one in params.yaml."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands, and the groups `cache` and `models`."""
+    for command in (status, check, plan, show):
+        app.command(rich_help_panel="Tools")(command)
+    app.add_typer(cache_app, name="cache", rich_help_panel="Tools")
+    app.add_typer(models.app, name="models", rich_help_panel="Tools")
+
+
+def status() -> None:
+    """What each column's stage has done so far, also while another process works."""
+    from pipeline.tools import inspection
+
+    say(inspection.status())
+
+
+def check(profile: ProfileOption = None) -> None:
+    """Verify params.yaml, packages, photographs, columns, and weights, disk, memory and device; runs nothing."""
+    from pipeline.tools import inspection
+
+    say(inspection.check(Path("params.yaml"), profile))
+
+
+def plan(
+    profile: ProfileOption = None,
+    gpu: Annotated[
+        str | None, typer.Option(help="Plan for GPUs of this kind, e.g. A100; default: this machine.")
+    ] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="How many of them, on all machines together.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Training patches; default: those of the photographs.")
+    ] = None,
+) -> None:
+    """Say what a profile costs here: disk, memory, hours, what is missing and what to change; runs nothing."""
+    from pipeline.planning import hardware, plan
+    from spasemsr.config import load_params
+
+    params = load_params()
+    say(plan.lines(plan.make_plan(params, profile or params.profile, hardware.hardware(gpu, gpus), samples)))
+
+
+def show(key: Annotated[str, typer.Argument(help="A key of data/patches.jsonl, or its beginning.")]) -> None:
+    """Print everything the columns hold about one sample."""
+    from pipeline.tools import inspection
+
+    say(inspection.show(key))
+
+
+@cache_app.command("stat")
+def cache_stat() -> None:
+    """Entries and bytes by column."""
+    from spasemsr.cache import Cache
+
+    cache = Cache()
+    typer.echo(cache.root)
+    say(
+        f"{label:<20}{usage.entries:>10} entries {usage.bytes / 1e6:>12.1f} MB" for label, usage in cache.stat().items()
+    )
+
+
+@cache_app.command("prune")
+def cache_prune(
+    column: Annotated[str | None, typer.Option(help="Delete this column's entries; its tars stay.")] = None,
+    max_gb: Annotated[
+        float | None, typer.Option(min=0, help="Delete the longest unused until so much is left.")
+    ] = None,
+) -> None:
+    """Delete entries; nothing but time is lost."""
+    from spasemsr.cache import Cache
+
+    deleted = Cache().prune(column, None if max_gb is None else int(max_gb * 1e9))
+    typer.echo(f"deleted {deleted.entries} entries, {deleted.bytes / 1e6:.1f} MB")
