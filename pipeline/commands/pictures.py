@@ -40,7 +40,12 @@ def upscale(
     profile: ProfileOption = None,
     weights: WeightsOption = None,
     revision: RevisionOption = None,
-    scale: Annotated[int, typer.Option(min=2, max=4, help="4; 2 and 3 are made from 4.")] = 4,
+    scale: Annotated[float, typer.Option(min=1, max=4, help="Up to 4; less is made from 4.")] = 4,
+    width: Annotated[int | None, typer.Option(min=1, help="Of the result in pixels, instead of --scale.")] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="Of the result in pixels, instead of --scale.")] = None,
+    fit: Annotated[
+        Literal["inside", "crop", "stretch"], typer.Option(help="Where both are given: within them, filled, distorted.")
+    ] = "inside",
     dial: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 faithful .. 1 sharp.")] = 0.5,
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps. Default: the model's own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pixels.")] = 0,
@@ -66,6 +71,9 @@ def upscale(
 
     settings = Settings(
         scale=scale,
+        width=width,
+        height=height,
+        fit=fit,
         dial=dial,
         seed=seed,
         steps=steps,

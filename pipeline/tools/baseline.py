@@ -9,7 +9,8 @@ from spasemsr.data.dataset import Batch
 from spasemsr.determinism import pin_threads
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.errors import UserError
-from spasemsr.evaluation.folders import index, read_scored
+from spasemsr.evaluation.folders import index
+from spasemsr.images.stored import read_scored
 from spasemsr.methods.baselines import Bicubic, Restored
 from spasemsr.methods.compared import network_of
 from spasemsr.methods.noise import Noise

@@ -21,7 +21,7 @@ from spasemsr.data.patches import Patch, of_splits, read_patches
 from spasemsr.data.shards import ColumnReader
 from spasemsr.data.sources import Sources, missing_from_packages
 from spasemsr.errors import UserError
-from spasemsr.images.flat import SUFFIXES
+from spasemsr.images.opening import SUFFIXES
 from spasemsr.progress import duration
 
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "dvc", "webdataset", "basicsr", "numpy")

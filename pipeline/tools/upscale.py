@@ -6,7 +6,7 @@ permission); 3 some files failed, each with its reason, and all others are resto
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,13 @@ from spasemsr.errors import RejectedSample, UserError
 from spasemsr.hashing import fingerprint, sha256_bytes
 from spasemsr.images import writing
 from spasemsr.images.deviation import GAIN
-from spasemsr.images.flat import read_bytes
-from spasemsr.images.picture import Picture
+from spasemsr.images.names import shown
+from spasemsr.images.opening import read_bytes
+from spasemsr.images.picture import MAX_BYTES, Picture, parse_picture
+from spasemsr.images.results import map_of, sidecar_of
 from spasemsr.progress import Progress
 from spasemsr.upscaling import files
 from spasemsr.upscaling.files import Source
-from spasemsr.upscaling.reading import MAX_BYTES, header_size, parse_picture
 from spasemsr.upscaling.settings import MAP_SEEDS, Settings
 
 if TYPE_CHECKING:  # it takes seconds to import, and a mistyped name should not
@@ -78,12 +79,12 @@ def run(request: Request, load_upscaler: Callable[[], "Upscaler"]) -> int:
     The model is loaded when inputs and output are known to be there.
     """
     sources = files.find_sources(request.inputs, request.out)
-    places = files.targets(sources, request.out, request.settings.scale, request.form)
+    places = files.targets(sources, request.out, request.settings.ending, request.form)
     files.require_writable(request.out)
-    work = [_thousands(source.path) for source in sources]
+    work = [_thousands(source) for source in sources]
     progress = Progress("upscale", sum(work), unit="kpx")
     outcomes: Counter[str] = Counter()
-    job = _Job(request, load_upscaler(), progress)
+    job = _Job(request, load_upscaler(), progress, sources)
     try:
         for source, place, size in zip(sources, places, work, strict=True):
             try:
@@ -94,7 +95,7 @@ def run(request: Request, load_upscaler: Callable[[], "Upscaler"]) -> int:
                 outcome, said = "failed", "needs_memory: more than there is; give a lower --max-memory"
             outcomes[outcome] += 1
             progress.close()
-            log.info("%-9s %s: %s", outcome, source.path, said)
+            log.info("%-9s %s: %s", outcome, shown(source.path), said)
             job.finish(size, outcome)
     except KeyboardInterrupt:
         progress.close()
@@ -114,49 +115,60 @@ def run(request: Request, load_upscaler: Callable[[], "Upscaler"]) -> int:
 class _Job:
     """One file after the other through the upscaler."""
 
-    def __init__(self, request: Request, upscaler: "Upscaler", progress: Progress) -> None:
-        self._request, self._upscaler, self._progress = request, upscaler, progress
+    def __init__(self, request: Request, upscaler: "Upscaler", progress: Progress, sources: Sequence[Source]) -> None:
+        self._request, self._upscaler, self._progress, self._sources = request, upscaler, progress, sources
         self._advanced = 0  # thousands of pixels of this file that the progress line counts as done
 
-    def __call__(self, source: Source, place: Path, size: int) -> tuple[str, str]:
+    def __call__(self, source: Source, target: Path | None, size: int) -> tuple[str, str]:
         """Restore one file -> ("restored" or "skipped", what to say). Raises RejectedSample, and UserError to stop."""
         request, upscaler = self._request, self._upscaler
         self._advanced = 0
         data = read_bytes(source.path, MAX_BYTES)
-        if (stated := header_size(data)) is not None:  # what will not fit is refused before it is decoded
-            upscaler.plan(stated, request.settings, request.max_memory, request.save_map)
+        if source.size is not None:  # what will not fit is refused before it is decoded
+            upscaler.plan(source.size, request.settings, request.max_memory, request.save_map)
         picture = parse_picture(data, MAX_PIXELS)
-        form = request.form or files.suffix_format(place) or picture.format
-        target = place if files.suffix_format(place) == form else place.with_name(place.name + writing.SUFFIXES[form])
+        form = request.form or (target and files.suffix_format(target)) or picture.format
+        if target is None or form != files.suffix_format(target):
+            raise RejectedSample("changed", "another file took its place while this ran; run the same again")
         made_of = self._made_of(data, form)
         name = fingerprint(made_of)
-        if not request.force:
-            if files.is_done(target, name):
-                return "skipped", f"{target} is done"
-            if not files.is_free(target):
-                raise RejectedSample("exists", f"{target} was made otherwise; --force replaces it")
+        self._require_free(target, name)
+        if not request.force and files.state(target, name, request.save_map) == "done":
+            return "skipped", f"{shown(target)} is done"
         width, height = picture.size
-        writing.require_fit(form, width * request.settings.scale, height * request.settings.scale)
+        writing.require_fit(form, *request.settings.sizes(width, height)[1])
+        writing.trial(picture, form, request.quality)
 
         def report(done: int, total: int) -> None:
             step = size * done // total - self._advanced
             self._advanced += step
-            self._progress.advance(step, source.path.name)
+            self._progress.advance(step, shown(source.path.name))
 
         restored = upscaler.restore(
             picture, request.settings, max_memory=request.max_memory, with_map=request.save_map, report=report
         )
         result = writing.fitted(restored.picture, form)
         outputs = [(target, writing.encode(result, request.quality))]
+        drawn = None
         if restored.deviation is not None:
-            deviation = Picture(restored.deviation[..., None], None, "PNG")
-            outputs.insert(0, (files.map_of(target), writing.encode(deviation)))
-        record = self._record(source, picture, result, restored, made_of)
-        # the sidecar appears first, the result last: a result without a sidecar is never ours
-        files.publish([(files.sidecar_of(target), files.sidecar(name, outputs, record)), *outputs])
+            drawn = writing.encode(Picture(restored.deviation[..., None], None, "PNG"))
+            outputs.append((map_of(target), drawn))
+        told = files.sidecar(name, outputs, self._record(source, picture, result, restored, made_of))
+        if not files.publish(target, outputs[0][1], told, drawn, request.force):
+            if files.state(target, name, request.save_map) == "done":
+                return "skipped", f"{shown(target)} was done by another run meanwhile"
+            raise RejectedSample("exists", f"another run wrote {shown(target)} meanwhile; --force replaces it")
         after = "x".join(map(str, result.size))
         notes = f" ({', '.join(result.notes)})" if result.notes else ""
-        return "restored", f"{target} {width}x{height} -> {after}, {restored.budget}{notes}"
+        return "restored", f"{shown(target)} {width}x{height} -> {after}, {restored.budget}{notes}"
+
+    def _require_free(self, target: Path, name: str) -> None:
+        """Raise RejectedSample where a result would replace an input, or without --force anything else."""
+        beside = (target, sidecar_of(target), map_of(target))
+        if hit := next((path for path in beside if files.is_input(path, self._sources)), None):
+            raise RejectedSample("is_an_input", f"{shown(hit)} is one of the inputs; take another folder with -o")
+        if not self._request.force and files.state(target, name, self._request.save_map) == "other":
+            raise RejectedSample("exists", f"{shown(target)} was made otherwise; --force replaces it")
 
     def finish(self, size: int, outcome: str) -> None:
         """Count the rest of a file; only what was restored says how fast it goes."""
@@ -185,7 +197,7 @@ class _Job:
     ) -> dict[str, Any]:
         """The sidecar's account for a person: no times, no paths of this machine."""
         record = {
-            "input": {"name": source.path.name, "sha256": made_of["input_sha256"], **_shape(picture)},
+            "input": {"name": shown(source.path.name), "sha256": made_of["input_sha256"], **_shape(picture)},
             "output": {**_shape(result), "notes": list(result.notes)},
             "settings": made_of["settings"],
             "sampling": restored.sampling.plain(),
@@ -211,7 +223,7 @@ def _shape(picture: Picture) -> dict[str, Any]:
     return {"width": width, "height": height, "mode": picture.mode, "bits": picture.bits, "format": picture.format}
 
 
-def _thousands(path: Path) -> int:
+def _thousands(source: Source) -> int:
     """How much work a file is, in thousands of pixels; 1 for what cannot be read."""
-    width, height = header_size(path) or (1, 1)
+    width, height = source.size or (1, 1)
     return max(width * height // 1000, 1)

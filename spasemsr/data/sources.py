@@ -5,15 +5,15 @@ Procedural scenes, where a profile asks for them, take the place of both and are
 """
 
 import importlib.util
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from spasemsr.data.spec import DataSpec
 from spasemsr.errors import UserError
-from spasemsr.images.flat import FOREIGN_SUFFIXES, SUFFIXES, read_bytes
+from spasemsr.images.names import files_below, looks_like_a_picture, shown
+from spasemsr.images.opening import read_bytes
 from spasemsr.pixels import png_bytes
 from spasemsr.scenes.scene import make_scene
 from spasemsr.scenes.spec import ScenesSpec
@@ -83,33 +83,20 @@ class Sources:
             return [Photograph(SCENES, f"{number:05d}.png") for number in range(self.scenes.count)], 0
         found = [Photograph(f"package:{name}", path) for name in self.packages for path in PACKAGE_PHOTOGRAPHS[name][1]]
         ignored = 0
-        for path in _walk(self.folder):
-            if path.suffix.lower() in SUFFIXES | FOREIGN_SUFFIXES:
+        if not self.folder.exists():
+            raise UserError(
+                f"The folder {shown(self.folder)} does not exist.", "Create it, or set `photographs` in params.yaml."
+            )
+        if not self.folder.is_dir():
+            raise UserError(
+                f"{shown(self.folder)} is not a folder.", "Set `photographs` in params.yaml to a folder of images."
+            )
+        for path in files_below(self.folder):
+            if looks_like_a_picture(path):
                 found.append(Photograph("folder", path.relative_to(self.folder).as_posix()))
             else:
                 ignored += 1
         return sorted(found), ignored
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder, hidden ones left out; linked folders are entered once, so a loop of links ends."""
-    if not folder.exists():
-        raise UserError(f"The folder {folder} does not exist.", "Create it, or set `photographs` in params.yaml.")
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder.", "Set `photographs` in params.yaml to a folder of images.")
-    seen: set[tuple[int, int]] = set()
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable):
-        stat = os.stat(parent)
-        if (stat.st_dev, stat.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((stat.st_dev, stat.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent) / name for name in sorted(files) if not name.startswith("."))
-
-
-def _unreadable(error: OSError) -> None:
-    raise UserError(f"Cannot read the folder {error.filename}: {error.strerror}.", "Give yourself read permission.")
 
 
 def missing_from_packages(names: Sequence[str]) -> list[str]:

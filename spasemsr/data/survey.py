@@ -16,6 +16,7 @@ from spasemsr.data.spec import DataSpec
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.hashing import fingerprint, sha256_bytes
 from spasemsr.images.flat import decode
+from spasemsr.images.names import is_utf8, shown
 
 VERSION = 1  # of the verdict: bump it when `decode` accepts, rejects or treats a file differently
 _REMEMBERED_BYTES = 1 << 15  # a smaller file is decoded again in less time than its verdict takes to look up
@@ -60,6 +61,8 @@ class Reject:
 def examine(photograph: Photograph, sources: Sources, spec: DataSpec, store: Store) -> Usable | Reject:
     """Decode one candidate, or take the verdict of an earlier run on the same bytes."""
     try:
+        if not is_utf8(photograph.path):
+            raise RejectedSample("name_not_utf8", f"rename it: {shown(photograph.path)} is not UTF-8")
         data = sources.read(photograph.source, photograph.path, spec.max_bytes)
         sha256 = sha256_bytes(data)
         verdict = _verdict(data, spec) if len(data) < _REMEMBERED_BYTES else _remembered(data, sha256, spec, store)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from spasemsr.determinism import single_threaded
 from spasemsr.errors import UserError
-from spasemsr.evaluation.folders import read_scored
 from spasemsr.evaluation.metrics import Metric
 from spasemsr.evaluation.scores import Row, ScoreTable, check_keys, score_image
+from spasemsr.images.stored import read_scored
 
 
 def score_pairs(

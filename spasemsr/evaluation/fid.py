@@ -18,10 +18,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from spasemsr.errors import UserError
-from spasemsr.evaluation.folders import read_scored
 from spasemsr.evaluation.metrics import PROTOCOL
 from spasemsr.evaluation.perceptual import Needed, verify
 from spasemsr.evaluation.scores import DIGITS
+from spasemsr.images.stored import read_scored
 from spasemsr.pixels import ImageU8
 
 Float64 = npt.NDArray[np.float64]

@@ -1,56 +1,36 @@
-"""One untrusted image file -> (H, W, 3) uint8 sRGB, or a RejectedSample that says why.
+"""One untrusted image file -> (H, W, 3) uint8 sRGB for training, or a RejectedSample that says why.
 
-Formats: JPEG, PNG, WebP, TIFF. Byte and pixel limits are checked before any pixel is decoded. Defined treatments, each
-named in `Decoded.treatments` so that ingest can count them:
+Formats and limits are those of `images/opening.py`. Defined treatments, each named in `Decoded.treatments` so that
+ingest can count them:
 
 | input | becomes |
 |---|---|
 | gray, 1-bit, palette | RGB |
-| alpha, transparent palette entries | composited over white |
+| alpha, a transparent level or palette entry | composited over white |
 | CMYK, YCbCr | RGB (through its ICC profile where it has one) |
 | 16- and 12-bit gray | 8-bit, full range to full range, rounded; 16-bit RGB(A) PNG: the high byte |
-| EXIF orientation | applied; all other metadata dropped |
-| ICC profile | converted to sRGB; an unreadable profile counts as none |
+| EXIF or XMP orientation | applied; all other metadata dropped |
+| ICC profile | converted to sRGB; an unreadable profile, and one of gray, counts as none |
+| gAMA, cHRM, cICP of a PNG | not looked at, and said where they mean another colour than sRGB |
 | several frames or pages | the first |
 
 Truncated, corrupt and lying files are rejected whole: half a photograph is not a photograph.
 """
 
 import io
-import struct
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import (  # the plugins by name: Image.open knows a format only once its plugin is imported
-    Image,
-    ImageCms,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageCms
 
 from spasemsr.errors import RejectedSample
+from spasemsr.images import depth, metadata
+from spasemsr.images.opening import decoding, has_more_frames, open_image, read_bytes
 
-FORMATS = (  # a JPEG with further pictures (MPO) is opened by the JPEG plugin
-    JpegImagePlugin.JpegImageFile.format,
-    PngImagePlugin.PngImageFile.format,
-    TiffImagePlugin.TiffImageFile.format,
-    WebPImagePlugin.WebPImageFile.format,
-)
-SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff"])
-# Looked at and rejected with a reason, so that a person learns why their file is not used; other files are ignored.
-FOREIGN_SUFFIXES = frozenset(
-    """.bmp .gif .ico .avif .heic .heif .jp2 .jxl .pgm .ppm .pbm .pnm .tga .psd .svg
-    .raw .dng .cr2 .nef .arw""".split()
-)
-_ORIENTATION = 0x0112
-_BITS_PER_SAMPLE = 258
+_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_NAMES = {"L": "gray", "1": "one_bit", "P": "palette", "CMYK": "cmyk", "YCbCr": "ycbcr"}
 
 
 @dataclass(frozen=True)
@@ -64,37 +44,11 @@ class Decoded:
 def decode(data: bytes, max_pixels: int) -> Decoded:
     """Decode one image file's bytes.
 
-    Raises RejectedSample with reason `unsupported_format`, `unsupported_mode`, `too_large`, `truncated` or `corrupt`.
+    Raises RejectedSample with reason `unsupported_format`, `unsupported_mode`, `too_large`, `truncated`, `corrupt` or
+    `needs_memory`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return _treat(open_image(data, max_pixels))
-
-
-def open_image(data: bytes, max_pixels: int) -> Image.Image:
-    """The loaded Pillow image of a file's bytes, in whatever mode it has; limits are checked before decoding.
-
-    Raises RejectedSample as `decode` does.
-    """
-    with warnings.catch_warnings():
-        # Pillow warns where it guesses (bombs, broken EXIF); what matters is decided below, from header and pixels.
-        warnings.simplefilter("ignore")
-        try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        except UnidentifiedImageError:
-            raise _unidentified(data) from None
-        except Image.DecompressionBombError as error:
-            raise RejectedSample("too_large", str(error)) from None
-        except (OSError, ValueError, SyntaxError, struct.error, OverflowError, MemoryError) as error:
-            raise _undecodable(error) from None
-        width, height = image.size
-        if width * height > max_pixels:
-            raise RejectedSample("too_large", f"{width}x{height} is over the limit of {max_pixels} pixels")
-        try:
-            image.load()
-        except (OSError, SyntaxError, ValueError, struct.error, OverflowError, MemoryError) as error:
-            raise _undecodable(error) from None
-        return image
+    with decoding():
+        return _treat(data, open_image(data, max_pixels))
 
 
 def read_image(path: Path, max_bytes: int, max_pixels: int) -> Decoded:
@@ -102,68 +56,15 @@ def read_image(path: Path, max_bytes: int, max_pixels: int) -> Decoded:
     return decode(read_bytes(path, max_bytes), max_pixels)
 
 
-def read_bytes(path: Path, max_bytes: int) -> bytes:
-    """The bytes of one untrusted file; rejects `empty`, `too_large` (in bytes) and `unreadable`."""
-    try:
-        size = path.stat().st_size
-        if size == 0:
-            raise RejectedSample("empty", "the file has no bytes")
-        if size > max_bytes:
-            raise RejectedSample("too_large", f"{size} bytes is over the limit of {max_bytes}")
-        return path.read_bytes()
-    except OSError as error:
-        raise RejectedSample("unreadable", error.strerror or type(error).__name__) from None
-
-
-def _treat(image: Image.Image) -> Decoded:
-    """A loaded Pillow image of any mode -> RGB pixels and the treatments used."""
-    treatments: list[str] = []
-    if getattr(image, "n_frames", 1) > 1:
-        treatments.append("first_frame")
-    image = _upright(image, treatments)
-    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
-        image = _eight_bit(image, treatments)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        treatments.append("alpha_over_white")
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        profile = image.info.get("icc_profile")
-        image = Image.alpha_composite(white, rgba).convert("RGB")
-        if profile:
-            image.info["icc_profile"] = profile
-    image = to_srgb(image, treatments)
-    if image.mode != "RGB":
-        names = {"L": "gray", "1": "one_bit", "P": "palette", "CMYK": "cmyk", "YCbCr": "ycbcr"}
-        if image.mode not in names:
-            raise RejectedSample("unsupported_mode", f"colour mode {image.mode} has no defined conversion to RGB")
-        treatments.append(names[image.mode])
-        image = image.convert("RGB")
-    return Decoded(np.asarray(image, dtype=np.uint8).copy(), tuple(treatments))
-
-
-def _upright(image: Image.Image, treatments: list[str]) -> Image.Image:
-    """Apply EXIF orientation; EXIF that cannot be read says nothing about orientation."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
-        return image
-    if orientation in range(2, 9):
-        treatments.append("exif_rotated")
-        return ImageOps.exif_transpose(image)
-    return image
-
-
-def _eight_bit(image: Image.Image, treatments: list[str]) -> Image.Image:
-    """Gray of 12 or 16 bits -> 8 bits, full range to full range."""
-    bits = 16
-    if image.format == "TIFF" and (stated := getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE)):
-        bits = int(stated[0])
-    values = np.asarray(image).astype(np.float64)
-    top = float(2**bits - 1)
-    if bits > 16 or values.min() < 0 or values.max() > top:
-        raise RejectedSample("unsupported_mode", "integer gray values outside 16 bits")
-    treatments.append(f"gray_{bits}_bit")
-    return Image.fromarray(np.rint(values * (255.0 / top)).astype(np.uint8), "L")
+def upright(planes: npt.NDArray, orientation: int) -> npt.NDArray:
+    """(H, W, ...) pixels turned and flipped as the EXIF orientation 1..8 says."""
+    if orientation in (5, 6, 7, 8):
+        planes = planes.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        planes = planes[::-1]
+    if orientation in (2, 3, 6, 7):
+        planes = planes[:, ::-1]
+    return planes
 
 
 def to_srgb(image: Image.Image, treatments: list[str]) -> Image.Image:
@@ -182,16 +83,46 @@ def to_srgb(image: Image.Image, treatments: list[str]) -> Image.Image:
     return converted
 
 
-def _unidentified(data: bytes) -> RejectedSample:
-    """Tell an image of another format from a file that only pretends to be one of ours."""
-    ours = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
-    for magic, name in ours.items():
-        if data.startswith(magic):
-            return RejectedSample("corrupt", f"begins like a {name} file but its header cannot be read")
-    return RejectedSample("unsupported_format", "not JPEG, PNG, WebP or TIFF; convert it to one of them")
+def _treat(data: bytes, image: Image.Image) -> Decoded:
+    """A loaded Pillow image of any mode -> RGB pixels and the treatments used."""
+    treatments: list[str] = []
+    if has_more_frames(image):
+        treatments.append("first_frame")
+    orientation = metadata.orientation_of(image, data)
+    if orientation > 1:
+        treatments.append("exif_rotated")
+    profile, hidden = image.info.get("icc_profile"), depth.transparent_gray(data, image)
+    palette = image.mode == "P"
+    if image.mode in depth.DEEP_MODES:
+        image = _eight_bit(image, treatments)
+    if hidden is not None:
+        treatments.append("alpha_over_white")
+        image = Image.fromarray(np.where(hidden, 255, np.asarray(image.convert("L"))).astype(np.uint8))
+    elif image.mode in _ALPHA or "transparency" in image.info:
+        treatments.append("alpha_over_white")
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, rgba).convert("RGB")
+    elif palette and profile:
+        treatments.append(_NAMES[image.mode])
+        image = image.convert("RGB")
+    if profile:
+        image.info["icc_profile"] = profile
+        if image.mode not in ("RGB", "CMYK"):
+            treatments.append("icc_ignored")
+    else:
+        treatments += [f"{name}_ignored" for name in metadata.other_colour(metadata.colour_chunks(data))]
+    image = to_srgb(image, treatments)
+    if image.mode != "RGB":
+        if image.mode not in _NAMES:
+            raise RejectedSample("unsupported_mode", f"colour mode {image.mode} has no defined conversion to RGB")
+        treatments.append(_NAMES[image.mode])
+        image = image.convert("RGB")
+    return Decoded(np.ascontiguousarray(upright(np.array(image, dtype=np.uint8), orientation)), tuple(treatments))
 
 
-def _undecodable(error: BaseException) -> RejectedSample:
-    """A decoder's complaint as one line; a file that ends too early is the common case and has a name of its own."""
-    text = " ".join(str(error).split())[:200] or type(error).__name__
-    return RejectedSample("truncated" if "truncated" in text.lower() else "corrupt", text)
+def _eight_bit(image: Image.Image, treatments: list[str]) -> Image.Image:
+    """Gray of 12 or 16 bits -> 8 bits, full range to full range."""
+    values, bits = depth.deep_gray(image)
+    treatments.append(f"gray_{bits}_bit")
+    return Image.fromarray(np.rint(values * (255.0 / (2**bits - 1))).astype(np.uint8))

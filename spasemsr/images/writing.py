@@ -1,39 +1,37 @@
-"""Picture -> the bytes of a JPEG, PNG, WebP or TIFF file, with its depth, alpha, ICC profile and EXIF.
+"""Picture -> the bytes of a JPEG, PNG, WebP or TIFF file, with its depth, alpha, colour and all that it said of itself.
 
-Pillow writes what it can hold. 16-bit PNG and all TIFF are written here, because Pillow has no 16-bit colour.
+Pillow writes what it can hold; 16-bit PNG and all TIFF are written by `images/containers.py`. What a format cannot hold
+is left out and noted by `fitted`, before any work.
 
-| format | bits | alpha | gray | most pixels a side |
-|---|---|---|---|---|
-| PNG, TIFF | 8, 16 | yes | yes | 2 147 483 647 (TIFF: 4 GB a file) |
-| WebP | 8 | yes | as RGB | 16 383 |
-| JPEG | 8 | over white | yes | 65 500 |
+| format | bits | alpha | gray | most pixels a side | EXIF | XMP | IPTC | resolution | colour beside ICC |
+|---|---|---|---|---|---|---|---|---|---|
+| PNG | 8, 16 | yes | yes | 2 147 483 647 | yes | yes | no | yes | gAMA, cHRM, cICP, sRGB |
+| TIFF | 8, 16 | yes | yes | 2 147 483 647, 4 GB a file | yes | yes | yes | yes | no |
+| WebP | 8 | yes | as RGB | 16 383 | yes | yes | no | in EXIF | no |
+| JPEG | 8 | over white | yes | 65 500 | 64 kB | 64 kB | 64 kB | yes | no |
 """
 
 import io
 import struct
-import zlib
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image, TiffImagePlugin
+from PIL import Image, PngImagePlugin
 
 from spasemsr.errors import RejectedSample
-from spasemsr.images.picture import Picture, resized_exif
+from spasemsr.images import exif, metadata
+from spasemsr.images.containers import deep_png, tiff
+from spasemsr.images.picture import Picture, Said
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif"}
-FORMATS = {"jpg": "JPEG", "jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "tif": "TIFF", "tiff": "TIFF"}
+FORMATS = {
+    "jpg": "JPEG", "jpeg": "JPEG", "jpe": "JPEG", "jfif": "JPEG", "png": "PNG", "webp": "WEBP", "tif": "TIFF",
+    "tiff": "TIFF",
+}  # fmt: skip
 MAX_SIDE = {"JPEG": 65_500, "PNG": 2**31 - 1, "WEBP": 16_383, "TIFF": 2**31 - 1}
 QUALITY = 95
-_STRIP_BYTES = 1 << 22  # of a TIFF, before compression
-_TIFF_LIMIT = 2**32 - 2**20
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS, _SAMPLES, _ROWS, _COUNTS = (
-    256, 257, 258, 259, 262, 273, 277, 278, 279,
-)  # fmt: skip
-_PLANAR, _PREDICTOR, _EXTRA, _SAMPLE_FORMAT, _ICC = 284, 317, 338, 339, 34675
-_DEFLATE, _DIFFERENCES, _UNASSOCIATED = 8, 2, 2
+_MARKER = 65_533  # bytes that one JPEG segment holds
+_XMP_HEAD, _IPTC_HEAD = 29, 14 + 4 + 2 + 2 + 4
 
 
 def require_fit(form: str, width: int, height: int) -> None:
@@ -55,96 +53,92 @@ def fitted(picture: Picture, form: str) -> Picture:
     rgb_only = form == "WEBP" or (form == "TIFF" and picture.bits == 16 and picture.alpha is not None)
     if rgb_only and picture.colour.shape[2] == 1:  # few readers know gray with alpha of 16 bits in a TIFF
         notes = (*picture.notes, "gray_as_rgb", *(["icc_dropped"] if picture.icc else []))
-        rgb: Any = np.repeat(picture.colour, 3, axis=2)  # as deep as it was, which NumPy's types do not say
-        picture = replace(picture, colour=rgb, icc=None, notes=notes)
-    return picture
+        picture = replace(picture, colour=np.ascontiguousarray(picture.colour[..., [0, 0, 0]]), icc=None, notes=notes)
+    notes: list[str] = []
+    said = _holdable(picture.said, form, notes)
+    return replace(picture, said=said, notes=(*picture.notes, *notes))
+
+
+def _holdable(said: Said, form: str, notes: list[str]) -> Said:
+    """What of it a format can hold; the rest is named in `notes`."""
+    if said.colour and form != "PNG":
+        notes += [f"{name}_dropped" for name in metadata.other_colour(said.colour)]
+        said = replace(said, colour=())
+    if form == "JPEG":
+        if said.exif:
+            shorter, cut = exif.within(said.exif, _MARKER - 6)
+            said = replace(said, exif=shorter)
+            notes += ["exif_shortened"] if cut else []
+        if said.xmp and len(said.xmp) > _MARKER - _XMP_HEAD:
+            said = replace(said, xmp=None)
+            notes.append("xmp_dropped")
+        if said.iptc and len(said.iptc) > _MARKER - _IPTC_HEAD:
+            said = replace(said, iptc=None)
+            notes.append("iptc_dropped")
+    elif form in ("PNG", "WEBP") and said.iptc:
+        said = replace(said, iptc=None)
+        notes.append("iptc_dropped")
+    if form == "WEBP" and said.dpi:
+        said = replace(said, dpi=None)
+        notes.append("dpi_dropped")
+    return said
 
 
 def encode(picture: Picture, quality: int = QUALITY) -> bytes:
     """The file of a fitted picture; the same picture gives the same bytes."""
-    exif = resized_exif(picture.exif, *picture.size) if picture.exif else None
+    said, size = picture.said, picture.size
+    said = replace(said, exif=exif.resized(said.exif, *size) if said.exif else None)
     if picture.format == "TIFF":
-        return _tiff(picture, exif)
+        return tiff(picture, said)
     if picture.bits == 16:
-        return _png16(picture, exif)
-    options: dict[str, object] = {"icc_profile": picture.icc, "exif": exif or b""}
+        return deep_png(picture, said)
+    options: dict[str, object] = {"icc_profile": picture.icc, "exif": b"Exif\0\0" + said.exif if said.exif else b""}
     match picture.format:
         case "JPEG":
-            options |= {"quality": quality, "subsampling": 0, "optimize": True}
+            options |= {"quality": quality, "subsampling": 0, "optimize": True, "xmp": said.xmp}
+            options |= {"extra": _iptc_segment(said.iptc), "dpi": said.dpi and tuple(round(n) for n in said.dpi)}
         case "WEBP":
-            options |= {"quality": quality, "method": 4, "exact": True}
+            options |= {"quality": quality, "method": 4, "exact": True, "xmp": said.xmp}
         case "PNG":
-            options |= {"compress_level": 6}
+            options |= {"compress_level": 6, "dpi": said.dpi, "pnginfo": _png_texts(said)}
     image = picture.image()
     image.info.clear()
     file = io.BytesIO()
-    image.save(file, picture.format, **{name: value for name, value in options.items() if value})
+    Image.Image.save(image, file, picture.format, **{name: value for name, value in options.items() if value})
     return file.getvalue()
 
 
-def _stacked(picture: Picture) -> npt.NDArray:
-    """(H, W, samples), colour then alpha."""
-    return picture.colour if picture.alpha is None else np.dstack([picture.colour, picture.alpha])
+def trial(picture: Picture, form: str, quality: int = QUALITY) -> None:
+    """Write a corner of the picture with all that belongs to it, so that what cannot be written is known before work.
+
+    Raises RejectedSample `unwritable`.
+    """
+    alpha = None if picture.alpha is None else picture.alpha[:8, :8]
+    try:
+        encode(fitted(replace(picture, colour=picture.colour[:8, :8], alpha=alpha), form), quality)
+    except RejectedSample:
+        raise
+    except Exception as error:
+        detail = f"as {form} it cannot be written: {' '.join(str(error).split())[:160]}; take another --format"
+        raise RejectedSample("unwritable", detail) from None
 
 
-def _png16(picture: Picture, exif: bytes | None) -> bytes:
-    """PNG, 16 bits, every row filtered by the difference to the row above (filter type 2)."""
-    planes = _stacked(picture)
-    height, width, samples = planes.shape
-    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[samples]
-    rows = np.ascontiguousarray(planes.astype(">u2")).view(np.uint8).reshape(height, -1)
-    packer, packed, above = zlib.compressobj(6), [], np.zeros_like(rows[0])
-    for row in rows:
-        packed.append(packer.compress(b"\2" + (row - above).tobytes()))
-        above = row
-    packed.append(packer.flush())
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))]
-    if picture.icc:
-        chunks.append((b"iCCP", b"icc\0\0" + zlib.compress(picture.icc)))
-    if exif:
-        chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
-    chunks += [(b"IDAT", piece) for piece in _pieces(b"".join(packed), 1 << 24)] + [(b"IEND", b"")]
-    framed = (
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+def _iptc_segment(iptc: bytes | None) -> bytes:
+    """The JPEG segment that holds an IPTC record, as Photoshop does."""
+    if not iptc:
+        return b""
+    head = b"Photoshop 3.0\0" + b"8BIM" + struct.pack(">H", 0x0404) + b"\0\0" + struct.pack(">I", len(iptc))
+    body = head + iptc + b"\0" * (len(iptc) % 2)
+    return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
 
 
-def _pieces(data: bytes, size: int) -> Iterator[bytes]:
-    for start in range(0, len(data), size):
-        yield data[start : start + size]
-
-
-def _tiff(picture: Picture, exif: bytes | None) -> bytes:
-    """Baseline TIFF in strips, Deflate on horizontal differences; EXIF tags lie in the same directory."""
-    planes = _stacked(picture)
-    height, width, samples = planes.shape
-    rows = max(_STRIP_BYTES // max(width * samples * planes.itemsize, 1), 1)
-    strips = []
-    for start in range(0, height, rows):
-        strip = planes[start : start + rows].astype(planes.dtype.newbyteorder("<"))
-        strip[:, 1:] -= strip[:, :-1].copy()
-        strips.append(zlib.compress(strip.tobytes(), 6))
-    if sum(map(len, strips)) > _TIFF_LIMIT:
-        raise RejectedSample("too_large_for_format", "a TIFF file holds at most 4 GB; take PNG")
-    tags = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
-    if exif:
-        block = Image.Exif()
-        block.load(exif)
-        for tag in block:
-            tags[tag] = dict(block.get_ifd(tag)) if tag in (0x8769, 0x8825) else block[tag]
-    tags[_WIDTH], tags[_HEIGHT], tags[_SAMPLES], tags[_PLANAR] = width, height, samples, 1
-    tags[_BITS], tags[_SAMPLE_FORMAT] = (picture.bits,) * samples, (1,) * samples
-    tags[_COMPRESSION], tags[_PREDICTOR] = _DEFLATE, _DIFFERENCES
-    tags[_PHOTOMETRIC] = 2 if samples > 2 else 1
-    if picture.alpha is not None:
-        tags[_EXTRA] = _UNASSOCIATED
-    if picture.icc:
-        tags[_ICC] = picture.icc
-    tags[_ROWS] = rows
-    tags[_COUNTS] = tuple(len(strip) for strip in strips)
-    starts = np.cumsum([0, *map(len, strips[:-1])])
-    tags[_OFFSETS] = tuple(int(start) for start in starts)  # from the end of the directory, as Pillow wants them
-    file = io.BytesIO()
-    tags.save(file)
-    return file.getvalue() + b"".join(strips)
+def _png_texts(said: Said) -> PngImagePlugin.PngInfo | None:
+    """XMP and colour chunks; None where there are none."""
+    if not said.xmp and not said.colour:
+        return None
+    chunks = PngImagePlugin.PngInfo()
+    for name, value in said.colour:
+        chunks.add(name, value)
+    if said.xmp:
+        chunks.add_itxt("XML:com.adobe.xmp", said.xmp.decode("utf-8", "replace"))
+    return chunks

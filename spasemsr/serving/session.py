@@ -18,9 +18,10 @@ from PIL import Image, ImageDraw, ImageFont
 from spasemsr.backends.protocols import Box
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images import writing
-from spasemsr.images.picture import Picture
+from spasemsr.images.opening import header
+from spasemsr.images.picture import Picture, read_picture
 from spasemsr.upscaling.description import Description
-from spasemsr.upscaling.reading import header_size, read_picture
+from spasemsr.upscaling.files import result_name
 from spasemsr.upscaling.settings import Settings, clean_text
 from spasemsr.upscaling.upscaler import Restored, Upscaler
 
@@ -91,7 +92,7 @@ class Session:
 
         def run() -> tuple[Restored, Path]:
             restored = self._upscaler.restore(picture, settings, description, self._max_memory, report=watched)
-            return restored, self._keep(path, restored, settings.scale)
+            return restored, self._keep(path, restored, settings.ending)
 
         try:
             restored, file = self._said(run)
@@ -116,8 +117,8 @@ class Session:
         self._folder.cleanup()
 
     def _read(self, path: str) -> Picture:
-        size = header_size(Path(path))
-        if size and size[0] * size[1] > self._max_pixels:
+        _, size = header(Path(path)) or ("", (0, 0))
+        if size[0] * size[1] > self._max_pixels:
             limit = f"{self._max_pixels / 1e6:g} million pixels"
             raise Refusal(f"The picture has {size[0]} × {size[1]} pixels; this page takes up to {limit}.")
         return self._said(lambda: read_picture(Path(path), self._max_pixels))
@@ -133,7 +134,7 @@ class Session:
         except MemoryError:
             raise Refusal("There is not enough memory for this picture.") from None
 
-    def _keep(self, path: str, restored: Restored, scale: int) -> Path:
+    def _keep(self, path: str, restored: Restored, ending: str) -> Path:
         """Write the result in its input's format, under its input's name."""
         form = restored.picture.format
         width, height = restored.picture.size
@@ -141,7 +142,7 @@ class Session:
         result = writing.fitted(restored.picture, form)
         with self._lock:
             place = Path(tempfile.mkdtemp(dir=self._folder.name))
-            file = place / f"{Path(path).stem}_x{scale}{writing.SUFFIXES[form]}"
+            file = place / result_name(Path(path).stem, ending, writing.SUFFIXES[form])
             file.write_bytes(writing.encode(result))
             self._results.append(file)
             for old in self._results[:-KEPT_RESULTS]:

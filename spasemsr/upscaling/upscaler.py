@@ -31,7 +31,8 @@ from spasemsr.errors import RejectedSample
 from spasemsr.hashing import sha256_file
 from spasemsr.images.colour import fix_canvas, lr_float, tensor_of
 from spasemsr.images.deviation import as_picture, luma_deviation
-from spasemsr.images.picture import Picture, Pixels, fill_transparent, from_image
+from spasemsr.images.picture import MIN_SIDE, Picture, Pixels, from_image
+from spasemsr.images.transparency import fill_transparent
 from spasemsr.methods.assembly import build
 from spasemsr.methods.folder import load_model
 from spasemsr.methods.model_config import WEIGHTS, ModelConfig, read_model_config
@@ -40,7 +41,6 @@ from spasemsr.pixels import bicubic_upsample, to_eight_bits, to_tensor
 from spasemsr.upscaling import hub
 from spasemsr.upscaling.description import Describer, Description
 from spasemsr.upscaling.memory import Budget, Footprint, budget
-from spasemsr.upscaling.reading import MIN_SIDE
 from spasemsr.upscaling.settings import MAP_SEEDS, Settings, sampling_for
 from spasemsr.upscaling.windows import FieldNoise, Window, paste, plan
 
@@ -168,17 +168,17 @@ class Upscaler:
             canvas = next(canvases)
             deviation = as_picture(luma_deviation(chain([canvas], canvases))) if with_map else None
             alpha = None if picture.alpha is None else self._alpha(picture.alpha, windows)
-        large = size[0] * settings.scale, size[1] * settings.scale
-        colour = _sized(canvas, large)
+        large, kept = settings.sizes(*size)
+        colour = _sized(canvas, large, kept)
         if picture.colour.shape[2] == 1:
             colour = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)[..., None]
         restored = replace(
             picture,
             colour=_deep_as(colour, picture),
-            alpha=None if alpha is None else _deep_as(_sized(alpha, large), picture),
+            alpha=None if alpha is None else _deep_as(_sized(alpha, large, kept), picture),
         )
         if deviation is not None:
-            deviation = _sized(deviation, large)
+            deviation = _sized(deviation, large, kept)
         return Restored(restored, description, sampling, planned, deviation)
 
     def _sampling(self, settings: Settings) -> SampleSpec:
@@ -288,9 +288,12 @@ def _visible(picture: Picture) -> Picture:
     return replace(picture, colour=fill_transparent(picture.colour, picture.alpha))
 
 
-def _sized(pixels: npt.NDArray, size: tuple[int, int]) -> npt.NDArray:
-    """Reduced to width x height by area, if it is larger."""
-    return pixels if pixels.shape[1::-1] == size else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+def _sized(pixels: npt.NDArray, size: tuple[int, int], kept: tuple[int, int]) -> npt.NDArray:
+    """Reduced to `size` (width, height) by area, if it is larger; then the middle of `kept` (width, height)."""
+    if pixels.shape[1::-1] != size:
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    left, top = (size[0] - kept[0]) // 2, (size[1] - kept[1]) // 2
+    return pixels[top : top + kept[1], left : left + kept[0]]
 
 
 def _deep_as(pixels: npt.NDArray[np.uint16], picture: Picture) -> Pixels:

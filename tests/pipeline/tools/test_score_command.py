@@ -14,8 +14,9 @@ from pipeline.tools.baseline import run as baseline
 from pipeline.tools.score import Request, run
 from spasemsr.errors import UserError
 from spasemsr.evaluation import perceptual
-from spasemsr.evaluation.folders import index, read_scored
+from spasemsr.evaluation.folders import index
 from spasemsr.evaluation.metrics import build_metrics, psnr_y, ssim_y
+from spasemsr.images.stored import read_scored
 from tests.worlds.sample_report import photograph
 
 SIDE = 64

@@ -1,5 +1,6 @@
 """`spasemsr upscale`: which files, what is skipped, what is refused, and that no half-written file is ever left."""
 
+import contextlib
 import io
 import json
 import logging
@@ -21,7 +22,9 @@ from typer.testing import CliRunner
 
 from pipeline.commands.pictures import upscale as upscale_command
 from pipeline.tools import upscale
+from spasemsr import atomic
 from spasemsr.errors import UserError
+from spasemsr.images.results import map_of
 from spasemsr.upscaling import files
 from spasemsr.upscaling.upscaler import Upscaler
 from tests.worlds import ROOT
@@ -105,8 +108,8 @@ def test_the_sidecar_says_everything_and_nothing_of_this_machine(command, album,
     }  # fmt: skip
     assert [row["tag"] for row in record["objects"]] == ["dog", "red car"] and record["caption"]
     assert record["sampling"]["start"] > 0.3 and record["input"]["width"] == 16 and record["output"]["bits"] == 8
-    assert set(record["files"]) == {"one_x4.png", "one_x4.map.png"} and record["map"]["seeds"] == 4
-    assert str(tmp_path) not in text and Image.open(tmp_path / "out" / "one_x4.map.png").size == (64, 48)
+    assert set(record["files"]) == {"one_x4.png", "one_x4.png.map.png"} and record["map"]["seeds"] == 4
+    assert str(tmp_path) not in text and Image.open(tmp_path / "out" / "one_x4.png.map.png").size == (64, 48)
 
 
 def test_the_same_request_gives_the_same_bytes_anywhere(command, album, tmp_path):
@@ -258,10 +261,10 @@ def test_a_result_too_large_for_its_format_is_refused_before_work(command, tmp_p
 
 
 def test_no_permission_is_said_before_any_work(command, album, tmp_path, monkeypatch):
-    def refuse(self, data):
+    def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(atomic, "fill", refuse)
     code, said = command(album, "-o", tmp_path / "out")
     assert code == 2 and "may not be written" in said and "restored" not in said
 
@@ -300,24 +303,22 @@ def test_ctrl_c_leaves_whole_files_and_the_rest_for_later(command, album, tmp_pa
     assert first.items() <= tree(out).items()
 
 
-@pytest.mark.parametrize("moment", ["write", "rename"])
-def test_ctrl_c_while_writing_leaves_nothing_half_written(tmp_path, monkeypatch, moment):
+@pytest.mark.parametrize("moment", ["fsync", "link", "replace"])
+@pytest.mark.parametrize("force", [False, True])
+def test_ctrl_c_while_writing_leaves_nothing_half_written(tmp_path, monkeypatch, moment, force):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, {"write": "fsync", "rename": "replace"}[moment], interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        files.publish([(tmp_path / "a.json", b"1"), (tmp_path / "a.png", b"2")])
-    assert tree(tmp_path) == {}
-
-
-def test_what_a_killed_run_left_is_swept(tmp_path):
-    process = subprocess.Popen(["true"])
-    process.wait()
-    (tmp_path / f".a.png.{process.pid}.partial").write_bytes(b"half")
-    (tmp_path / f".a.png.{os.getpid() if os.getpid() != 1 else 1}.partial").write_bytes(b"of a run that still goes on")
-    files.publish([(tmp_path / "a.png", b"whole")])
-    assert tree(tmp_path) == {"a.png": b"whole"}
+    picture = tmp_path / "a.png"
+    told = files.sidecar("1" * 64, [(picture, b"2"), (map_of(picture), b"3")], {})
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(os, moment, interrupt)
+        files.publish(picture, b"2", told, b"3", force)
+    found = tree(tmp_path)
+    assert not [name for name in found if name.endswith(".partial")]
+    assert files.state(picture, "1" * 64, with_map=True) in ("free", "done")
+    assert files.publish(picture, b"2", told, b"3", force=False)
+    assert tree(tmp_path) == {"a.png": b"2", "a.png.json": told, "a.png.map.png": b"3"}
 
 
 def test_killed_in_the_middle_of_a_folder_only_the_rest_is_done(command, weights, tmp_path):
@@ -325,7 +326,7 @@ def test_killed_in_the_middle_of_a_folder_only_the_rest_is_done(command, weights
     folder.mkdir()
     for index in range(6):
         photograph(48, 48).rotate(30 * index).save(folder / f"{index:02}.png")
-    script = "import logging, typer; from pipeline import upscale_cli; typer.run(upscale_cli.upscale)"
+    script = "import logging, typer; from pipeline.commands import upscale; typer.run(upscale.upscale)"
     arguments = [str(folder), "-o", str(out), "--weights", str(weights), "--device", "cpu"]
     process = subprocess.Popen(
         [sys.executable, "-c", script, *arguments],

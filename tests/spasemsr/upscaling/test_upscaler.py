@@ -22,13 +22,14 @@ from spasemsr.diffusion.tiling import tile_grid
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images import colour, writing
 from spasemsr.images.deviation import as_picture, luma_deviation
-from spasemsr.images.picture import Picture, fill_transparent, from_image, upright
+from spasemsr.images.flat import upright
+from spasemsr.images.picture import Picture, Said, from_image, parse_picture
+from spasemsr.images.transparency import fill_transparent
 from spasemsr.methods.protocol import Grid
 from spasemsr.pixels import bicubic_upsample
 from spasemsr.upscaling import hub, memory, windows
 from spasemsr.upscaling.description import WHOLE, Description
 from spasemsr.upscaling.memory import GIB, Budget, Footprint, budget, parse_bytes
-from spasemsr.upscaling.reading import parse_picture
 from spasemsr.upscaling.settings import MAP_SEEDS, Settings, parse_tags, sampling_for
 from tests.worlds import ROOT
 from tests.worlds.tiny_upscaler import SAMPLE, photograph, pixels, tiny_upscaler
@@ -412,7 +413,7 @@ def test_files_keep_depth_alpha_profile_and_exif(form, bits, gray, alpha):
     exif = Image.Exif()
     exif[0x010F], exif[0x8769] = "Maker", {0xA002: 7, 0x829A: (1, 50)}
     mask = np.linspace(top, 0, 21 * 33).reshape(21, 33).astype(depth) if alpha else None
-    picture = Picture(values, mask, "", None if gray else ICC, exif.tobytes())
+    picture = Picture(values, mask, "", None if gray else ICC, Said(exif.tobytes()))
     fitted = writing.fitted(picture, form)
     read = parse_picture(writing.encode(fitted), 10_000)
     assert (read.size, read.mode, read.bits, read.format) == ((33, 21), fitted.mode, fitted.bits, form)
@@ -420,7 +421,7 @@ def test_files_keep_depth_alpha_profile_and_exif(form, bits, gray, alpha):
     assert (read.alpha is not None) == (bool(alpha) and form != "JPEG")
     assert read.icc == fitted.icc and (gray or read.icc == ICC)
     kept = Image.Exif()
-    kept.load(read.exif)
+    kept.load(read.said.exif)
     inner = kept.get_ifd(0x8769)
     assert kept[0x010F] == "Maker" and inner[0xA002] == 33 and tuple(inner[0x829A]) == (1, 50)
     error = np.abs(read.colour.astype(int) - fitted.colour.astype(int)).max()
