@@ -72,7 +72,7 @@ STANDS_FOR = {
     "spasemsr/backends/extractors/spec.py": ("spasemsr/backends/networks",),
     "spasemsr/data/columns.py": ("spasemsr/pixels.py", "spasemsr/randomness.py", "spasemsr/data/degradation.py",
                                  "spasemsr/data/camera.py", "spasemsr/data/presets.py",
-                                 "spasemsr/images/flat.py", "pipeline/stages"),
+                                 "spasemsr/images", "pipeline/stages"),
 }  # fmt: skip
 
 

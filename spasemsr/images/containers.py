@@ -76,9 +76,9 @@ def tiff(picture: Picture, said: Said) -> bytes:
     tags[_PHOTOMETRIC] = _numbers(_SHORT, [2 if samples > 2 else 1])
     if picture.alpha is not None:
         tags[_EXTRA] = _numbers(_SHORT, [_UNASSOCIATED])
-    for tag, kind, value in ((_ICC, _UNDEFINED, picture.icc), (_XMP, _BYTE, said.xmp), (_IPTC, _UNDEFINED, said.iptc)):
-        if value:
-            tags[tag] = Entry(kind, len(value), value)
+    for tag, kind, block_ in ((_ICC, _UNDEFINED, picture.icc), (_XMP, _BYTE, said.xmp), (_IPTC, _UNDEFINED, said.iptc)):
+        if block_:
+            tags[tag] = Entry(kind, len(block_), block_)
     tags[_ROWS], tags[_COUNTS] = _numbers(_LONG, [rows]), _numbers(_LONG, list(map(len, strips)))
     tags[_OFFSETS] = _numbers(_LONG, [0] * len(strips))
     start = len(exif.serialise(block))

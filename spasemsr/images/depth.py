@@ -29,10 +29,11 @@ def deep_gray(image: Image.Image) -> tuple[npt.NDArray[np.int64], int]:
     return values, bits
 
 
-def deep_planes(data: bytes, image: Image.Image) -> tuple[npt.NDArray[np.uint16], int] | None:
+def deep_planes(data: bytes | None, image: Image.Image) -> tuple[npt.NDArray[np.uint16], int] | None:
     """(H, W, 1 to 4) uint16: gray, gray and alpha, RGB, RGB and alpha; and the bits that the file states.
 
-    None for a file of 8 bits or less. Raises RejectedSample `unsupported_mode` for 16 bits that cannot be read.
+    None for a file of 8 bits or less, and for colour whose file is not at hand. Raises RejectedSample
+    `unsupported_mode` for 16 bits that cannot be read.
     """
     if image.mode in DEEP_MODES:
         values, bits = deep_gray(image)
@@ -41,8 +42,7 @@ def deep_planes(data: bytes, image: Image.Image) -> tuple[npt.NDArray[np.uint16]
         if isinstance(level, int):
             planes = np.dstack([planes, np.where(values == level, 0, 65535).astype(np.uint16)])
         return planes, bits
-    kind = _deep_colour(data, image)
-    if kind is None:
+    if data is None or (kind := _deep_colour(data, image)) is None:
         return None
     import cv2
 

@@ -74,9 +74,9 @@ def parse(data: bytes) -> Block | None:
     """An EXIF block (its leading "Exif" may be there) or a whole TIFF file; None where not even its header is one."""
     while data.startswith(b"Exif\0\0"):
         data = data[6:]
-    order: Order | None = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None or len(data) < 8:
+    if data[:2] not in (b"II", b"MM") or len(data) < 8:
         return None
+    order: Order = "<" if data[:2] == b"II" else ">"
     magic = struct.unpack(order + "H", data[2:4])[0]
     if magic not in (42, 43):
         return None
@@ -88,10 +88,10 @@ def parse(data: bytes) -> Block | None:
     for tag, entry in _directory(data, first, order, big, block):
         block.main[tag] = entry
     for pointer, folder in ((_EXIF, block.exif), (_GPS, block.gps)):
-        entry = block.main.pop(pointer, None)
-        if entry is None or entry.kind not in (_LONG, 13, 16, 18):
+        found = block.main.pop(pointer, Entry(0, 0, b""))
+        if found.kind not in (_LONG, 13, 16, 18):
             continue
-        place = int.from_bytes(entry.value[: _SIZES[entry.kind]], "little" if order == "<" else "big")
+        place = int.from_bytes(found.value[: _SIZES[found.kind]], "little" if order == "<" else "big")
         folder.update(_directory(data, place, order, big, block))
     return block
 

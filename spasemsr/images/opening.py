@@ -83,7 +83,7 @@ def header(file: Path | bytes) -> tuple[str, tuple[int, int]] | None:
 
 def format_of(image: Image.Image) -> str:
     """JPEG, PNG, TIFF or WEBP; "" for an image that was no file. A JPEG with further pictures is a JPEG."""
-    return {"MPO": "JPEG", None: ""}.get(image.format, image.format)
+    return {"MPO": "JPEG"}.get(image.format or "", image.format or "")
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:

@@ -114,11 +114,12 @@ def from_image(image: Image.Image, data: bytes | None = None) -> Picture:
         notes.append("first_frame_only")
     deep = None
     try:
-        deep = depth.deep_planes(data, image) if data or image.mode in depth.DEEP_MODES else None
+        deep = depth.deep_planes(data, image)
     except RejectedSample:
         if image.mode[:3] != "RGB":
             raise
         notes.append("reduced_to_8_bit")
+    planes: Pixels
     if deep is not None:
         planes, bits = deep
         if bits != 16:
@@ -128,10 +129,9 @@ def from_image(image: Image.Image, data: bytes | None = None) -> Picture:
             notes.append("cmyk_as_rgb")
             image, icc = to_srgb(image, notes), None
         planes = _planes(data, image)
-    planes = upright(planes, orientation)
-    colour, alpha = planes, None
-    if planes.shape[2] in (2, 4):
-        colour, alpha = planes[..., :-1], np.ascontiguousarray(planes[..., -1])
+    colour, alpha = upright(planes, orientation), None
+    if colour.shape[2] in (2, 4):
+        colour, alpha = colour[..., :-1], np.ascontiguousarray(colour[..., -1])
     icc = _fitting_profile(icc, colour.shape[2], notes)
     if icc is not None and said.colour:
         said = replace(said, colour=())  # the profile rules

@@ -21,7 +21,7 @@ from PIL import Image, PngImagePlugin
 from spasemsr.errors import RejectedSample
 from spasemsr.images import exif, metadata
 from spasemsr.images.containers import deep_png, tiff
-from spasemsr.images.picture import Picture, Said
+from spasemsr.images.picture import Picture, Pixels, Said
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif"}
 FORMATS = {
@@ -52,8 +52,9 @@ def fitted(picture: Picture, form: str) -> Picture:
         picture = replace(picture, colour=over_white, alpha=None, notes=(*picture.notes, "alpha_over_white"))
     rgb_only = form == "WEBP" or (form == "TIFF" and picture.bits == 16 and picture.alpha is not None)
     if rgb_only and picture.colour.shape[2] == 1:  # few readers know gray with alpha of 16 bits in a TIFF
-        notes = (*picture.notes, "gray_as_rgb", *(["icc_dropped"] if picture.icc else []))
-        picture = replace(picture, colour=np.ascontiguousarray(picture.colour[..., [0, 0, 0]]), icc=None, notes=notes)
+        lost = (*picture.notes, "gray_as_rgb", *(["icc_dropped"] if picture.icc else []))
+        rgb: Pixels = np.ascontiguousarray(np.broadcast_to(picture.colour, (*picture.colour.shape[:2], 3)))
+        picture = replace(picture, colour=rgb, icc=None, notes=lost)
     notes: list[str] = []
     said = _holdable(picture.said, form, notes)
     return replace(picture, said=said, notes=(*picture.notes, *notes))

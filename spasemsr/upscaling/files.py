@@ -115,34 +115,26 @@ def targets(sources: Sequence[Source], out: Path, ending: str, form: str | None)
         if is_input(out, sources):
             raise UserError(f"{shown(out)} is the input itself.", "Name another file with -o: originals are kept.")
         return [out]
-    forms = [form or source.form for source in sources]
     owners: dict[Path, Source] = {}
-    results: list[Path | None] = []
-    short = [_result(out, source, source.place.name, ending, form) for source, form in zip(sources, forms, strict=True)]
-    for source, path in zip(sources, short, strict=True):
-        keeper = owners.get(path) if path else None
-        if path and (keeper is None or (_has_suffix(source, path) and not _has_suffix(keeper, path))):
-            owners[path] = source
-    taken: dict[Path, Source] = dict(owners)
-    for source, path, wanted in zip(sources, short, forms, strict=True):
-        if path is not None and owners[path] is not source:
-            keeper = owners[path]
-            path = _result(out, source, source.place.name + source.path.suffix, ending, wanted)
-            other = keeper if keeper.path.name == source.path.name else taken.setdefault(path, source)
+
+    def named(source: Source, name: str) -> Path:
+        folder = out / source.place.parent
+        return folder / result_name(name, ending, WRITTEN[form or source.form], folder)
+
+    readable = [source for source in sources if source.form]
+    for source in sorted(readable, key=lambda source: source.path.suffix.lower() != WRITTEN[form or source.form]):
+        path = named(source, source.place.name)
+        first = owners.setdefault(path, source)
+        if first is not source:
+            path = named(source, source.place.name + source.path.suffix)
+            other = first if first.path.name == source.path.name else owners.setdefault(path, source)
             if other is not source:
                 raise UserError(
                     f"{shown(other.path)} and {shown(source.path)} would both become {shown(path.name)}.",
                     "Restore them into different folders.",
                 )
-        results.append(path)
-    return results
-
-
-def _result(out: Path, source: Source, name: str, ending: str, form: str) -> Path | None:
-    if not source.form:
-        return None
-    folder = out / source.place.parent
-    return folder / result_name(name, ending, WRITTEN[form], folder)
+    results = {source: path for path, source in owners.items()}
+    return [results.get(source) for source in sources]
 
 
 def result_name(stem: str, ending: str, suffix: str, folder: Path | None = None) -> str:
@@ -167,10 +159,6 @@ def _longest_name(folder: Path | None) -> int:
 
 def _stem(place: Path) -> str:
     return place.stem or place.name
-
-
-def _has_suffix(source: Source, result: Path) -> bool:
-    return source.path.suffix.lower() == result.suffix
 
 
 def suffix_format(path: Path) -> str | None:
@@ -210,14 +198,15 @@ def state(target: Path, fingerprint: str, with_map: bool) -> State:
     record = record_in(sidecar_of(target))
     if record is None and sidecar_of(target).exists():
         return "other"
-    ours = record is not None and record["fingerprint"] == fingerprint
+    spoken_for: dict[str, str] = record["files"] if record is not None else {}
     if target.exists():
-        if not ours or not _holds(target, record["files"].get(target.name)):
+        ours = record is not None and record["fingerprint"] == fingerprint
+        if not ours or not _holds(target, spoken_for.get(target.name)):
             return "other"
-        rest = {name: digest for name, digest in record["files"].items() if name != target.name}
+        rest = {name: digest for name, digest in spoken_for.items() if name != target.name}
         missing = [name for name, digest in rest.items() if not _holds(target.with_name(name), digest)]
         return "free" if missing else "done"  # killed between result and map: it goes on
-    if with_map and map_of(target).exists() and (record is None or map_of(target).name not in record["files"]):
+    if with_map and map_of(target).exists() and map_of(target).name not in spoken_for:
         return "other"
     return "free"
 
