@@ -51,7 +51,7 @@ class Footprint:
     per_window_pixel: float
 
     @classmethod
-    def of(cls, grid: Grid, sample: SampleSpec, workers: int) -> "Footprint":
+    def of(cls, grid: "Grid", sample: SampleSpec, workers: int) -> "Footprint":
         """What follows from the sizes of the network and its latent, and the tiles in work."""
         # GEGLU's hidden states are 8 widths a cell; skips, attention and convolutions take as much again
         per_tile = workers * sample.tile**2 * grid.width * 40 * 4
