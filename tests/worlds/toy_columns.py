@@ -125,11 +125,12 @@ class Toy:
         executor: Executor | None = None,
         batch_size: int = 3,
         version: int = 1,
+        make: Callable[[], Worker] | None = None,
         **worker: Any,
     ) -> Account:
         """Reads hr for training patches and lr for validation patches, as `ground` does with restored."""
         inputs = (InputRef(HR, splits=("train",)), InputRef(LR, splits=("val",)))
-        make, size = partial(NoteWorker, **worker), {"size": SIZE}
+        make, size = make or partial(NoteWorker, **worker), {"size": SIZE}
         job = toy_job(NOTE, make, inputs, size, kind="note", version=version, batch_size=batch_size)
         return self.build(job, patches, executor)
 

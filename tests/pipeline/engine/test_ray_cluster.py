@@ -1,0 +1,102 @@
+"""Ray on two nodes with environments of their own, one of which dies in the middle; and which item killed a worker."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pipeline.engine.failures import Failed
+from pipeline.engine.ray_data import RayData, blocks_of
+from tests.worlds.toy_columns import NoteWorker, Toy, patches_of, photographs
+
+pytestmark = pytest.mark.timeout(300)
+MARK = "SPASEMSR_MARK"
+
+
+class MarkedWorker(NoteWorker):
+    """Leaves a file `<node>-<mark>` for each node it runs on, so that a test sees where and in which environment."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(seconds=0.1)
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        (folder / f"{node}-{os.environ.get(MARK)}").touch()
+
+
+@pytest.fixture
+def cluster(monkeypatch) -> Iterator[object]:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_DISABLE_IMPORT_WARNING", "1")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def test_a_node_that_dies_changes_no_byte(cluster, tmp_path, monkeypatch):
+    import ray
+
+    monkeypatch.setenv(MARK, "right")
+    second = cluster.add_node(num_cpus=1, env_vars={MARK: "wrong"})
+    ray.init(address=cluster.address, log_to_driver=False)
+    patches, marks = patches_of(photographs(16)), tmp_path / "marks"
+    marks.mkdir()
+    serial, toy = Toy(tmp_path / "serial"), Toy(tmp_path / "ray")
+    for each in (serial, toy):
+        each.hr(patches)
+        each.lr(patches)
+    serial.note(patches, batch_size=1)
+
+    def kill_when_both_work() -> None:
+        while len(list(marks.iterdir())) < 2:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        cluster.remove_node(second, allow_graceful=False)
+
+    killer = threading.Thread(target=kill_when_both_work, daemon=True)
+    killer.start()
+    account = toy.note(patches, RayData(2), batch_size=1, make=partial(MarkedWorker, marks))
+    killer.join()
+    assert account.state == "done" and account.executor == "ray"
+    assert toy.tree() == serial.tree()
+    assert {path.name.rpartition("-")[2] for path in marks.iterdir()} == {"right"}
+
+
+class Deadly:
+    """Squares integers; 99 kills the worker."""
+
+    def __call__(self, item: int) -> int:
+        if item == 99:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item * item
+
+
+def test_the_item_that_kills_its_workers_is_named_and_no_other(cluster):
+    import ray
+
+    ray.init(address=cluster.address, log_to_driver=False)
+    results = dict(RayData(1).map(Deadly, [*range(20), 99, *range(20, 30)]))
+    failed = {item: result for item, result in results.items() if isinstance(result, Failed)}
+    assert set(failed) == {99} and failed[99].kind == "killed" and "died, twice" in failed[99].what
+
+
+@pytest.mark.parametrize("count", [1, 7, 40, 5000])
+@pytest.mark.parametrize("workers", [1, 3, 16])
+def test_blocks_hold_every_item_once_and_leave_nobody_waiting(count, workers):
+    blocks = blocks_of(range(count), workers)
+    assert [item for block in blocks.values() for item in block] == list(range(count))
+    assert all(block[0] == first for first, block in blocks.items())
+    assert max(map(len, blocks.values())) <= 128
+    assert len(blocks) >= min(count, workers * 8)
