@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.worlds import imports
 from tests.worlds.project import Project
 
 pytestmark = pytest.mark.timeout(1800)  # the world is built within the first test that asks for it
@@ -59,6 +60,20 @@ def test_a_second_repro_runs_nothing(finished):
     printed = finished.repro()
     assert "Running stage" not in printed
     assert "up to date" in printed
+
+
+@pytest.mark.parametrize(
+    "stage", ["ingest", "synthesize", "restore", "ground", "caption", "latents", "features spasemsr"]
+)
+def test_a_cached_stage_imports_no_library_of_networks(project, stage):
+    printed, imported = imports.run(stage.split(), project.folder, first=False, SPASEMSR_CACHE=str(project.cache))
+    assert " 0 to compute" in printed and imported == set(), printed
+
+
+@pytest.mark.parametrize("stage", ["train spasemsr", "evaluate spasemsr", "dial spasemsr", "report"])
+def test_a_stage_says_what_it_will_do_before_it_imports_networks(finished, stage):
+    printed, imported = imports.run(stage.split(), finished.folder, SPASEMSR_CACHE=str(finished.cache))
+    assert f"said {stage.split()[0]}" in printed and "spasemsr" in printed and imported == set(), printed
 
 
 def test_columns_load_with_the_webdataset_library(finished):
