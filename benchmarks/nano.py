@@ -1,14 +1,14 @@
-"""What the shipped weights are worth: `python benchmarks/nano.py PHOTOGRAPHS OUT [--preset NAME]...`.
+"""What the shipped weights are worth: `python benchmarks/nano.py PHOTOGRAPHS OUT [--preset NAME] [--method NAME]...`.
 
 Of every tenth photograph by name the central square of 512 px is degraded to 128 px by each preset and restored by
-bicubic, the restorer, and SpaSemSR faithful (also with no boxes, with no caption) and sharp. Prints the tables of the
+bicubic, the restorers, and SpaSemSR faithful (also with no boxes, with no caption) and sharp. Prints the tables of the
 model card: PSNR-Y, SSIM-Y and NIQE with 95 % bootstrap intervals over photographs, differences to bicubic on the
 same photographs, the largest colour cast and the mean grid. OUT gets the pictures, `scores.csv` and contact sheets.
 """
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from spasemsr.backends.restorer import build_restorer
-from spasemsr.backends.restorer.spec import AwareRestorerSpec, CompactRestorerSpec
+from spasemsr.backends.restorer.spec import BicubicRestorerSpec, CompactRestorerSpec, RestorerSpec
 from spasemsr.data.degradation import degrade_variant
 from spasemsr.data.sources import SUFFIXES
 from spasemsr.data.spec import DegradationSpec
@@ -27,7 +27,6 @@ from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_per_image
 from spasemsr.images.flat import read_image
 from spasemsr.images.picture import from_image
-from spasemsr.pixels import bicubic_upsample, to_pixels, to_tensor
 from spasemsr.progress import Progress
 from spasemsr.upscaling.settings import Settings
 from spasemsr.upscaling.upscaler import Upscaler
@@ -36,8 +35,7 @@ SIDE, SCALE, EVERY, SEED = 512, 4, 10, 20260314
 FAITHFUL, SHARP = 0.5, 1.0  # dial
 METRICS = ("psnr", "ssim", "niqe")
 PRESETS = ("camera", "stablesr", "seesr")
-TIMED = ("faithful", "aware")
-SHOWN = ("bicubic", "aware", "faithful", "sharp")  # on the contact sheets, before the ground truth
+SHOWN = ("bicubic", "restorer", "faithful", "sharp")  # on the contact sheets, before the ground truth
 
 Image8 = npt.NDArray[np.uint8]
 
@@ -57,33 +55,40 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", default="data/pretrained/nano")
     parser.add_argument("--preset", action="append", choices=PRESETS)
-    parser.add_argument("--restorers", action="store_true", help="bicubic and the shipped restorers alone, quickly")
+    parser.add_argument("--method", action="append", help="of the tables' first column; bicubic is always there")
     parser.add_argument("--offset", type=int, default=0, help="which of every ten photographs")
     chosen = parser.parse_args()
     upscaler, metrics = Upscaler.from_pretrained(chosen.weights), build_metrics(METRICS)
-    compared = restorers if chosen.restorers else restorations
+    compared = {
+        name: restore
+        for name, restore in methods(upscaler).items()
+        if not chosen.method or name in ("bicubic", *chosen.method)
+    }
     paths, tables, artifacts = photographs(chosen.photographs)[chosen.offset :: EVERY], [], {}
     for preset in chosen.preset or PRESETS:
         rows: list[Row] = []
-        strips, seconds = [], []
+        strips, seconds = [], dict.fromkeys(compared, 0.0)
         progress = Progress(f"nano@{preset}", len(paths), 0, "photographs")
         for path in paths:
             pair = make_pair(path, preset)
             shown = []
-            for method, restored, took in compared(pair, upscaler):
+            for method, restore in compared.items():
+                start = time.perf_counter()
+                restored = restore(pair)
+                seconds[method] += (time.perf_counter() - start) / len(paths)
                 save(chosen.out / preset / method / f"{pair.key}.png", restored)
                 rows.append(score_image(preset, pair.key, method, restored, pair.hr, metrics))
                 found = colour_shift(restored, pair.lr), grid_strength(restored)
                 artifacts.setdefault((preset, method), []).append(found)
                 shown += [restored] if method in SHOWN else []
-                seconds += [took] if method in TIMED else []
             save(chosen.out / preset / "hr" / f"{pair.key}.png", pair.hr)
             strips.append(np.concatenate([*shown, pair.hr], axis=1))
             progress.advance()
         progress.close()
         tables.append(ScoreTable(preset, METRICS, tuple(dict.fromkeys(row.method for row in rows)), tuple(rows)))
         save(chosen.out / f"sheet_{preset}.jpg", np.concatenate(strips))
-        print(f"{preset}: {np.median(seconds):.1f} s from 128x128 to 512x512 with all that it needs (median)")
+        said = ", ".join(f"{method} {mean:.2f}" for method, mean in seconds.items())
+        print(f"{preset}, seconds from 128x128 to 512x512, all that a method needs included: {said}")
     write_per_image(chosen.out / "scores.csv", tables)
     summary = summarize(tables, metrics, SEED)
     for table in tables:
@@ -105,36 +110,31 @@ def make_pair(path: Path, preset: str) -> Pair:
     return Pair(path.stem, hr, degrade_variant(hr, spec, SCALE, SEED, path.stem, 0).lr)
 
 
-def bicubic(pair: Pair) -> Image8:
-    """lr enlarged by the project's bicubic."""
-    return to_pixels(bicubic_upsample(to_tensor(pair.lr), SCALE))[0]
+def methods(upscaler: Upscaler) -> dict[str, Callable[[Pair], Image8]]:
+    """Everything that can be compared, by name."""
 
+    def restorer(spec: RestorerSpec) -> Callable[[Pair], Image8]:
+        built = build_restorer(spec, "cpu")
+        return lambda pair: built.restore([pair.lr], SCALE)[0]
 
-def restorers(pair: Pair, _: Upscaler) -> Iterator[tuple[str, Image8, float]]:
-    """(method, restored, seconds) of bicubic and of the restorers whose weights ship."""
-    yield "bicubic", bicubic(pair), 0.0
-    for spec in (CompactRestorerSpec(kind="compact"), AwareRestorerSpec(kind="aware")):
-        restorer, start = build_restorer(spec, "cpu"), time.perf_counter()
-        yield spec.kind, restorer.restore([pair.lr], SCALE)[0], time.perf_counter() - start
+    def ours(dial: float, boxes: bool = True, caption: bool = True) -> Callable[[Pair], Image8]:
+        def restore(pair: Pair) -> Image8:
+            picture = from_image(Image.fromarray(pair.lr))
+            seen = upscaler.describe(picture)
+            seen = replace(seen, boxes=seen.boxes if boxes else (), caption=seen.caption if caption else "")
+            return np.asarray(upscaler.restore(picture, Settings(dial=dial), seen).picture.image().convert("RGB"))
 
+        return restore
 
-def restorations(pair: Pair, upscaler: Upscaler) -> Iterator[tuple[str, Image8, float]]:
-    """(method, restored, seconds) of everything compared."""
-    picture = from_image(Image.fromarray(pair.lr))
-
-    def ours(settings: Settings, boxes: bool = True, caption: bool = True) -> tuple[Image8, float]:
-        start = time.perf_counter()
-        seen = upscaler.describe(picture)
-        seen = replace(seen, boxes=seen.boxes if boxes else (), caption=seen.caption if caption else "")
-        restored = upscaler.restore(picture, settings, seen).picture
-        return np.asarray(restored.image().convert("RGB")), time.perf_counter() - start
-
-    yield "bicubic", bicubic(pair), 0.0
-    yield "restorer", build_restorer(upscaler.config.inference.restore, "cpu").restore([pair.lr], SCALE)[0], 0.0
-    yield "faithful", *ours(Settings(dial=FAITHFUL))
-    yield "faithful, no boxes", *ours(Settings(dial=FAITHFUL), boxes=False)
-    yield "faithful, no caption", *ours(Settings(dial=FAITHFUL), caption=False)
-    yield "sharp", *ours(Settings(dial=SHARP))
+    return {
+        "bicubic": restorer(BicubicRestorerSpec(kind="bicubic")),
+        "compact": restorer(CompactRestorerSpec(kind="compact")),
+        "restorer": restorer(upscaler.config.inference.restore),
+        "faithful": ours(FAITHFUL),
+        "faithful, no boxes": ours(FAITHFUL, boxes=False),
+        "faithful, no caption": ours(FAITHFUL, caption=False),
+        "sharp": ours(SHARP),
+    }
 
 
 Artifacts = dict[tuple[str, str], list[tuple[float, float]]]

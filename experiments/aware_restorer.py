@@ -1,9 +1,10 @@
 """The weights of `restore: {kind: aware}`: `python experiments/aware_restorer.py PHOTOGRAPHS OUT [--steps N]`.
 
-A plain loop on one core. Crops of the photographs, whole and reduced, are degraded by the mixture of presets, a tenth
-only reduced in size; a pool of them is kept and renewed one by one, and a step takes patches out of crops of the pool.
-The whole crop, which is nearly as large as a test picture, is what the network judges the degradation by. Every tenth
-photograph by name (the benchmark's) and every tenth from the sixth on (for tuning) are left out.
+A plain loop on one core. Crops of the photographs, whole and reduced, are degraded by the mixture of presets; a tenth
+are only reduced in size, and some of these softened before, hr too, because not every soft picture lost its detail on
+the way. A pool of crops is kept and renewed one by one, and a step takes patches out of crops of the pool. The whole
+crop, which is nearly as large as a test picture, is what the network judges the degradation by. Every tenth photograph
+by name (the benchmark's) and every tenth from the sixth on (for tuning) are left out.
 
 Killed and started again it goes on: crop i and step s are functions of their numbers. OUT gets `weights.safetensors`,
 `losses.csv` and the state. The network starts from the weights of `restore: {kind: compact}`, so at step 0 it is that.
@@ -36,7 +37,8 @@ SEED, EVERY, TUNING = 77, 10, 5
 CROP, PATCH, BATCH = 96, 56, 6  # lr pixels, lr pixels, patches
 POOL, RENEW = 1500, 3  # crops, steps from one new crop to the next
 SIZES = (1.0, 0.75, 0.5)  # at which a photograph is used
-CLEAN_SHARE = 0.1  # of the crops, reduced in size and nothing else
+CLEAN_SHARE, SOFT_SHARE = 0.1, 0.6  # of the crops, reduced in size and nothing else; of these, softened with their hr
+SOFT = (0.6, 3.0)  # sigma of the Gaussian, pixels of hr
 MIXTURE = DegradationSpec(preset="mixture")
 LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 COLOUR_SHARE = 0.2  # of the squared error of RGB beside that of Y
@@ -47,11 +49,9 @@ SAVE_EVERY = 200
 
 @dataclass(frozen=True)
 class Crop:
-    """A degraded crop and where its original lies; `reference` is bicubic's squared error on it."""
+    """A degraded crop and its original; `reference` is bicubic's squared error on it."""
 
-    picture: int
-    y: int
-    x: int
+    hr: ImageU8
     lr: ImageU8
     measures: list[float]
     reference: float
@@ -76,27 +76,29 @@ def make_crop(number: int, sources: list[ImageU8], shares: np.ndarray) -> Crop:
     rng, side = generator(SEED, "crop", number), CROP * SCALE
     picture = int(rng.choice(len(sources), p=shares))
     y, x = (int(rng.integers(0, length - side + 1)) for length in sources[picture].shape[:2])
-    hr = np.ascontiguousarray(sources[picture][y : y + side, x : x + side])
+    hr = sources[picture][y : y + side, x : x + side]  # a view: the pool takes the memory of its lr
     if rng.random() < CLEAN_SHARE:
+        if rng.random() < SOFT_SHARE:
+            hr = cv2.GaussianBlur(hr, (0, 0), float(rng.uniform(*SOFT)))
         filters = Image.Resampling.BOX, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS
         lr = np.array(Image.fromarray(hr).resize((CROP, CROP), filters[int(rng.integers(3))]))
     else:
-        lr = degrade(hr, MIXTURE, SCALE, derive_seed(SEED, "degradation", number)).lr
+        lr = degrade(np.ascontiguousarray(hr), MIXTURE, SCALE, derive_seed(SEED, "degradation", number)).lr
     with torch.no_grad():
         reference = squared(bicubic_upsample(to_tensor(lr), SCALE) - to_tensor(hr))
-    return Crop(picture, y, x, lr, measures_of(lr), float(reference[0]))
+    return Crop(hr, lr, measures_of(lr), float(reference[0]))
 
 
-def batch_of(step: int, pool: list[Crop], sources: list[ImageU8]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def batch_of(step: int, pool: list[Crop]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Patches of lr and hr, their whole crops, flipped and turned alike; measures and bicubic's errors of the crops."""
     rng = generator(SEED, "step", step)
     small, large, whole, chosen = [], [], [], []
     for i in rng.integers(0, len(pool), BATCH):
         crop, turn = pool[i], int(rng.integers(8))
         y, x = (int(place) for place in rng.integers(0, CROP - PATCH + 1, 2))
-        top, left = crop.y + SCALE * y, crop.x + SCALE * x
+        top, left, side = SCALE * y, SCALE * x, SCALE * PATCH
         small.append(turned(crop.lr[y : y + PATCH, x : x + PATCH], turn))
-        large.append(turned(sources[crop.picture][top : top + SCALE * PATCH, left : left + SCALE * PATCH], turn))
+        large.append(turned(crop.hr[top : top + side, left : left + side], turn))
         whole.append(turned(crop.lr, turn))
         chosen.append(crop)
     measures, references = [crop.measures for crop in chosen], [crop.reference for crop in chosen]
@@ -196,7 +198,7 @@ def steps(
     while step < chosen.steps:
         if step % RENEW == 0:
             pool[step // RENEW % POOL] = make_crop(step // RENEW + POOL, sources, shares)
-        lr, hr, whole, measures, references = batch_of(step, pool, sources)
+        lr, hr, whole, measures, references = batch_of(step, pool)
         rate = RATE * min(1, (step + 1) / WARMUP, (chosen.steps - step) / chosen.cooldown)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
