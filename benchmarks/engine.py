@@ -26,10 +26,11 @@ from pipeline.engine.account import Account
 from pipeline.engine.build import build_column
 from pipeline.engine.executors import Executor, Processes, Serial
 from spasemsr.cache import Cache
-from spasemsr.data.columns import FEATURES_SPASEMSR, HR, Column
+from spasemsr.data.columns import HR, Column
 from spasemsr.data.job import ColumnJob, InputRef, Sample
 from spasemsr.data.patches import Patch, bucket_of, make_key
 from spasemsr.hashing import sha256_bytes
+from spasemsr.methods.spasemsr.features import FEATURES as FEATURES_SPASEMSR
 
 SIZE = 512
 

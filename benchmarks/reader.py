@@ -33,10 +33,11 @@ from torch.utils.data import DataLoader
 from pipeline.engine.build import build_column
 from pipeline.engine.executors import Serial
 from spasemsr.cache import Cache
-from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, LATENTS, LR, OBJECTS, Column
+from spasemsr.data.columns import CAPTION, LATENTS, LR, OBJECTS, Column
 from spasemsr.data.dataset import Dataset
 from spasemsr.data.job import ColumnJob, Sample
 from spasemsr.data.order import SampleOrder
+from spasemsr.methods.spasemsr.features import FEATURES as FEATURES_SPASEMSR
 
 COLUMNS = [LR, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR]
 

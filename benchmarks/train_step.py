@@ -34,8 +34,8 @@ from spasemsr.backends.protocols import TextStates
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.diffusion.base import build_base
 from spasemsr.diffusion.schedule import Schedule
-from spasemsr.methods.assembly import build_method
 from spasemsr.methods.noise import Noise
+from spasemsr.methods.spasemsr.method import SpaSemSR
 from spasemsr.methods.spasemsr.spec import ModelSpec
 from spasemsr.training.memory import state_bytes
 from spasemsr.training.meter import Meter
@@ -239,8 +239,8 @@ def build_case(
     text = RandomClip(scale.clip).to(device)
     model: Any
     if name == "ours":
-        model = build_method(
-            "spasemsr", model_spec, scale=4, seed=0, lambda_=0.5, controlnet_weight=0.05,
+        model = SpaSemSR(
+            model_spec, scale=4, lambda_=0.5, controlnet_weight=0.05,
             autoencoder=Latents(), text_encoder=text, feature_channels=scale.features,
         )  # fmt: skip
         model.set_engine(checkpointing=checkpointing, compiled=False)

@@ -19,8 +19,9 @@ from spasemsr.data.columns import HR, LR
 from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.order import SampleOrder
 from spasemsr.hashing import fingerprint
-from spasemsr.methods.model_config import WEIGHTS
 from spasemsr.methods.noise import Noise
+from spasemsr.methods.protocol import Trainable
+from spasemsr.methods.stored import WEIGHTS
 from spasemsr.training.loop import train
 from spasemsr.weights.tensors import save_tensors
 
@@ -29,10 +30,10 @@ COLOUR_SHARE = 0.2  # of the squared error of RGB beside that of Y, which PSNR-Y
 LEAST_ERROR = 1e-5  # a mean squared error below this (50 dB) earns nothing more
 
 
-class Restoration(nn.Module):
+class Restoration(Trainable):
     """Trains one x4 network on the logarithm of each image's squared error: on decibels, which PSNR averages."""
 
-    columns = restore_columns = frozenset({"lr", "hr"})
+    columns = frozenset({"lr", "hr"})
 
     def __init__(self, features: int, convolutions: int) -> None:
         from spandrel.architectures.Compact import Compact

@@ -12,4 +12,4 @@ def column_jobs(params: Params) -> Iterator[ColumnJob]:
     for stage in (ingest, synthesize, restore, ground, caption, latents):
         yield stage.job(params)
     for method in params.methods:
-        yield features.job(params, method)
+        yield from features.jobs(params, method)

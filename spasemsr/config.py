@@ -5,14 +5,14 @@ Unknown keys and wrong types are refused before any work, by key, value and what
 `params.yaml` states every value of a profile anyway, because DVC sees only what the file says.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, create_model, model_validator
 
 from spasemsr.backends.autoencoder.spec import AutoencoderSpec
 from spasemsr.backends.captioner.spec import CaptionerSpec
-from spasemsr.backends.extractors.spec import ExtractorSpec
 from spasemsr.backends.grounding.spec import GroundSpec
 from spasemsr.backends.restorer.spec import RestorerSpec
 from spasemsr.backends.text_encoder.spec import TextEncoderSpec
@@ -20,24 +20,44 @@ from spasemsr.config_messages import explain
 from spasemsr.data.spec import DataSpec, DegradationSpec
 from spasemsr.errors import UserError
 from spasemsr.evaluation.spec import DialSpec, EvaluateSpec
-from spasemsr.methods.spasemsr.spec import ModelSpec
+from spasemsr.methods import method, names
+from spasemsr.methods.face import Ingredients, Section
 from spasemsr.spec import Fraction, Spec
 from spasemsr.training.spec import TrainSpec
 
-MethodName = Literal["spasemsr"]
 ProfileName = Literal["embedded", "probe", "foundation"]
 
 
-class SpaSemFeaturesSpec(Spec):
-    """What the method `spasemsr` needs besides the common columns."""
+def _known(name: str) -> str:
+    if name not in names():
+        raise ValueError(f"no such method (there are: {', '.join(names())})")
+    return name
 
-    sam: ExtractorSpec
+
+MethodName = Annotated[str, AfterValidator(_known)]
 
 
-class FeaturesSpec(Spec):
-    """Extractors by method."""
+class MethodSections(Spec):
+    """`<profile>.methods`: a section for each method there is, checked by the method's own spec, or none."""
 
-    spasemsr: SpaSemFeaturesSpec
+    def __getitem__(self, name: str) -> Section:
+        """A method's section. Raises UserError for a method that is not there, or has none."""
+        section = getattr(self, method(name).name, None)
+        if section is None:
+            raise UserError(f"params.yaml has no section methods.{name} in this profile.", "Copy one, and adapt it.")
+        return section
+
+    def items(self) -> Iterator[tuple[str, Section]]:
+        """Names and sections of those that are stated."""
+        return ((name, section) for name in names() if (section := getattr(self, name, None)) is not None)
+
+
+if TYPE_CHECKING:
+    Sections = MethodSections
+else:
+    Sections = create_model(
+        "Sections", __base__=MethodSections, **{name: (method(name).section | None, None) for name in names()}
+    )
 
 
 class Profile(Spec):
@@ -49,8 +69,7 @@ class Profile(Spec):
     caption: CaptionerSpec
     autoencoder: AutoencoderSpec
     text_encoder: TextEncoderSpec
-    features: FeaturesSpec
-    model: ModelSpec
+    methods: Sections
     train: TrainSpec
     evaluate: EvaluateSpec
     dial: DialSpec = DialSpec()
@@ -62,6 +81,10 @@ class Profile(Spec):
         data = raw.get("data") if isinstance(raw, dict) else None
         scenes = data.get("scenes") if isinstance(data, dict) else None
         return raw if scenes is None else _with_scenes(raw, scenes)
+
+    def train_of(self, name: str) -> TrainSpec:
+        """How a method is trained: `train` with what its own section states instead. Raises pydantic's error."""
+        return TrainSpec.model_validate({**self.train.plain(), **self.methods[name].train})
 
 
 def _with_scenes(section: dict[str, Any], scenes: Any) -> dict[str, Any]:
@@ -77,7 +100,7 @@ class Params(Spec):
     lambda_: Annotated[Fraction, Field(alias="lambda")]
     seed: int
     scale: Literal[4]
-    methods: tuple[MethodName, ...]
+    methods: Annotated[tuple[MethodName, ...], Field(min_length=1)]
     degradation: DegradationSpec
     embedded: Profile
     probe: Profile
@@ -88,31 +111,58 @@ class Params(Spec):
         """The section of the chosen profile."""
         return getattr(self, self.profile)
 
+    def sections(self, profile: ProfileName | None = None) -> dict[str, Section]:
+        """The sections of the methods that are run, in the active profile or another one."""
+        of: Profile = getattr(self, profile or self.profile)
+        return {name: of.methods[name] for name in self.methods}
+
+    def ingredients(self, name: str, profile: ProfileName | None = None) -> Ingredients:
+        """What a method is made from, in the active profile or another one. Raises UserError as `sections` does."""
+        chosen = profile or self.profile
+        of: Profile = getattr(self, chosen)
+        return Ingredients(
+            profile=chosen,
+            seed=self.seed,
+            scale=self.scale,
+            lambda_=self.lambda_,
+            patch=of.data.patch,
+            section=of.methods[name],
+            autoencoder=of.autoencoder,
+            text_encoder=of.text_encoder,
+            restore=of.restore,
+            ground=of.ground,
+            caption=of.caption,
+        )
+
     @model_validator(mode="after")
     def _across_sections(self) -> "Params":
         for name in get_args(ProfileName):
-            _check_profile(getattr(self, name), name)
+            profile: Profile = getattr(self, name)
+            _check_train(profile.train, f"{name}.train")
+            for own, section in profile.methods.items():
+                method(own).check(self.ingredients(own, name))
+                if section.train:
+                    _check_train(_trained(profile, own, name), f"{name}.methods.{own}.train")
+        stated = [own for own, _ in self.active.methods.items()]
+        if missing := [own for own in self.methods if own not in stated]:
+            raise ValueError(f"{self.profile}.methods.{missing[0]}: missing, and `methods` lists {missing[0]}")
         return self
 
 
-def _check_profile(profile: Profile, name: str) -> None:
-    """What no section can check alone."""
-    widths = profile.model.unet.block_out_channels
-    for width, heads in zip(widths, profile.model.unet.attention_heads, strict=True):
-        if width % heads or width % profile.model.unet.norm_num_groups:
-            raise ValueError(
-                f"{name}.model.unet: width {width} must be a multiple of its {heads} heads "
-                f"and of norm_num_groups {profile.model.unet.norm_num_groups}"
-            )
-    if profile.model.objects.max < profile.ground.max_objects:
-        raise ValueError(
-            f"{name}.model.objects.max is {profile.model.objects.max}, "
-            f"but {name}.ground.max_objects is {profile.ground.max_objects}: the model must take them all"
-        )
-    if profile.train.warmup_steps > profile.train.steps:
-        raise ValueError(f"{name}.train.warmup_steps exceeds {name}.train.steps, {profile.train.steps}")
-    if profile.train.global_batch % profile.train.accumulate:
-        raise ValueError(f"{name}.train.accumulate must divide {name}.train.global_batch, {profile.train.global_batch}")
+def _trained(profile: Profile, own: str, name: str) -> TrainSpec:
+    try:
+        return profile.train_of(own)
+    except ValidationError as error:
+        said = [f"{name}.methods.{own}.train.{explain(item, TrainSpec)}" for item in error.errors()]
+        raise ValueError("; ".join(said)) from None
+
+
+def _check_train(train: TrainSpec, at: str) -> None:
+    """What no field can check alone."""
+    if train.warmup_steps > train.steps:
+        raise ValueError(f"{at}.warmup_steps exceeds {at}.steps, {train.steps}")
+    if train.global_batch % train.accumulate:
+        raise ValueError(f"{at}.accumulate must divide {at}.global_batch, {train.global_batch}")
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

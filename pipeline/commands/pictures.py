@@ -19,7 +19,10 @@ WeightsOption = Annotated[
     typer.Option("--weights", help="A folder of weights, or a Hub repository. Default: this project's own model."),
 ]
 RevisionOption = Annotated[str | None, typer.Option("--revision", help="The commit of a Hub repository.")]
-MethodOption = Annotated[Literal["spasemsr"], typer.Option("--method", help="Which method.")]
+MethodOption = Annotated[
+    str | None,
+    typer.Option("--method", help="Default: that of the weights, or the first in params.yaml."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 MemoryOption = Annotated[
     str | None,
@@ -36,7 +39,7 @@ def register(app: typer.Typer) -> None:
 def upscale(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, patterns.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A folder, or for one input a file.")],
-    method: MethodOption = "spasemsr",
+    method: MethodOption = None,
     profile: ProfileOption = None,
     weights: WeightsOption = None,
     revision: RevisionOption = None,
@@ -87,7 +90,7 @@ def upscale(
 
 
 def serve(
-    method: MethodOption = "spasemsr",
+    method: MethodOption = None,
     profile: ProfileOption = None,
     weights: WeightsOption = None,
     revision: RevisionOption = None,

@@ -1,4 +1,4 @@
-"""What a training step takes, from the real network with tensors that have shapes and no contents.
+"""What a training step takes, from the method's real network with tensors that have shapes and no contents.
 
 Parameters are exact. Operations are counted in forward and backward; activations are what autograd would keep, at one
 and at two samples, which gives the part that grows with the batch. The CPU's kernels stand for the GPU's: estimates.
@@ -8,11 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from spasemsr.config import Profile
-from spasemsr.diffusion.base import build_unet
-from spasemsr.methods.spasemsr.constraint import semantic_degradation_loss
-from spasemsr.methods.spasemsr.network import Encoded, SpaSemNetwork
-from spasemsr.methods.spasemsr.spec import ModelSpec
+from spasemsr.methods.face import Face, Ingredients, Traced
 from spasemsr.training.memory import StateBytes, state_bytes
 from spasemsr.training.spec import TrainSpec
 
@@ -44,26 +40,19 @@ class StepCost:
         return int((self.state.total + active) * OVERHEAD) + CONTEXT
 
 
-def step_cost(
-    profile: Profile, latents: int, text: tuple[int, int], features: int, processes: int, beside: int = 0
-) -> StepCost:
-    """Of one sample of the profile's patches; `latents` channels, `text` (rows, width), `features` channels of SAM.
-
-    `beside` are bytes of frozen models that stand beside the network: text encoder and autoencoder.
-    """
+def step_cost(face: Face, given: Ingredients, train: TrainSpec, processes: int, beside: int = 0) -> StepCost:
+    """Of one sample of the profile's patches; `beside` are bytes of frozen models that stand beside the network."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    spec = profile.model
     with FakeTensorMode():
-        network = SpaSemNetwork(build_unet(spec.unet, latents, text[1]), spec, features)
-        cells, bf16 = profile.data.patch // 8, profile.train.precision == "bf16"
-        trace = _Trace(network, spec, latents, text, features, cells, bf16)
+        step = face.trace(given)
+        trace = _Trace(step, train.precision == "bf16")
         forward, operations = trace.operations()
         (one, two), (one_again, two_again) = (
             [trace.activations(samples, checkpointing) for samples in (1, 2)] for checkpointing in (False, True)
         )
-        trained = sum(p.numel() for part in network.trainable().values() for p in part.parameters())
-        held = state_bytes(network, network.trainable(), profile.train, processes)
+        trained = sum(p.numel() for part in step.trainable().values() for p in part.parameters())
+        held = state_bytes(step.network, step.trainable(), train, processes)
     held = replace(held, frozen=held.frozen + beside)
     return StepCost(
         trained, operations, forward, held, 2 * one - two, two - one, 2 * one_again - two_again, two_again - one_again
@@ -82,33 +71,28 @@ def fitting(cost: StepCost, spec: TrainSpec, memory: int, processes: int) -> tup
 
 @dataclass
 class _Trace:
-    """Runs the network on tensors without contents; call under FakeTensorMode."""
+    """Runs a step on tensors without contents; call under FakeTensorMode."""
 
-    network: SpaSemNetwork
-    spec: ModelSpec
-    latents: int
-    text: tuple[int, int]
-    features: int
-    cells: int
+    step: Traced
     bf16: bool
 
     def operations(self) -> tuple[float, float]:
         """Of one sample's forward, and of forward and backward together."""
         from torch.utils.flop_counter import FlopCounterMode
 
-        self.network.gradient_checkpointing = False
+        self.step.checkpoint(False)
         with FlopCounterMode(display=False) as counter:
             loss = self._loss(1)
             forward = counter.get_total_flops()
             loss.backward()
-        for parameter in self.network.parameters():
+        for parameter in self.step.network.parameters():
             parameter.grad = None
         return float(forward), float(counter.get_total_flops())
 
     def activations(self, samples: int, checkpointing: bool) -> int:
         """Bytes autograd keeps between forward and backward, parameters left out, each storage once."""
-        self.network.gradient_checkpointing = checkpointing
-        own = {tensor.untyped_storage()._cdata for tensor in self.network.parameters()}
+        self.step.checkpoint(checkpointing)
+        own = {tensor.untyped_storage()._cdata for tensor in self.step.network.parameters()}
         kept: dict[int, torch.UntypedStorage] = {}
 
         def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -121,22 +105,5 @@ class _Trace:
         return sum(storage.nbytes() for address, storage in kept.items() if address not in own)
 
     def _loss(self, samples: int) -> torch.Tensor:
-        """L_SD and L_SemDeg; text stands as its states, as the text encoder is no part of the network."""
-        rows, width = self.text
-        cells, objects = self.cells, self.spec.objects
-        spatial = (objects.max + 1) * objects.tokens
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
-            lr_up = torch.rand(samples, 3, 8 * cells, 8 * cells)
-            encoded = Encoded(
-                torch.cat([self.network.e_img(lr_up), self.network.e_sem(lr_up)], dim=1),
-                torch.randn(samples, rows, width),
-                torch.randn(samples, rows, width),
-                torch.randn(samples, spatial, width),
-                torch.ones(samples, spatial, dtype=torch.bool),
-            )
-            noisy = torch.randn(samples, self.latents, cells, cells)
-            prediction = self.network.predict(noisy, torch.zeros(samples, dtype=torch.int64), encoded)
-            halves = semantic_degradation_loss(
-                prediction.residuals, noisy, torch.randn(samples, self.features, cells, cells), self.network.heads, 0.5
-            )
-            return prediction.sample.float().square().mean() + sum(halves.values())
+            return self.step.loss(samples)

@@ -16,8 +16,8 @@ import numpy as np
 
 from pipeline import layout
 from spasemsr.cache import Cache
-from spasemsr.config import MethodName, Params
-from spasemsr.data.columns import COLUMNS, HR
+from spasemsr.config import Params
+from spasemsr.data.columns import HR
 from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.shards import ColumnReader
 from spasemsr.determinism import pin_threads
@@ -30,7 +30,8 @@ from spasemsr.evaluation.restoration import SPLIT, CachedRestoration
 from spasemsr.evaluation.scores import ScoreTable, score_image, write_json
 from spasemsr.evaluation.spec import SweepName
 from spasemsr.images.deviation import as_picture, luma_deviation
-from spasemsr.methods.model_config import made_of, read_model_config
+from spasemsr.methods.columns import columns_of
+from spasemsr.methods.stored import made_of, read_model_config
 from spasemsr.pixels import ImageU8, to_pixels, to_tensor, write_png
 from spasemsr.progress import Progress
 from spasemsr.upscaling.settings import Settings, sampling_for
@@ -80,7 +81,7 @@ def settings(base: SampleSpec, sweeps: Sequence[SweepName], num_train_timesteps:
     return found
 
 
-def run(params: Params, method_name: MethodName) -> None:
+def run(params: Params, method_name: str) -> None:
     """Sweep the settings, then draw the maps; both on the first images of the split, in the order of keys."""
     spec, base = params.active.dial, params.active.evaluate.sample
     folder = layout.model_folder(method_name)
@@ -124,13 +125,11 @@ class _Bench:
         self.metrics = build_metrics(params.active.evaluate.metrics)
         identity = made_of(config, folder)
 
-        from spasemsr.methods.assembly import build
-        from spasemsr.methods.folder import load_model
+        from spasemsr.methods.folder import load_method
 
         pin_threads()
-        self.method = build(config)
-        load_model(folder, self.method)
-        self.dataset = Dataset(layout.SHARDS, [COLUMNS[name] for name in self.method.restore_columns], SPLIT)
+        self.method, columns = load_method(folder, config), columns_of(params.sections())
+        self.dataset = Dataset(layout.SHARDS, [columns[name] for name in sorted(self.method.restore_columns)], SPLIT)
         self._hr = ColumnReader(layout.SHARDS, HR)
         self._restore = CachedRestoration(self.method, Cache(), identity)
 

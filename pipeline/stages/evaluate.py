@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pipeline import layout
 from spasemsr.backends.identity import Identity
 from spasemsr.cache import Cache
-from spasemsr.config import MethodName, Params
-from spasemsr.data.columns import COLUMNS, HR, LR, RESTORED
+from spasemsr.config import Params
+from spasemsr.data.columns import HR, LR, RESTORED
 from spasemsr.data.dataset import Dataset
 from spasemsr.data.shards import ColumnReader
 from spasemsr.determinism import pin_threads
@@ -16,16 +16,17 @@ from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.evaluation.metrics import Metric, build_metrics
 from spasemsr.evaluation.restoration import SPLIT, CachedRestoration
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_metrics, write_per_image
+from spasemsr.methods.columns import columns_of
 from spasemsr.methods.compared import BICUBIC, RESTORER, network_of, networks, row_name
-from spasemsr.methods.model_config import made_of, read_model_config
 from spasemsr.methods.noise import Noise
+from spasemsr.methods.stored import made_of, read_model_config
 from spasemsr.pixels import ImageU8, to_pixels, write_png
 from spasemsr.progress import Progress
 
 log = logging.getLogger(__name__)
 
 
-def run(params: Params, method_name: MethodName) -> None:
+def run(params: Params, method_name: str) -> None:
     """Restore and score every evaluation image; pictures, per-image scores and their means are written together."""
     spec = params.active.evaluate
     folder = layout.model_folder(method_name)
@@ -36,13 +37,11 @@ def run(params: Params, method_name: MethodName) -> None:
     names = tuple(metric.name for metric in metrics)
     log.info("evaluate  %s · %d images · %s", method_name, count, ", ".join(names))
 
-    from spasemsr.methods.assembly import build
-    from spasemsr.methods.folder import load_model
+    from spasemsr.methods.folder import load_method
 
     pin_threads()
-    method = build(config)
-    load_model(folder, method)
-    dataset = Dataset(layout.SHARDS, [COLUMNS[name] for name in method.restore_columns], SPLIT)
+    method, columns = load_method(folder, config), columns_of(params.sections())
+    dataset = Dataset(layout.SHARDS, [columns[name] for name in sorted(method.restore_columns)], SPLIT)
     restore = CachedRestoration(method, Cache(), identity)
     baselines = _baselines(spec.baselines, others, config.scale)
 

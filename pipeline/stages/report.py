@@ -18,14 +18,15 @@ from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.pareto import SweepPoint, read_sweep
 from spasemsr.evaluation.scores import ScoreTable, merge, read_per_image, write_json
 from spasemsr.images.deviation import GAIN
+from spasemsr.methods import method as face_of
+from spasemsr.methods import names
 from spasemsr.methods.compared import RESTORER, label
-from spasemsr.methods.model_config import read_config
+from spasemsr.methods.stored import read_config
 from spasemsr.report.build import build_page
 from spasemsr.report.data import Example, MapPicture, MethodRow, ReportData
+from spasemsr.training.spec import TrainSpec
 
 log = logging.getLogger(__name__)
-
-NAMES = {"spasemsr": "SpaSemSR"}
 
 
 def run(params: Params) -> None:
@@ -38,10 +39,8 @@ def run(params: Params) -> None:
     log.info("report    %s · %d images", ", ".join(params.methods), sum(len(table.keys) for table in tables))
     summary = summarize(tables, metrics, params.seed)
     write_json(layout.SUMMARY, summary)
-    names = [name for table in tables for name in table.methods if name != "hr"]
-    methods = [
-        MethodRow(name, NAMES.get(name) or label(name), name not in params.methods) for name in dict.fromkeys(names)
-    ]
+    rows = [name for table in tables for name in table.methods if name != "hr"]
+    methods = [MethodRow(name, _label(name), name not in params.methods) for name in dict.fromkeys(rows)]
     spec = params.active
     maps: dict[str, list[MapScores]] = {method: _maps(method) for method in params.methods}
     data = ReportData(
@@ -56,7 +55,7 @@ def run(params: Params) -> None:
             "profile": params.profile,
             "degradation": params.degradation.preset,
             "lambda": str(params.lambda_),
-            "training": f"{spec.train.steps} steps of {spec.train.global_batch}",
+            "training": "; ".join(dict.fromkeys(_training(spec.train_of(name)) for name in params.methods)),
             "sampling": f"{spec.evaluate.sample.solver}, {spec.evaluate.sample.steps} steps",
             "seed": str(params.seed),
         },
@@ -71,6 +70,15 @@ def run(params: Params) -> None:
     build_page(data, layout.PAGE, layout.TRADEOFF)
 
 
+def _training(spec: TrainSpec) -> str:
+    return f"{spec.steps} steps of {spec.global_batch}"
+
+
+def _label(name: str) -> str:
+    """What a method or baseline is called on the page."""
+    return face_of(name).label if name in names() else label(name)
+
+
 def _patches(table: ScoreTable) -> list[Patch]:
     return [patch for patch in read_patches(layout.PATCHES) if patch.key in set(table.keys)]
 
@@ -79,7 +87,7 @@ def _example(
     patch: Patch, table: ScoreTable, params: Params, readers: dict[str, ColumnReader], maps: dict[str, list[MapScores]]
 ) -> Example:
     """The pictures of one image and what the model was told about it."""
-    folders: dict[str, Path] = {method: layout.images_folder(method) for method in params.methods}
+    folders = {method: layout.images_folder(method) for method in params.methods}
     shared = folders[params.methods[0]]
     outputs = {method: folder / f"{patch.key}.{method}.png" for method, folder in folders.items()}
     others = [name for name in table.methods if name not in (*params.methods, "hr")]
@@ -115,7 +123,7 @@ def _maps(method: str) -> list[MapScores]:
 
 def _shown(method: str, key: str, maps: dict[str, list[MapScores]]) -> Iterator[tuple[str, MapPicture]]:
     """Both maps of one image, if it is among those that have them."""
-    of = f", {NAMES[method]}" if len(maps) > 1 else ""
+    of = f", {_label(method)}" if len(maps) > 1 else ""
     for row in maps[method]:
         if row.key == key:
             for name, mean in ((DEVIATION, row.deviation), (LR_RESIDUAL, row.lr_residual)):

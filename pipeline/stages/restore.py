@@ -11,16 +11,17 @@ from spasemsr.backends.restorer import build_restorer
 from spasemsr.backends.restorer.spec import RestorerSpec, identity_of
 from spasemsr.cache import Cache
 from spasemsr.config import Params
-from spasemsr.data.columns import LR, columns_of
+from spasemsr.data.columns import LR
 from spasemsr.data.job import ColumnJob, InputRef, Sample, Typical
 from spasemsr.data.patches import read_patches
+from spasemsr.methods.columns import columns_of
 
 
 def job(params: Params) -> ColumnJob:
-    """Clean and enlarge lr: of evaluation for Grounded-SAM, of training too for a model whose `input` is `restored`."""
+    """Clean and enlarge lr: of evaluation for Grounded-SAM, of training too where a method trains on it."""
     spec = params.active.restore
     return ColumnJob(
-        columns_of(params.active.model.input)["restored"],
+        columns_of(params.sections())["restored"],
         inputs=(InputRef(LR),),
         worker=partial(RestoreWorker, spec, params.scale),
         identity=partial(identity_of, spec),

@@ -9,16 +9,17 @@ from pathlib import Path
 
 from pipeline import layout
 from pipeline.code import code_digest
-from pipeline.describe import describe
 from pipeline.engine.training_account import record
 from spasemsr.cache import default_root
-from spasemsr.config import MethodName, Params
-from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, LATENTS, LR, OBJECTS, RESTORED
+from spasemsr.config import Params
 from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.data.order import SampleOrder
 from spasemsr.determinism import pin_threads
 from spasemsr.hashing import fingerprint
-from spasemsr.methods.model_config import ModelConfig, weights_digest
+from spasemsr.methods import method
+from spasemsr.methods.columns import columns_of
+from spasemsr.methods.model_config import ModelConfig
+from spasemsr.methods.stored import weights_digest
 from spasemsr.training.spent import Spent
 from spasemsr.training.states import state_of
 
@@ -27,16 +28,19 @@ log = logging.getLogger(__name__)
 _CHANGE_NO_RESULT = ("accumulate", "gradient_checkpointing", "compile", "save_every", "log_every")  # of `train`
 
 
-def run(params: Params, method_name: MethodName) -> None:
+def run(params: Params, method_name: str) -> None:
     """Train one method and write its averaged weights with a description of what they are."""
-    profile = params.active
-    seen = [LR, RESTORED] if profile.model.input == "restored" else [LR]
-    dataset = Dataset(layout.SHARDS, [*seen, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR], "train")
-    config = describe(params, method_name, dataset.digests)
+    given, spec, columns = (
+        params.ingredients(method_name),
+        params.active.train_of(method_name),
+        columns_of(params.sections()),
+    )
+    dataset = Dataset(layout.SHARDS, [columns[name] for name in sorted(given.section.model.columns)], "train")
+    config = method(method_name).describe(given, dataset.digests)
     with state_of(default_root() / "train", f"{method_name}.{params.profile}", run_id(params, config)) as state:
         log.info(
             "train     %s · %d steps of %d · %d samples%s",
-            *(method_name, profile.train.steps, profile.train.global_batch, len(dataset.keys)),
+            *(method_name, spec.steps, spec.global_batch, len(dataset.keys)),
             " · resumes" if state.is_dir() else "",
         )
         spent = _train(params, config, dataset, state)
@@ -47,21 +51,22 @@ def run(params: Params, method_name: MethodName) -> None:
 
 def _train(params: Params, config: ModelConfig, dataset: Dataset, state: Path) -> Spent | None:
     """Train and write the model; None on all processes of a launch but the one that writes."""
-    from spasemsr.methods.assembly import build
     from spasemsr.methods.folder import save_model
     from spasemsr.training.loop import train
 
     pin_threads()
-    spec, name = params.active.train, config.method
-    method = build(config)
+    name = config.method
+    spec, face = params.active.train_of(name), method(name)
+    network = face.build(config)
     order = SampleOrder(dataset.keys_by_shard, params.seed, spec.global_batch)
 
     def batches(step: int, rank: int, world: int) -> Batch:
         return dataset.batch(order.at(step, rank, world), params.seed)
 
-    spent = train(method, batches, spec, params.seed, state, layout.losses_csv(name))
+    smaller = f"methods.{name}.{face.smaller}" if face.smaller else ""
+    spent = train(network, batches, spec, params.seed, state, layout.losses_csv(name), smaller)
     if spent is not None:
-        save_model(layout.model_folder(name), method, config.plain())
+        save_model(layout.model_folder(name), network, config.plain())
         shutil.rmtree(state, ignore_errors=True)
     return spent
 
@@ -72,7 +77,8 @@ def run_id(params: Params, config: ModelConfig) -> str:
     What trades time against memory and how often is saved and logged are left out, so that a run which stopped for
     want of memory goes on with the settings that its message advises.
     """
-    spec = {name: value for name, value in params.active.train.plain().items() if name not in _CHANGE_NO_RESULT}
+    train = params.active.train_of(config.method)
+    spec = {name: value for name, value in train.plain().items() if name not in _CHANGE_NO_RESULT}
     remedy = "Set train.init to a folder of weights, or to null to start from random ones."
-    init = weights_digest(Path(params.active.train.init), remedy) if params.active.train.init else None
+    init = weights_digest(Path(train.init), remedy) if train.init else None
     return fingerprint([config.plain(), spec, init, params.seed, code_digest("train", config.method)])[:32]

@@ -1,4 +1,4 @@
-"""Tables 3 and 4 and the lambda sweep as DVC experiments, and what all of them measured.
+"""The ablation tables of each method's paper and the lambda sweep as DVC experiments, and what all of them measured.
 
 An experiment is the pipeline with other params: DVC runs it in a folder of its own, reuses every stage the change does
 not touch (the data is made once), and keeps params and metrics under its name. The lines in `experiments/` are these.
@@ -10,25 +10,18 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pipeline import layout
 from pipeline.tools.score import read_records
-from spasemsr.config import MethodName, Params, ProfileName
+from spasemsr.config import Params, ProfileName
 from spasemsr.errors import UserError
 from spasemsr.evaluation.published import Number
 from spasemsr.hashing import fingerprint
+from spasemsr.methods import method, names
 from spasemsr.methods.compared import label
+from spasemsr.methods.face import Variant
 
-# model.md 2.13: a switch removes a term and its heads; nothing else is rescaled.
-SWITCHES = ("model.constraint.img", "model.constraint.sem", "model.spatial.boxes")
-VARIANTS: dict[str, tuple[bool, bool, bool]] = {
-    "Ours": (True, True, True),
-    "Ours-w/o-semantic": (True, False, True),
-    "Ours-w/o-vae": (False, True, True),
-    "Ours-w/o-spatial": (True, True, False),
-}
-TABLES_OF = {"Ours-w/o-semantic": ("3",), "Ours-w/o-vae": ("3",), "Ours-w/o-spatial": ("4",)}
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 STAGE = "evaluate"  # where an experiment ends; page and dial are for the variants a person chooses
 SCORES = layout.REPORTS / "scores"
@@ -52,39 +45,46 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one experiment, or the workspace, measured: variant and lambda from its params, means by method.
+    """What one experiment, or the workspace, measured: variants and lambda from its params, means by method.
 
+    `variants` says of each method of the tree which row of its paper's tables its params are, None for another one.
     `rest` names all other params: runs may share a column only where it agrees.
     """
 
     name: str
-    variant: str | None
+    variants: Mapping[str, Variant | None]
     lambda_: float
     profile: str
     rest: str
     means: Mapping[str, Mapping[str, float]]
 
 
-def recipes(grid: str, profile: ProfileName) -> list[Recipe]:
-    """The experiments of a grid, `tables` or `lambda`."""
+def recipes(grid: str, profile: ProfileName, methods: Sequence[str]) -> list[Recipe]:
+    """The experiments of a grid, `tables` (a variant of one of these methods each) or `lambda`."""
     match grid:
         case "tables":
             return [
                 Recipe(
-                    f"{profile}-{name.lower().replace('/', '-')}",
-                    {f"{profile}.{switch}": on for switch, on in zip(SWITCHES, states, strict=True)},
+                    f"{profile}-{variant.label.lower().replace('/', '-')}",
+                    {f"{profile}.{switch}": on for switch, on in zip(_switches(name), variant.values, strict=True)},
                 )
-                for name, states in VARIANTS.items()
+                for name in methods
+                for variant in method(name).variants
             ]
         case "lambda":
             return [Recipe(f"{profile}-lambda-{value:g}", {"lambda": value}) for value in LAMBDAS]
     raise UserError(f"No grid {grid!r}.", "Choose from: tables, lambda")
 
 
+def _switches(name: str) -> tuple[str, ...]:
+    """What a method's variants set, as keys of a profile."""
+    return tuple(f"methods.{name}.{switch}" for switch in method(name).switches)
+
+
 def run(params: Params, grid: str, queue: bool) -> Iterator[str]:
     """Run the experiments of a grid one after the other, or queue them; yields a line for each."""
     done = {result.name for result in measured()}
-    for recipe in recipes(grid, params.profile):
+    for recipe in recipes(grid, params.profile, params.methods):
         if recipe.name in done:
             yield f"{recipe.name} is measured already; to repeat it: dvc exp remove {recipe.name}"
             continue
@@ -129,8 +129,8 @@ def numbers() -> list[Number]:
     cells: list[Number] = []
     for run in measured():
         origin = f"{run.profile}, lambda {run.lambda_:g}, split val, params {run.rest}"
-        for method, means in run.means.items():
-            for table, row in _places(method, run.variant):
+        for name, means in run.means.items():
+            for table, row in _places(name, run.variants):
                 cells += [Number(table, row, "val", metric, value, origin) for metric, value in means.items()]
     # The workspace and an experiment of equal params fill the same cell: it is one measurement.
     cells = list({(cell.table, cell.method, cell.metric, cell.origin): cell for cell in cells}.values())
@@ -157,31 +157,39 @@ def _kind(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def sweep_lines() -> list[str]:
-    """The means of the full model by lambda, over everything measured; empty for fewer than two values."""
-    full = [run for run in measured() if run.variant == "Ours" and "spasemsr" in run.means]
-    rows = {run.lambda_: run for run in full if run.rest == full[0].rest}
-    if len(rows) < 2:
-        return []
-    metrics = list(dict.fromkeys(metric for run in rows.values() for metric in run.means["spasemsr"]))
-    lines = [
-        "Lambda sweep · full model, split val · MEASURED",
-        "lambda  " + "".join(f"{m.upper():>10}" for m in metrics),
-    ]
-    for value in sorted(rows):
-        means = rows[value].means["spasemsr"]
-        lines.append(f"{value:<8g}" + "".join(f"{means[m]:>10.4f}" if m in means else f"{'':>10}" for m in metrics))
-    return [*lines, ""]
+    """The means of each whole method by lambda, over everything measured; nothing for fewer than two values."""
+    lines: list[str] = []
+    runs = measured()
+    for name in names():
+        face = method(name)
+        whole = [run for run in runs if name in run.means and _is_whole(name, run.variants[name])]
+        rows = {run.lambda_: run.means[name] for run in whole if run.rest == whole[0].rest}
+        if len(rows) < 2:
+            continue
+        metrics = list(dict.fromkeys(metric for means in rows.values() for metric in means))
+        lines.append(f"Lambda sweep · {face.label}, full model, split val · MEASURED")
+        lines.append("lambda  " + "".join(f"{m.upper():>10}" for m in metrics))
+        for value, means in sorted(rows.items()):
+            cells = (f"{means[m]:>10.4f}" if m in means else f"{'':>10}" for m in metrics)
+            lines.append(f"{value:<8g}" + "".join(cells))
+        lines.append("")
+    return lines
 
 
-def _places(method: str, variant: str | None) -> list[tuple[str, str]]:
-    """Table and row of a measured method."""
-    if method not in get_args(MethodName):
-        return [("1-2", label(method))] if variant == "Ours" and method != "hr" else []
-    if method != "spasemsr" or variant is None:
-        return []
-    if variant == "Ours":
-        return [("1-2", "SpaSemSR"), ("3", "Ours"), ("4", "Ours")]
-    return [(table, variant) for table in TABLES_OF[variant]]
+def _places(name: str, variants: Mapping[str, Variant | None]) -> list[tuple[str, str]]:
+    """Table and row of a measured method; a baseline's row is filled by runs of whole methods only."""
+    if name not in names():
+        whole = all(_is_whole(own, variant) for own, variant in variants.items())
+        return [("1-2", label(name))] if whole and name != "hr" else []
+    variant = variants.get(name)
+    rows = [(table, variant.label) for table in variant.tables] if variant is not None else []
+    return [("1-2", method(name).label), *rows] if _is_whole(name, variant) else rows
+
+
+def _is_whole(name: str, variant: Variant | None) -> bool:
+    """Whether a method was run as it is meant, nothing of it switched off."""
+    variants = method(name).variants
+    return not variants or variant == variants[0]
 
 
 def _measurement(name: str, data: Mapping[str, Any]) -> Measured | None:
@@ -195,11 +203,22 @@ def _measurement(name: str, data: Mapping[str, Any]) -> Measured | None:
     if not means or "profile" not in params:
         return None
     profile = params["profile"]
-    states = tuple(bool(_at(params, f"{profile}.{switch}", True)) for switch in SWITCHES)
-    variant = next((variant for variant, wanted in VARIANTS.items() if wanted == states), None)
+    trained = [own for own in names() if own in means]
+    variants = {own: _variant(own, params.get(profile, {})) for own in trained}
+    switches = [switch for own in trained for switch in _switches(own)]
     active = {**params.get(profile, {}), **{part: params.get(part) for part in ("seed", "degradation", "photographs")}}
-    rest = fingerprint([profile, _without(active, (*SWITCHES, "dial"))])[:6]  # the dial changes no score
-    return Measured(name, variant, float(params.get("lambda", 0.5)), profile, rest, means)
+    rest = fingerprint([profile, _without(active, (*switches, "dial"))])[:6]  # the dial changes no score
+    return Measured(name, variants, float(params.get("lambda", 0.5)), profile, rest, means)
+
+
+def _variant(name: str, profile: Mapping[str, Any]) -> Variant | None:
+    """The row of the paper's tables that a method's params are; a switch that is not stated is the whole method's."""
+    rows = method(name).variants
+    values = [
+        _at(profile, switch, whole)
+        for switch, whole in zip(_switches(name), rows[0].values if rows else (), strict=True)
+    ]
+    return next((row for row in rows if list(row.values) == values), None)
 
 
 def _without(tree: Mapping[str, Any], dotted: Sequence[str]) -> dict[str, Any]:

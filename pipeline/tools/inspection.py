@@ -15,13 +15,14 @@ from pipeline.engine.account import Account, backend_name, read_accounts
 from pipeline.tools import inventory
 from spasemsr.cache import default_root
 from spasemsr.config import Params, ProfileName, load_params
-from spasemsr.data.columns import COLUMNS, Column
+from spasemsr.data.columns import Column
 from spasemsr.data.job import ColumnJob
 from spasemsr.data.patches import Patch, of_splits, read_patches
 from spasemsr.data.shards import ColumnReader
 from spasemsr.data.sources import Sources, missing_from_packages
 from spasemsr.errors import UserError
 from spasemsr.images.opening import SUFFIXES
+from spasemsr.methods.columns import columns_of
 from spasemsr.progress import duration
 
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "dvc", "webdataset", "basicsr", "numpy")
@@ -54,7 +55,7 @@ def show(prefix: str) -> Iterator[str]:
     """Everything the columns hold about the sample whose key begins so."""
     patch = _find(prefix)
     yield f"{patch.key}  {patch.split}  {patch.source} {patch.path}  y {patch.y} x {patch.x} size {patch.size}"
-    for column in COLUMNS.values():
+    for column in columns_of(load_params().sections()).values():
         if patch.split not in column.splits or not (layout.SHARDS / column.name).is_dir():
             continue
         reader = ColumnReader(layout.SHARDS, column)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import layout
-from spasemsr.config import MethodName
+from spasemsr.config import load_params
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.hashing import fingerprint, sha256_bytes
 from spasemsr.images import writing
@@ -21,6 +21,8 @@ from spasemsr.images.names import shown
 from spasemsr.images.opening import read_bytes
 from spasemsr.images.picture import MAX_BYTES, Picture, parse_picture
 from spasemsr.images.results import map_of, sidecar_of
+from spasemsr.methods import method as face_of
+from spasemsr.methods.stored import WEIGHTS
 from spasemsr.progress import Progress
 from spasemsr.upscaling import files
 from spasemsr.upscaling.files import Source
@@ -34,7 +36,7 @@ log = logging.getLogger(__name__)
 OK, FAILED, INTERRUPTED = 0, 3, 130
 VERSION = 1  # of what a result is: bump it when the same input, model and settings give other pixels
 MAX_PIXELS = 1_000_000_000  # what memory allows is decided later, from the header
-PRETRAINED = Path("data/pretrained/nano")
+PRETRAINED, PARAMS = Path("data/pretrained/nano"), Path("params.yaml")
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,18 @@ class Request:
     force: bool = False
 
 
-def load(method: MethodName, profile: str | None, weights: str | None, revision: str | None, device: str) -> "Upscaler":
-    """The upscaler of `--weights`, or of the project's own model. Raises UserError when it is of another profile."""
+def load(method: str | None, profile: str | None, weights: str | None, revision: str | None, device: str) -> "Upscaler":
+    """The upscaler of `--weights`, or of the project's own model, by default of the first method it runs.
+
+    Raises UserError for weights of another method or profile than asked for.
+    """
+    if method is not None:
+        face_of(method)
     from spasemsr.upscaling.upscaler import Upscaler
 
     upscaler = Upscaler.from_pretrained(weights or default_weights(method), revision=revision, device=device)
     described = upscaler.config
-    if described.method != method:
+    if method is not None and described.method != method:
         raise UserError(f"These weights are of method {described.method}.", f"Ask for --method {described.method}.")
     if profile is not None and described.inference.profile != profile:
         trained = described.inference.profile
@@ -65,11 +72,12 @@ def load(method: MethodName, profile: str | None, weights: str | None, revision:
     return upscaler
 
 
-def default_weights(method: MethodName) -> Path:
+def default_weights(method: str | None) -> Path:
     """What this project trained; else what it ships with."""
-    from spasemsr.methods.model_config import WEIGHTS
-
-    places = [layout.model_folder(method), PRETRAINED]
+    if method is None and PARAMS.is_file():
+        method = load_params(PARAMS).methods[0]
+    trained = [layout.model_folder(method)] if method is not None else []
+    places = [*trained, PRETRAINED]
     return next((place for place in places if (place / WEIGHTS).is_file()), places[0])
 
 

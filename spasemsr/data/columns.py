@@ -11,7 +11,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -138,7 +138,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Column:
-    """One folder of tars; `version` is its entry of VERSIONS."""
+    """One folder of tars; `version` is its entry of VERSIONS, or of a method's own file."""
 
     name: str
     version: int
@@ -272,7 +272,6 @@ VERSIONS = {
     "objects": 1,
     "caption": 1,
     "latents": 1,
-    "features/spasemsr": 1,
 }
 HR = Column("hr", VERSIONS["hr"], "ingest", (Member("hr.png", (None, None, 3)),))
 LR = Column(
@@ -292,19 +291,15 @@ CAPTION = Column("caption", VERSIONS["caption"], "caption", (Member("caption.{k}
 LATENTS = Column(
     "latents", VERSIONS["latents"], "latents", (Member("moments.npy", (None, None, None), "float16"),), ("train",)
 )
-FEATURES_SPASEMSR = Column(
-    "features/spasemsr",
-    VERSIONS["features/spasemsr"],
-    "features@spasemsr",
-    (Member("sam.npy", (None, None, None), "float16"),),
-    ("train",),
-)
-COLUMNS = {column.name: column for column in (HR, LR, RESTORED, OBJECTS, CAPTION, LATENTS, FEATURES_SPASEMSR)}
+COLUMNS = {column.name: column for column in (HR, LR, RESTORED, OBJECTS, CAPTION, LATENTS)}  # common to all methods
 
 
-def columns_of(shown: str) -> dict[str, Column]:
-    """The columns by name for a model whose `input` is `lr` or `restored`.
+def common_columns(read: Collection[str]) -> dict[str, Column]:
+    """The common columns by name, for methods that train on columns of these names.
 
-    Only the second trains on `restored`; for the first it is made of evaluation splits, where boxes are found on it.
+    `restored` is made of training patches where a method trains on it; else of evaluation splits alone, where boxes are
+    found on it.
     """
-    return COLUMNS if shown == "restored" else {**COLUMNS, "restored": replace(RESTORED, splits=EVALUATION_SPLITS)}
+    if RESTORED.name in read:
+        return COLUMNS
+    return {**COLUMNS, RESTORED.name: replace(RESTORED, splits=EVALUATION_SPLITS)}

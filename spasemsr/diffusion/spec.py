@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spasemsr.spec import Positive, Revision, Spec
 
@@ -31,6 +31,16 @@ class UNetSpec(Spec):
     attention_heads: tuple[Positive, Positive, Positive, Positive] = (5, 10, 20, 20)
     norm_num_groups: Positive = 32
     sample_size: Positive = 64
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "UNetSpec":
+        for width, heads in zip(self.block_out_channels, self.attention_heads, strict=True):
+            if width % heads or width % self.norm_num_groups:
+                raise ValueError(
+                    f"width {width} must be a multiple of its {heads} heads and of norm_num_groups "
+                    f"{self.norm_num_groups}"
+                )
+        return self
 
 
 class ScheduleSpec(Spec):

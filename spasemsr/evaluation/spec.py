@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from spasemsr.diffusion.spec import SampleSpec
-from spasemsr.spec import Positive, Spec
+from spasemsr.spec import Spec
 
 MetricName = Literal["psnr", "ssim", "niqe", "stlpips", "lpips", "dists", "musiq", "maniqa", "maniqa-pipal", "clipiqa"]
 
@@ -18,7 +18,6 @@ class EvaluateSpec(Spec):
 
     metrics: tuple[MetricName, ...] = ("psnr", "ssim", "niqe")
     baselines: tuple[Annotated[str, Field(pattern=r"^(.*/)?[A-Za-z0-9_-][\w.-]*$")], ...] = ("bicubic", "restorer")
-    batch_size: Positive = 1
     sample: SampleSpec = SampleSpec()
 
     @field_validator("baselines")

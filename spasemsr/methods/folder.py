@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from spasemsr.errors import UserError
-from spasemsr.methods.model_config import CONFIG, WEIGHTS
+from spasemsr.methods import method as face_of
+from spasemsr.methods.model_config import ModelConfig
+from spasemsr.methods.stored import CONFIG, WEIGHTS
 from spasemsr.weights.tensors import fill, read_state_dict, save_tensors
 
 if TYPE_CHECKING:
-    from spasemsr.methods.protocol import Trainable
+    from spasemsr.methods.protocol import Method, Trainable
 
 _TRAIN = "Train again with these params: dvc repro train"
 
@@ -45,6 +47,13 @@ def load_model(folder: Path, method: "Trainable") -> None:
     """Read weights in place. Raises UserError naming the first missing, unknown or ill-shaped tensor."""
     found = read_state_dict(folder / WEIGHTS, _TRAIN)
     fill(tensors_of(method.trainable()), found, str(folder / WEIGHTS), _TRAIN)
+
+
+def load_method(folder: Path, config: ModelConfig) -> "Method":
+    """The trained method of a folder, whose description this is. Raises UserError as `load_model` does."""
+    method = face_of(config.method).build(config)
+    load_model(folder, method)
+    return method
 
 
 def load_init(folder: Path, method: "Trainable") -> None:

@@ -41,14 +41,20 @@ STOPPED = 128 + signal.SIGTERM  # exit status of a run that was asked to stop
 
 
 def train(
-    method: Trainable, batches: Batches, spec: TrainSpec, seed: int, state_dir: Path, log_path: Path
+    method: Trainable,
+    batches: Batches,
+    spec: TrainSpec,
+    seed: int,
+    state_dir: Path,
+    log_path: Path,
+    smaller: str = "",
 ) -> Spent | None:
     """Train in place from the newest state in `state_dir` (else `spec.init`, else as built) to the averaged weights.
 
     Writes `losses.csv` to `log_path`; what the run took is returned on the main process alone, None on others. A step
     whose loss or gradient is not finite changes nothing; more of them than `spec.max_skipped` raise UserError, as do
-    processes that would resume at different steps, and memory that runs out. On SIGTERM saves the state and raises
-    SystemExit(143).
+    processes that would resume at different steps, and memory that runs out, with `smaller` among the advice: what
+    makes this network smaller. On SIGTERM saves the state and raises SystemExit(143).
     """
     accelerator = _accelerator()
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
@@ -78,7 +84,7 @@ def train(
         for step in steps:
             lr = learning_rate(step, spec)
             set_learning_rate(optimizer, lr)
-            with explained(f"at step {step + 1}", held, spec, spec.global_batch // slices):
+            with explained(f"at step {step + 1}", held, spec, spec.global_batch // slices, smaller):
                 losses, keys = _backward(accelerator, model, upcoming, Noise(seed, step), spec, meter)
                 values, stop = _mean_over_ranks(accelerator, losses, stopping.is_set())
                 grad_norm = accelerator.clip_grad_norm_(parameters.values(), spec.max_grad_norm).item()

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from spasemsr.errors import UserError
-from spasemsr.methods.spasemsr.spec import LIGHT
 from spasemsr.training.optimizer import named_parameters
 from spasemsr.training.spec import TrainSpec
 
@@ -51,8 +50,11 @@ def state_bytes(model: nn.Module, trainable: dict[str, nn.Module], spec: TrainSp
     )
 
 
-def smaller_settings(spec: TrainSpec, samples: int) -> list[str]:
-    """What to set in params.yaml so that less memory is needed, cheapest first; `samples` are a micro-batch's now."""
+def smaller_settings(spec: TrainSpec, samples: int, smaller: str = "") -> list[str]:
+    """What to set in params.yaml so that less memory is needed, cheapest first; `samples` are a micro-batch's now.
+
+    `smaller` is what makes the method's own network smaller, if there is such a thing.
+    """
     settings = []
     if samples > 1:
         factor = next(n for n in range(2, samples + 1) if samples % n == 0)
@@ -61,13 +63,11 @@ def smaller_settings(spec: TrainSpec, samples: int) -> list[str]:
         settings.append("train.gradient_checkpointing: true (activations of one position at a time)")
     if spec.optimizer != "adamw8bit":
         settings.append("train.optimizer: adamw8bit (6 bytes less per trained parameter)")
-    light = ", ".join(f"{name}: {kind}" for name, kind in LIGHT.items())
-    settings.append(f"model.attention: light ({light})")
-    return settings
+    return [*settings, *([smaller] if smaller else [])]
 
 
 @contextmanager
-def explained(where: str, held: StateBytes, spec: TrainSpec, samples: int) -> Iterator[None]:
+def explained(where: str, held: StateBytes, spec: TrainSpec, samples: int, smaller: str = "") -> Iterator[None]:
     """Memory that runs out inside becomes a UserError that says what is held and which settings need less."""
     try:
         yield
@@ -77,7 +77,8 @@ def explained(where: str, held: StateBytes, spec: TrainSpec, samples: int) -> It
         raise UserError(
             f"train: memory ran out {where}, in a micro-batch of {samples} samples: weights, gradients and optimizer "
             f"alone hold {held.total / 1e9:.1f} GB{_limit()}.",
-            "Set in params.yaml, one after the other until it fits: " + "; ".join(smaller_settings(spec, samples)),
+            "Set in params.yaml, one after the other until it fits: "
+            + "; ".join(smaller_settings(spec, samples, smaller)),
         ) from error
 
 

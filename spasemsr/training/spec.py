@@ -8,7 +8,7 @@ from spasemsr.spec import Fraction, Positive, Spec
 
 
 class TrainSpec(Spec):
-    """The training run; `controlnet_weight` is lambda_ControlNet of eq. 12, `init` a folder of weights or null.
+    """The training run; `init` is a folder of weights or null.
 
     The learning rate rises over `warmup_steps`, stays, and falls to zero over the last `cooldown_steps`, both linearly.
     `accumulate` cuts each process's share of `global_batch` into so many micro-batches; it, `gradient_checkpointing`,
@@ -33,6 +33,5 @@ class TrainSpec(Spec):
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     compile: bool = False
     channels_last: bool = False
-    controlnet_weight: Annotated[float, Field(ge=0.0)] = 0.05
     save_every: Positive = 1000
     log_every: Positive = 10

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spasemsr.errors import UserError
+from spasemsr.methods import method as face_of
 from spasemsr.methods.folder import save_model
-from spasemsr.methods.model_config import CONFIG, WEIGHTS, ModelConfig
+from spasemsr.methods.model_config import ModelConfig
 from spasemsr.methods.protocol import Method
+from spasemsr.methods.stored import CONFIG, WEIGHTS
 
 CARD = "README.md"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -78,7 +80,7 @@ def model_card(config: ModelConfig, parameters: int) -> str:
         pipeline_tag="image-to-image",
         tags=["super-resolution", "image-restoration", "diffusion"],
     )
-    sample = config.inference.sample
+    face, sample = face_of(config.method), config.inference.sample
     sampling = "as the caller says"
     if sample is not None:
         sampling = f"{sample.solver}, {sample.steps} steps from {sample.start:g} of the schedule"
@@ -88,9 +90,7 @@ def model_card(config: ModelConfig, parameters: int) -> str:
         "profile": config.inference.profile,
         "parameters in this file": f"{parameters:,}",
         "scale": f"x{config.scale}",
-        "lambda, lambda_ControlNet": f"{config.lambda_:g}, {config.controlnet_weight:g}",
-        "base denoiser": "trained with the rest" if config.model.train_base else "frozen, not in this file",
-        "autoencoder, text encoder": f"{config.autoencoder.kind}, {config.text_encoder.kind}",
+        **face.card_rows(config),
         "restorer, tagger, detector, captioner": ", ".join(
             part.kind
             for part in (
@@ -108,10 +108,9 @@ def model_card(config: ModelConfig, parameters: int) -> str:
 {data.to_yaml().strip()}
 ---
 
-# SpaSemSR, {config.inference.profile} profile
+# {face.label}, {config.inference.profile} profile
 
-Restores and enlarges degraded photographs four times with a diffusion model that is told what is where in the picture
-(tags with boxes) and how it is degraded (a caption), after "Spatial-Semantic guided Super-Resolution" (SpaSemSR).
+{face.card}
 
 ```python
 from PIL import Image

@@ -28,15 +28,14 @@ from spasemsr.determinism import single_threaded
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.diffusion.tiling import Tile, TileMap
 from spasemsr.errors import RejectedSample
-from spasemsr.hashing import sha256_file
 from spasemsr.images.colour import fix_canvas, lr_float, tensor_of
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.images.picture import MIN_SIDE, Picture, Pixels, from_image
 from spasemsr.images.transparency import fill_transparent
-from spasemsr.methods.assembly import build
-from spasemsr.methods.folder import load_model
-from spasemsr.methods.model_config import WEIGHTS, ModelConfig, read_model_config
+from spasemsr.methods.folder import load_method
+from spasemsr.methods.model_config import ModelConfig
 from spasemsr.methods.protocol import Called, Method
+from spasemsr.methods.stored import read_model_config, weights_digest
 from spasemsr.pixels import bicubic_upsample, to_eight_bits, to_tensor
 from spasemsr.upscaling import hub
 from spasemsr.upscaling.description import Describer, Description
@@ -95,10 +94,8 @@ class Upscaler:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         sampling = sampling or config.inference.sample or _project_sampling(folder, config) or SampleSpec()
-        method = build(config)
-        load_model(folder, method)
-        upscaler = cls(method, config, sampling, device, workers)
-        upscaler.weights_sha256 = sha256_file(folder / WEIGHTS)
+        upscaler = cls(load_method(folder, config), config, sampling, device, workers)
+        upscaler.weights_sha256 = weights_digest(folder)
         return upscaler
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> None:

@@ -128,7 +128,7 @@ def test_another_lambda_trains_again_and_touches_no_column(project):
     "switch", ["model.constraint.img=false", "model.constraint.sem=false", "model.spatial.boxes=false"]
 )
 def test_ablations_are_params(project, switch):
-    result = project.run("dvc", "exp", "run", "-S", f"embedded.{switch}", "train@spasemsr")
+    result = project.run("dvc", "exp", "run", "-S", f"embedded.methods.spasemsr.{switch}", "train@spasemsr")
     assert re.findall(r"Running stage '([^']+)'", result.stdout + result.stderr) == ["train@spasemsr"]
     names = (project.folder / "models/spasemsr/weights.safetensors").read_bytes()[:200_000]
     absent = {"img": b"heads.img", "sem": b"heads.sem", "boxes": b"fusion."}[switch.split("=")[0].rsplit(".", 1)[1]]

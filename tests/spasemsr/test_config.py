@@ -7,6 +7,7 @@ import yaml
 
 from spasemsr.config import load_params, parse_params
 from spasemsr.errors import UserError
+from spasemsr.methods import method, names
 from tests.worlds import ROOT
 
 SHIPPED = ROOT / "params.yaml"
@@ -58,15 +59,22 @@ def test_the_shipped_file_is_valid_and_states_every_value(raw):
         ("profile", "laptop", "profile = 'laptop'"),
         ("degradation.preset", "harsh", "'seesr', 'stablesr', 'camera', 'mild' or 'mixture'"),
         ("degradation.mixture.seesr", 0.5, "the shares of a mixture must sum to 1"),
-        ("methods", ["srcnn"], "methods.0 = 'srcnn'"),
+        ("methods", ["srcnn"], "methods.0 = 'srcnn': no such method (there are: "),
+        ("methods", [], "methods = []"),
+        ("embedded.methods.srcnn", {}, "embedded.methods.srcnn = {}: no such key (allowed: "),
+        ("embedded.methods.spasemsr.model.depth", 3, "spasemsr.model.depth = 3: no such key (allowed: input, base"),
+        ("embedded.methods.spasemsr.train.steps", 0, "embedded.methods.spasemsr.train.steps = 0: Input should be"),
+        ("embedded.methods.spasemsr.train.stepz", 9, "embedded.methods.spasemsr.train.stepz = 9: no such key"),
+        ("embedded.methods.spasemsr.train.warmup_steps", 101, "embedded.methods.spasemsr.train.warmup_steps exceeds"),
+        ("embedded.methods.spasemsr", None, "embedded.methods.spasemsr: missing, and `methods` lists spasemsr"),
         ("embedded.data.patch", 100, "multiple of 64"),
         ("embedded.data.patch", 64, "at least 80 pixels"),
         ("probe.data.patch", 128, "must be scenes.side, 64"),
         ("probe.data.packages", ["skimage"], "packages must be empty with scenes"),
         ("probe.data.scenes.most", 5, "a picture of 64 pixels holds up to 4"),
         ("embedded.caption", {"kind": "known"}, "embedded.caption.scenes"),
-        ("embedded.model.unet.attention_heads", [3, 4, 6, 6], "multiple of its 3 heads"),
-        ("embedded.ground.max_objects", 9, "embedded.model.objects.max is 5"),
+        ("embedded.methods.spasemsr.model.unet.attention_heads", [3, 4, 6, 6], "multiple of its 3 heads"),
+        ("embedded.ground.max_objects", 9, "embedded.methods.spasemsr.model.objects.max is 5"),
     ],
 )
 def test_wrong_values_are_refused_by_key_value_and_what_is_allowed(raw, key, value, said):
@@ -74,6 +82,22 @@ def test_wrong_values_are_refused_by_key_value_and_what_is_allowed(raw, key, val
         parse_params(changed(raw, key, value), "params.yaml")
     assert said in error.value.what
     assert "nothing was run" in error.value.remedy
+
+
+def test_a_method_may_be_trained_otherwise(raw):
+    params = parse_params(
+        changed(raw, "embedded.methods.spasemsr.train", {"steps": 7, "warmup_steps": 0}), "params.yaml"
+    )
+    own, common = params.embedded.train_of("spasemsr"), params.embedded.train
+    assert own == common.model_copy(update={"steps": 7, "warmup_steps": 0}) != common
+    assert params.foundation.train_of("spasemsr") == params.foundation.train
+
+
+def test_a_method_without_a_folder_is_refused_with_those_there_are():
+    with pytest.raises(UserError, match="no method 'esrgan'") as error:
+        method("esrgan")
+    assert "spasemsr" in error.value.remedy
+    assert all(method(name).name == name for name in names())
 
 
 def test_a_missing_key_is_named(raw):
@@ -108,11 +132,11 @@ def test_no_file_and_no_yaml(tmp_path):
         (
             "foundation.restore.kind",
             "waifu",
-            "restore.kind = 'waifu': choose one of 'filter', 'bicubic', 'aware', 'compact', 'spandrel'",
+            "restore.kind = 'waifu': choose one of 'filter', ",
         ),
         ("foundation.ground.segmenter.architecture", "vit_x", "'vit_h', 'vit_l' or 'vit_b'"),
-        ("foundation.model.base", {"kind": "pretrained"}, "foundation.model.base.source: missing"),
-        ("foundation.model.unet.attention_heads", [7, 10, 20, 20], "foundation.model.unet: width 320"),
+        ("foundation.methods.spasemsr.model.base", {"kind": "pretrained"}, "spasemsr.model.base.source: missing"),
+        ("foundation.methods.spasemsr.model.unet.attention_heads", [7, 10, 20, 20], "spasemsr.model.unet: width 320"),
         ("foundation.train.steps", 0, "foundation.train.steps = 0"),
     ],
 )

@@ -11,9 +11,10 @@ from torch.nn import functional
 from spasemsr.backends.protocols import TextStates
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.diffusion.spec import SampleSpec
-from spasemsr.methods.assembly import build_method
 from spasemsr.methods.protocol import Trainable
+from spasemsr.methods.spasemsr.method import SpaSemSR
 from spasemsr.methods.spasemsr.spec import ModelSpec
+from spasemsr.randomness import derive_seed
 from tests.worlds.small_networks import PICO, redraw_zeros
 
 SCALE, CHANNELS, FEATURES = 4, 4, 8
@@ -65,17 +66,17 @@ def small_method(seed=0, redrawn=True, lambda_=0.5, weight=0.05, **changes):
 
     Redrawn: its zero tensors are drawn, so that every condition changes the output.
     """
-    method = build_method(
-        "spasemsr",
-        ModelSpec.model_validate(PICO | {"drop": {"text": 0, "caption": 0, "boxes": 0, "object": 0}} | changes),
-        scale=SCALE,
-        seed=seed,
-        lambda_=lambda_,
-        controlnet_weight=weight,
-        autoencoder=PooledAutoencoder(),
-        text_encoder=WordEncoder(),
-        feature_channels=FEATURES,
-    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "weights", "spasemsr"))
+        method = SpaSemSR(
+            ModelSpec.model_validate(PICO | {"drop": {"text": 0, "caption": 0, "boxes": 0, "object": 0}} | changes),
+            scale=SCALE,
+            lambda_=lambda_,
+            controlnet_weight=weight,
+            autoencoder=PooledAutoencoder(),
+            text_encoder=WordEncoder(),
+            feature_channels=FEATURES,
+        )
     if redrawn:
         redraw_zeros(method.network, scale=0.2)
     return method

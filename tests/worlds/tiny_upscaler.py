@@ -8,17 +8,18 @@ from PIL import Image
 
 from spasemsr.backends.grounding.spec import GroundSpec
 from spasemsr.diffusion.spec import SampleSpec
-from spasemsr.methods.assembly import build
-from spasemsr.methods.model_config import InferenceSpec, ModelConfig
+from spasemsr.methods.model_config import InferenceSpec
+from spasemsr.methods.spasemsr.face import FACE
+from spasemsr.methods.spasemsr.spec import SpaSemConfig
 from spasemsr.upscaling.upscaler import Upscaler
 from tests.worlds.small_networks import redraw_zeros
 
 SAMPLE = SampleSpec(solver="dpmpp", steps=2, guidance=1.0, start=0.3, colorfix="wavelet", tile=24, tile_overlap=8)
 
 
-def tiny_config() -> ModelConfig:
+def tiny_config() -> SpaSemConfig:
     """Small in every number, with the embedded backends."""
-    return ModelConfig.model_validate(
+    return SpaSemConfig.model_validate(
         {
             "method": "spasemsr",
             "seed": 1,
@@ -63,7 +64,7 @@ def tiny_upscaler(workers: int | None = None, **model: str) -> Upscaler:
     """Random weights; no zero is left, so everything the model is told changes the result. `model` changes its spec."""
     config = tiny_config()
     config = config.model_copy(update={"model": config.model.model_copy(update=model)})
-    method = build(config)
+    method = FACE.build(config)
     redraw_zeros(method.network, 0.05)
     return Upscaler(method, config, SAMPLE, workers=workers)
 

@@ -17,12 +17,22 @@ class HashedTextSpec(Spec):
     width: Positive = 64
     length: Annotated[int, Field(ge=4)] = 16
 
+    @property
+    def states(self) -> tuple[int, int]:
+        """Rows and width of a text's states."""
+        return self.length, self.width
+
 
 class ClipTextSpec(WeightsSpec):
     """CLIP's text model: the `text_encoder` and `tokenizer` folders of a Stable Diffusion checkpoint."""
 
     parts: ClassVar[tuple[str, ...]] = ("text_encoder", "tokenizer")
     kind: Literal["clip"]
+
+    @property
+    def states(self) -> tuple[int, int]:
+        """Rows and width of a text's states in Stable Diffusion 1 or 2; the checkpoint need not be here."""
+        return 77, 768 if self.source == "sd-1.5" else 1024
 
 
 TextEncoderSpec = Annotated[HashedTextSpec | ClipTextSpec, Field(discriminator="kind")]

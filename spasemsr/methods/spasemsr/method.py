@@ -60,9 +60,6 @@ class Drops:
 class SpaSemSR(LatentDiffusion):
     """The paper's method around one base denoiser; `lambda_` of eq. 9, `controlnet_weight` of eq. 12."""
 
-    columns = frozenset({"lr", "objects", "caption", "latents", "features/spasemsr"})
-    restore_columns = frozenset({"lr", "objects", "caption"})
-
     def __init__(
         self,
         spec: ModelSpec,
@@ -77,9 +74,7 @@ class SpaSemSR(LatentDiffusion):
         learned = not isinstance(autoencoder, BlockDCT)
         grid = Grid(autoencoder.channels, autoencoder.downscale, spec.unet.block_out_channels[0], learned)
         super().__init__(autoencoder, spec.schedule, scale, grid, spec.input)
-        if self.sees_restored:
-            self.columns |= {"restored"}
-            self.restore_columns |= {"restored"}
+        self.columns, self.restore_columns = spec.columns, spec.restore_columns
         self.spec = spec
         self.lambda_ = lambda_
         self.controlnet_weight = controlnet_weight

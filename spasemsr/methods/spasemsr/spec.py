@@ -1,4 +1,4 @@
-"""What SpaSemSR is made of: the section `model` of `params.yaml`, no torch import.
+"""What SpaSemSR is made of: its section of `params.yaml` and its `config.json`, no torch import.
 
 Defaults are the paper's sizes. Shapes and reasons stand at the modules that are built from these.
 """
@@ -7,8 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from spasemsr.backends.autoencoder.spec import AutoencoderSpec
+from spasemsr.backends.extractors.spec import ExtractorSpec
+from spasemsr.backends.text_encoder.spec import TextEncoderSpec
 from spasemsr.diffusion.spec import BaseSpec, RandomBaseSpec, ScheduleSpec, UNetSpec
+from spasemsr.methods.face import Section
+from spasemsr.methods.model_config import MethodSpec, ModelConfig
 from spasemsr.spec import Fraction, Positive, Spec
+
+FEATURES = "features/spasemsr"  # the method's own column
 
 
 class ConstraintSpec(Spec):
@@ -75,7 +82,7 @@ class DropSpec(Spec):
     object: Fraction = 0.1
 
 
-class ModelSpec(Spec):
+class ModelSpec(MethodSpec):
     """SpaSemSR around one base denoiser; defaults are paper scale (966,993,428 trained parameters).
 
     `input` is what E_img, E_sem and the LR start are shown: lr enlarged by bicubic, as in the paper, or the restorer's
@@ -94,3 +101,39 @@ class ModelSpec(Spec):
     spatial: SpatialSpec = SpatialSpec()
     drop: DropSpec = DropSpec()
     train_base: bool = False
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """What training joins."""
+        return self.restore_columns | {"latents", FEATURES}
+
+    @property
+    def restore_columns(self) -> frozenset[str]:
+        """What restoring reads; the restorer's image only where the network is shown it."""
+        return frozenset({"lr", "objects", "caption"} | ({"restored"} if self.input == "restored" else set()))
+
+
+class FeaturesSpec(Spec):
+    """What is extracted from hr: the reference of the semantic half of eq. 9, SAM's features in the paper."""
+
+    sam: ExtractorSpec
+
+
+class SpaSemSection(Section):
+    """The method's part of a profile; `controlnet_weight` is lambda_ControlNet of eq. 12."""
+
+    model: ModelSpec
+    features: FeaturesSpec
+    controlnet_weight: Annotated[float, Field(ge=0.0)] = 0.05
+
+
+class SpaSemConfig(ModelConfig):
+    """`config.json` beside the method's weights; `feature_channels` are those of the semantic reference."""
+
+    method: Literal["spasemsr"]
+    lambda_: Annotated[Fraction, Field(alias="lambda")]
+    controlnet_weight: float
+    model: ModelSpec
+    autoencoder: AutoencoderSpec
+    text_encoder: TextEncoderSpec
+    feature_channels: Positive

@@ -20,7 +20,7 @@ from pipeline.engine.account import backend_name, read_accounts
 from pipeline.engine.build import SampleError
 from pipeline.engine.executors import Processes, Serial
 from pipeline.engine.units import Unit, units_of
-from spasemsr.data.columns import HR, LATENTS, LR, OBJECTS, columns_of
+from spasemsr.data.columns import HR, LATENTS, LR, OBJECTS, common_columns
 from spasemsr.data.job import InputRef
 from spasemsr.data.shards import ColumnReader
 from spasemsr.errors import UserError
@@ -341,8 +341,8 @@ def test_units_follow_the_schema():
     assert units_of(HR, [train, val]) == [Unit(p, None) for p in sorted([train, val])]
     lr = units_of(LR, [train, val], variants=3)
     assert [u.variant for u in lr if u.patch == train] == [0, 1, 2] and [u.variant for u in lr if u.patch == val] == [0]
-    assert units_of(columns_of("lr")["restored"], [train, val]) == [Unit(val, 0)]
-    assert units_of(columns_of("restored")["restored"], [train, val], variants=3) == lr
+    assert units_of(common_columns({"lr"})["restored"], [train, val]) == [Unit(val, 0)]
+    assert units_of(common_columns({"restored"})["restored"], [train, val], variants=3) == lr
     assert units_of(LATENTS, [train, val]) == [Unit(train, None)]
     assert {u.variant for u in units_of(OBJECTS, [train, val])} == {None}
 

@@ -23,12 +23,14 @@ from pipeline.planning.counts import Counts, count
 from pipeline.planning.hardware import Hardware
 from pipeline.planning.training import StepCost, fitting, step_cost
 from pipeline.tools import inspection
-from spasemsr.config import FeaturesSpec, load_params
-from spasemsr.data.columns import CAPTION, COLUMNS, FEATURES_SPASEMSR, HR, LR
+from spasemsr.backends.autoencoder.spec import BlockDCTSpec
+from spasemsr.config import load_params, parse_params
+from spasemsr.data.columns import CAPTION, COLUMNS, HR, LR
 from spasemsr.data.columns import LATENTS as LATENTS_COLUMN
 from spasemsr.data.patches import Patch, write_patches
 from spasemsr.errors import UserError
-from spasemsr.methods.spasemsr.spec import ModelSpec
+from spasemsr.methods import method as method_named
+from spasemsr.methods.spasemsr.features import FEATURES as FEATURES_SPASEMSR
 from spasemsr.training.devices import PEAK, known_device
 from spasemsr.training.loop import train
 from spasemsr.training.memory import StateBytes
@@ -46,6 +48,14 @@ NANO = replace(STEP, state=StateBytes(0, 50_000_000, 50_000_000, 100_000_000, 0,
 COUNTS = Counts(1000, 20, 512, 512, 2, "for a test")
 
 
+class Latents(BlockDCTSpec):
+    """As many channels as the small autoencoder of the tests."""
+
+    @property
+    def channels(self):
+        return LATENTS
+
+
 @pytest.fixture
 def params():
     return load_params(ROOT / "params.yaml")
@@ -60,9 +70,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SPASEMSR_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SPASEMSR_MODELS", raising=False)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(
-        planning, "step_cost", lambda profile, *_: STEP if profile.autoencoder.kind == "autoencoder_kl" else NANO
-    )
+    monkeypatch.setattr(planning, "step_cost", lambda face, given, *_: STEP if given.profile == "foundation" else NANO)
     return tmp_path
 
 
@@ -71,27 +79,29 @@ def a100(number=8):
 
 
 def described(params, **changes):
-    plan = planning.make_plan(params, "foundation", a100(), 1000)
-    return replace(plan, **changes)
+    """The plan of the foundation profile on eight A100; `changes` are of the one method it trains."""
+    return changed(planning.make_plan(params, "foundation", a100(), 1000), **changes)
+
+
+def changed(plan, hardware=None, **changes):
+    hardware = hardware or plan.hardware
+    return replace(plan, hardware=hardware, methods=[replace(plan.methods[0], hardware=hardware, **changes)])
 
 
 # The step
 
 
 def test_operations_and_state_are_those_of_a_real_step(params, tmp_path, monkeypatch):
-    profile = params.embedded.model_copy(
-        update={
-            "model": ModelSpec.model_validate(PICO),
-            "data": params.embedded.data.model_copy(update={"patch": 64}),
-            "train": TrainSpec(steps=1, global_batch=2, precision="fp32", save_every=1, warmup_steps=0),
-        }
-    )
-    cost = step_cost(profile, LATENTS, (10, TEXT), FEATURES, 1)
+    face, given = method_named("spasemsr"), params.ingredients("spasemsr")
+    features = {"sam": {"kind": "filter_bank", "channels": FEATURES}}
+    section = face.section.model_validate({"model": PICO, "features": features})
+    text = given.text_encoder.model_copy(update={"length": 10, "width": TEXT})
+    given = replace(given, section=section, patch=64, text_encoder=text, autoencoder=Latents(kind="block_dct"))
+    spec = TrainSpec(steps=1, global_batch=2, precision="fp32", save_every=1, warmup_steps=0)
+    cost = step_cost(face, given, spec, 1)
     monkeypatch.setenv(PEAK, "1")
     method = small_method()
-    spent = train(
-        method, lambda *_: small_batch(["a", "b"]), profile.train, 5, tmp_path / "state", tmp_path / "losses.csv"
-    )
+    spent = train(method, lambda *_: small_batch(["a", "b"]), spec, 5, tmp_path / "state", tmp_path / "losses.csv")
     assert cost.operations == pytest.approx(spent.flops_per_sample, rel=0.02)
     assert cost.operations / 4 < cost.forward < cost.operations / 2
     trained = sum(p.numel() for part in method.trainable().values() for p in part.parameters())
@@ -150,7 +160,7 @@ def costs(params, name="foundation", accounts=None, gpu="A100"):
 
 def test_arrays_take_what_their_shapes_say(params):
     found = costs(params)
-    assert set(found) == set(COLUMNS)
+    assert set(found) == {*COLUMNS, FEATURES_SPASEMSR.name}
     for column, shape in ((LATENTS_COLUMN, (8, 64, 64)), (FEATURES_SPASEMSR, (256, 64, 64))):
         (member,) = column.members
         encoded = len(member.encode(np.zeros(shape, np.float16)))
@@ -172,7 +182,7 @@ def test_recorded_rates_are_scaled_by_the_peaks_and_named(params):
 
 def account_of(params, column, rate, workers=1):
     identity = {"kind": "x", "version": 1}
-    backend = {"sam": params.foundation.features.spasemsr.sam.content()}
+    backend = {"sam": params.foundation.methods["spasemsr"].features.sam.content()}
     return Account("features", column, 1, identity, backend, "w", "serial", workers, 10, 0, computed=10, rate=rate)
 
 
@@ -190,10 +200,11 @@ def test_a_training_that_ran_here_says_its_own_rate(params, folder):
     spent = Spent("NVIDIA A100", 4, 100, 50.0, 80.0, 30 * GB, 5e12, 0.32)
     training_account.record(folder / "cache", folder, "spasemsr", "foundation", spent)
     plan = described(params)
-    assert plan.train_rate[0] == 160.0 and "measured here" in plan.train_rate[1] and "MFU 32.0%" in plan.train_rate[1]
-    estimated = replace(plan, spent=None)
-    assert estimated.train_rate[0] == pytest.approx(0.35 * 312e12 * 8 / 5e12)
-    assert "not measured" in estimated.train_rate[1]
+    rate, origin = plan.methods[0].rate
+    assert rate == 160.0 and "measured here" in origin and "MFU 32.0%" in origin
+    (estimated,) = changed(plan, spent=None).methods
+    assert estimated.rate[0] == pytest.approx(0.35 * 312e12 * 8 / 5e12)
+    assert "not measured" in estimated.rate[1]
     assert estimated.train_hours == pytest.approx(200_000 * 32 * 5e12 / (0.35 * 312e12) / 3600)
 
 
@@ -214,18 +225,17 @@ def test_disk_memory_and_device_that_do_not_suffice(params, folder, monkeypatch)
     plan = described(params)
     enough = [shortage.what for shortage in planning.shortages(plan)]
     assert not any(what.startswith(("train", "No GPU", "objects")) for what in enough)
-    small = replace(plan, hardware=Hardware(known_device("RTX 3090"), 8, 20 * GB, True))
+    small = changed(plan, Hardware(known_device("RTX 3090"), 8, 20 * GB, True))
     found = {shortage.what.split(":")[0]: shortage.remedy for shortage in planning.shortages(small)}
-    assert "objects" in found and "larger GPUs" in found["train"]
-    medium = replace(plan, hardware=Hardware(known_device("A100-SXM4-40GB"), 8, 20 * GB, True))
+    assert "objects" in found and "larger GPUs" in found["train spasemsr"]
+    medium = changed(plan, Hardware(known_device("A100-SXM4-40GB"), 8, 20 * GB, True))
     (remedy,) = [s.remedy for s in planning.shortages(medium) if s.what.startswith("train")]
     assert remedy == "Set train.accumulate: 2, train.gradient_checkpointing: false."
-    fitted = plan.profile.train.model_copy(update={"accumulate": 2})
-    medium = replace(medium, profile=plan.profile.model_copy(update={"train": fitted}))
+    medium = changed(medium, train=plan.profile.train.model_copy(update={"accumulate": 2}))
     assert not any(shortage.what.startswith("train") for shortage in planning.shortages(medium))
-    seven = replace(plan, hardware=a100(7))
+    seven = changed(plan, a100(7))
     assert any("does not divide among 7 devices" in shortage.what for shortage in planning.shortages(seven))
-    bare = replace(plan, hardware=Hardware(None, 1, 20 * GB, False))
+    bare = changed(plan, Hardware(None, 1, 20 * GB, False))
     assert next(iter(planning.shortages(bare))).what.startswith("No GPU here")
     monkeypatch.setattr(planning, "free_disk", lambda folder: 10**6)
     assert any(shortage.what.startswith("disk: ") for shortage in planning.shortages(plan))
@@ -251,7 +261,7 @@ def test_the_command_prints_cost_origin_and_what_to_change(folder):
     text = result.output
     assert "profile foundation on 8 x A100 (80 GB), as named" in text
     assert "85000 training patches of 512 px x 2 variants" in text
-    for column in COLUMNS:
+    for column in (*COLUMNS, FEATURES_SPASEMSR.name):
         assert f"\n{column}" in text
     assert "recorded, not measured in this folder" in text and "MFU 35% assumed, not measured" in text
     assert "!!  sd-2.1-base (5.2 GB): not here\n    Run: spasemsr models fetch sd-2.1-base" in text
@@ -284,9 +294,9 @@ def jobs(params):
 def test_a_column_made_with_other_weights_is_noticed(params, folder):
     path = folder / "sam.pth"
     spec = {"kind": "sam", "source": str(path), "architecture": SAM, "precision": "fp32"}
-    features = FeaturesSpec.model_validate({"spasemsr": {"sam": spec}})
-    embedded = params.embedded.model_copy(update={"features": features})
-    job = jobs(params.model_copy(update={"embedded": embedded}))["features/spasemsr"]
+    raw = params.plain()
+    raw["embedded"]["methods"]["spasemsr"]["features"]["sam"] = spec
+    job = jobs(parse_params(raw, "params.yaml"))["features/spasemsr"]
     torch.manual_seed(1)
     write_sam(path)
     stated = job.identity()
@@ -299,7 +309,7 @@ def test_a_column_made_with_other_weights_is_noticed(params, folder):
 
 
 def test_weight_free_columns_are_known_by_their_backends(params):
-    assert set(jobs(params)) == set(COLUMNS)
+    assert set(jobs(params)) == {*COLUMNS, FEATURES_SPASEMSR.name}
     for job in jobs(params).values():
         assert not inspection.made_otherwise(job, json.loads(json.dumps(job.identity())))
         assert inspection.made_otherwise(job, {"kind": "another"})

@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.describe import describe
 from pipeline.stages.train import run_id
 from spasemsr.config import load_params
+from spasemsr.methods import method
 from tests.worlds import ROOT
 
 (METHOD,) = load_params(ROOT / "params.yaml").methods[:1]
@@ -14,7 +14,8 @@ def named(**changes) -> str:
     params = load_params(ROOT / "params.yaml")
     train = params.active.train.model_copy(update={"init": None, **changes})
     params = params.model_copy(update={params.profile: params.active.model_copy(update={"train": train})})
-    return run_id(params, describe(params, METHOD, {"lr": "0" * 64}))
+    config = method(METHOD).describe(params.ingredients(METHOD), {"lr": "0" * 64})
+    return run_id(params, config)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from spasemsr.backends.extractors import build_extractor, filter_bank
 from spasemsr.backends.extractors.filter_bank import responses
 from spasemsr.backends.extractors.spec import FilterBankSpec
-from spasemsr.data.columns import FEATURES_SPASEMSR
 from spasemsr.errors import UserError
+from spasemsr.methods.spasemsr.features import FEATURES as FEATURES_SPASEMSR
 from tests.worlds.photographs import FLAT, MEASURED, blurred, photograph
 
 

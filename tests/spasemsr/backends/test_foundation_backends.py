@@ -31,11 +31,13 @@ from spasemsr.backends.restorer.spec import SpandrelRestorerSpec
 from spasemsr.backends.text_encoder import build_text_encoder
 from spasemsr.backends.text_encoder import spec as text_encoder_spec
 from spasemsr.config import Params, parse_params
-from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, LATENTS, OBJECTS
+from spasemsr.data.columns import CAPTION, LATENTS, OBJECTS
 from spasemsr.diffusion.base import require_topology
 from spasemsr.diffusion.pretrained import load_base
 from spasemsr.diffusion.spec import PretrainedBaseSpec, ScheduleSpec, UNetSpec
 from spasemsr.errors import UserError
+from spasemsr.methods import method
+from spasemsr.methods.spasemsr.features import FEATURES as FEATURES_SPASEMSR
 from tests.worlds import ROOT
 from tests.worlds.photographs import photograph, shrunk
 from tests.worlds.tiny_checkpoints import (
@@ -79,6 +81,11 @@ def profile(params):
     return params.active
 
 
+def own(profile):
+    """The section of the method that these models serve."""
+    return profile.methods["spasemsr"]
+
+
 def test_a_backend_is_named_before_it_is_loaded(profile):
     """The process that plans a stage needs the identity alone, and must not spend 14 GB on it."""
     backends = [
@@ -86,7 +93,7 @@ def test_a_backend_is_named_before_it_is_loaded(profile):
         build_detector(profile.ground.detector),
         build_segmenter(profile.ground.segmenter),
         build_restorer(profile.restore),
-        build_extractor(profile.features.spasemsr.sam),
+        build_extractor(own(profile).features.sam),
         build_autoencoder(profile.autoencoder),
         build_text_encoder(profile.text_encoder),
     ]
@@ -96,7 +103,7 @@ def test_a_backend_is_named_before_it_is_loaded(profile):
         detector,
         segmenter,
         restorer_spec.identity_of(profile.restore),
-        extractors_spec.identity_of(profile.features.spasemsr.sam),
+        extractors_spec.identity_of(own(profile).features.sam),
         autoencoder_spec.identity_of(profile.autoencoder),
         text_encoder_spec.identity_of(profile.text_encoder),
     ]
@@ -276,7 +283,7 @@ def test_published_sam_sizes(name, count):
 
 
 def test_sam_features_have_unit_scale_and_no_padding(profile):
-    extractor = build_extractor(profile.features.spasemsr.sam)
+    extractor = build_extractor(own(profile).features.sam)
     features = extractor.extract([A, B])
     wide = extractor.extract([np.ascontiguousarray(A[:80])])[0]
     assert wide.shape == extractor.shape_for(80, 128) == (SAM["channels"], 10, 16)
@@ -291,7 +298,7 @@ def test_sam_features_have_unit_scale_and_no_padding(profile):
 def test_sam_features_without_unit_scale_are_the_encoders(profile, tiny):
     from tests.worlds.tiny_checkpoints import tiny_sam
 
-    spec = profile.features.spasemsr.sam.model_copy(update={"unit_scale": False})
+    spec = own(profile).features.sam.model_copy(update={"unit_scale": False})
     reference = tiny_sam()
     reference.load_state_dict(torch.load(tiny / "sam.pth", weights_only=True))
     from segment_anything.utils.transforms import ResizeLongestSide
@@ -411,7 +418,7 @@ def test_base_of_stable_diffusion_1_5_becomes_linear_without_changing_its_functi
 
     write_stable_diffusion(tmp_path, linear_projection=False)
     base = PretrainedBaseSpec(kind="pretrained", source=str(tmp_path))
-    unet = load_base(base, profile.model.unet, ScheduleSpec(), 4, HIDDEN)
+    unet = load_base(base, own(profile).model.unet, ScheduleSpec(), 4, HIDDEN)
     require_topology(unet)
     original = UNet2DConditionModel.from_pretrained(tmp_path / "unet").eval()
     assert original.config.use_linear_projection is False
@@ -423,7 +430,7 @@ def test_base_of_stable_diffusion_1_5_becomes_linear_without_changing_its_functi
 def test_base_of_stable_diffusion_2_1_keeps_every_tensor(profile, tiny):
     from diffusers import UNet2DConditionModel
 
-    unet = load_base(profile.model.base, profile.model.unet, profile.model.schedule, 4, HIDDEN)
+    unet = load_base(own(profile).model.base, own(profile).model.unet, own(profile).model.schedule, 4, HIDDEN)
     require_topology(unet)
     original = UNet2DConditionModel.from_pretrained(tiny / "sd" / "unet").state_dict()
     assert len(original) == 686
@@ -431,7 +438,7 @@ def test_base_of_stable_diffusion_2_1_keeps_every_tensor(profile, tiny):
 
 
 def test_a_base_must_agree_with_params(profile, tiny, tmp_path):
-    model = profile.model
+    model = own(profile).model
     write_stable_diffusion(tmp_path, prediction="v_prediction")
     v = PretrainedBaseSpec(kind="pretrained", source=str(tmp_path))
     assert load_base(v, model.unet, ScheduleSpec(prediction="v_prediction"), 4, HIDDEN) is not None
@@ -449,24 +456,13 @@ def test_a_base_must_agree_with_params(profile, tiny, tmp_path):
 def test_the_method_stands_on_the_pretrained_base(params, profile, tiny):
     from diffusers import UNet2DConditionModel
 
-    from spasemsr.methods.assembly import build_method
-
-    method = build_method(
-        "spasemsr",
-        profile.model,
-        scale=4,
-        seed=0,
-        lambda_=params.lambda_,
-        controlnet_weight=profile.train.controlnet_weight,
-        autoencoder=build_autoencoder(profile.autoencoder),
-        text_encoder=build_text_encoder(profile.text_encoder),
-        feature_channels=build_extractor(profile.features.spasemsr.sam).channels,
-    )
+    face = method("spasemsr")
+    built = face.build(face.describe(params.ingredients("spasemsr"), {}))
     original = UNet2DConditionModel.from_pretrained(tiny / "sd" / "unet").state_dict()
-    unet = method.network.unet
+    unet = built.network.unet
     assert all(torch.equal(tensor, original[name]) for name, tensor in unet.state_dict().items())
     assert not any(parameter.requires_grad for parameter in unet.parameters())
-    assert "unet" not in method.trainable()
+    assert "unet" not in built.trainable()
 
 
 # What is made of answers.

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from spasemsr.data.columns import CAPTION, COLUMNS, HR, LATENTS, LR, OBJECTS, Member, columns_of
+from spasemsr.data.columns import CAPTION, COLUMNS, HR, LATENTS, LR, OBJECTS, Member, common_columns
 from spasemsr.hashing import sha256_bytes
 
 RGB, GRAY, LATENT = HR.member("hr.png"), OBJECTS.member("masks.png"), LATENTS.member("moments.npy")
@@ -180,6 +180,6 @@ def test_names():
 
 
 def test_training_holds_restored_images_only_for_a_model_that_is_shown_them():
-    splits = {shown: columns_of(shown)["restored"].splits for shown in ("lr", "restored")}
+    splits = {shown: common_columns({shown})["restored"].splits for shown in ("lr", "restored")}
     assert "train" in splits["restored"] and set(splits["restored"]) - set(splits["lr"]) == {"train"}
-    assert all(columns_of("lr")[name] == column for name, column in COLUMNS.items() if name != "restored")
+    assert all(common_columns({"lr"})[name] == column for name, column in COLUMNS.items() if name != "restored")

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from spasemsr.data.columns import CAPTION, FEATURES_SPASEMSR, HR, LATENTS, LR, OBJECTS, RESTORED, Column
+from spasemsr.data.columns import CAPTION, HR, LATENTS, LR, OBJECTS, RESTORED, Column
 from spasemsr.data.dataset import Dataset, collate
 from spasemsr.data.job import Sample
 from spasemsr.data.order import Draw, SampleOrder
 from spasemsr.data.shards import ColumnReader
 from spasemsr.errors import UserError
+from spasemsr.methods.spasemsr.features import FEATURES as FEATURES_SPASEMSR
 from tests.worlds.toy_columns import Toy, patches_of, photographs, toy_job
 
 PATCHES = patches_of(photographs(6))

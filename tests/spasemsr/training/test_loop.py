@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from spasemsr import atomic
 from spasemsr.errors import UserError
 from spasemsr.methods.folder import load_model, save_model
-from spasemsr.methods.model_config import read_config
 from spasemsr.methods.noise import Noise
+from spasemsr.methods.stored import read_config
 from spasemsr.training import checkpoint
 from spasemsr.training.checkpoint import Position, load_state, save_state
 from spasemsr.training.log import LossLog

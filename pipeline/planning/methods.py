@@ -1,0 +1,115 @@
+"""Hours and memory of training and evaluating one method: by its own traced step, what ran here, else assumptions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.planning.counts import Counts
+from pipeline.planning.hardware import Hardware
+from pipeline.planning.recorded import ASSUMED_MFU
+from pipeline.planning.training import StepCost, fitting
+from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.training.spec import TrainSpec
+from spasemsr.training.spent import Spent
+
+
+@dataclass(frozen=True)
+class MethodCost:
+    """One method: how it is trained and sampled, what a step takes, and what its last run here took, if there was one.
+
+    `smaller` says what would make its network smaller, as `Face.smaller` does.
+    """
+
+    name: str
+    train: TrainSpec
+    sample: SampleSpec
+    step: StepCost
+    spent: Spent | None
+    hardware: Hardware
+    smaller: str = ""
+
+    @property
+    def disk(self) -> int:
+        """Two training states, while one replaces the other, and the model."""
+        return (
+            2 * (self.step.state.weights + self.step.state.moments + self.step.state.average) + self.step.state.weights
+        )
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples a process holds at once."""
+        return max(self.train.global_batch // self.hardware.count // self.train.accumulate, 1)
+
+    @property
+    def memory(self) -> int:
+        """An estimate of a training process's peak."""
+        return self.step.memory(self.micro_batch, self.train.gradient_checkpointing)
+
+    @property
+    def rate(self) -> tuple[float, str]:
+        """Samples per second of all devices in training, and where that is from."""
+        if self.spent is not None and self.spent.samples_per_second > 0:
+            rate = self.spent.samples_per_second / self.spent.processes * self.hardware.count
+            return rate, f"measured here: {self.spent}"
+        operations = self.step.operations
+        if self.train.gradient_checkpointing:
+            operations += self.step.forward
+        share = ASSUMED_MFU if self.hardware.gpu is not None else 1.0
+        assumed = f"MFU {share:.0%}" if self.hardware.gpu is not None else f"{self.hardware.flops / 1e9:.0f} GFLOPS"
+        rate = share * self.hardware.flops * self.hardware.count / operations
+        return rate, f"estimated: operations counted, {assumed} assumed, not measured"
+
+    @property
+    def train_hours(self) -> float:
+        """Device-hours of the whole training."""
+        return self.train.steps * self.train.global_batch / self.rate[0] * self.hardware.count / 3600
+
+    def evaluate_hours(self, counts: Counts) -> float:
+        """Device-hours of restoring the evaluation split once."""
+        branches = 1 if self.sample.guidance == 1.0 else 2
+        area = (counts.val_patch / counts.patch) ** 2
+        steps = max(round(self.sample.steps * self.sample.start), 1)
+        share = ASSUMED_MFU if self.hardware.gpu is not None else 1.0
+        operations = counts.evaluation * steps * branches * self.step.forward
+        return operations * area / (share * self.hardware.flops) / 3600
+
+    def shortage(self, device_memory: int) -> tuple[str, str] | None:
+        """What keeps it from being trained on this hardware, and what to do about it."""
+        train, processes = self.train, self.hardware.count
+        if train.global_batch % (processes * train.accumulate):
+            return (
+                f"{self.name}: train.global_batch {train.global_batch} does not divide among {processes} devices of "
+                f"{train.accumulate} micro-batches",
+                "Change train.global_batch, train.accumulate or the number of devices.",
+            )
+        if self.memory <= device_memory:
+            return None
+        needed = f"train {self.name}: about {_gb(self.memory)} on each device, {_gb(device_memory)} are there"
+        fit = fitting(self.step, train, device_memory, processes)
+        if fit is None:
+            also = f" and methods.{self.name}.{self.smaller}" if self.smaller else ""
+            return needed, f"Set train.optimizer: adamw8bit{also}, or use larger GPUs."
+        return needed, f"Set train.accumulate: {fit[0]}, train.gradient_checkpointing: {str(fit[1]).lower()}."
+
+    def lines(self, counts: Counts) -> Iterator[str]:
+        """Two rows of the plan's table, each with what it rests on."""
+        rate, origin = self.rate
+        device, hours = "GPU" if self.hardware.gpu is not None else "core", self.train_hours
+        yield f"{f'train {self.name}':<19}{'':>9}{'':>11}{_gb(self.memory):>9}{hours:>9.2f}  {device}"
+        yield (
+            f"    {self.step.trained:,} trained parameters; {self.step.operations / 1e12:.3g} TFLOP a sample and step; "
+            f"{self.train.steps} steps of {self.train.global_batch}: {rate:.3g} samples/s, "
+            f"{hours / self.hardware.count:.1f} h by the clock"
+        )
+        yield f"    {origin}"
+        yield (
+            f"    memory (estimated): {_gb(self.step.state.total)} of weights, gradients and moments (exact), and "
+            f"activations of {self.micro_batch} samples"
+        )
+        evaluate = self.evaluate_hours(counts)
+        yield f"{f'evaluate {self.name}':<19}{counts.evaluation:>9}{'':>11}{'':>9}{evaluate:>9.2f}  {device}"
+        yield f"    estimated: {self.step.forward / 1e12:.3g} TFLOP a network call, the same share of the peak assumed"
+
+
+def _gb(size: float) -> str:
+    """Bytes of memory as a person reads them."""
+    return f"{size / 1e9:.1f} GB"

@@ -1,0 +1,80 @@
+"""What everything else knows of SpaSemSR: `FACE`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from spasemsr.methods.face import Face, Ingredients, Traced, Variant
+from spasemsr.methods.spasemsr.spec import SpaSemConfig, SpaSemSection
+
+if TYPE_CHECKING:
+    from spasemsr.data.columns import Column
+    from spasemsr.data.job import ColumnJob
+    from spasemsr.methods.spasemsr.method import SpaSemSR
+
+
+class SpaSemFace(Face):
+    """The paper's method; its ablations are those of Tables 3 and 4."""
+
+    name, label, version = "spasemsr", "SpaSemSR", 1
+    section, config = SpaSemSection, SpaSemConfig
+    card = """Restores and enlarges degraded photographs four times with a diffusion model that is told what is where in
+the picture (tags with boxes) and how it is degraded (a caption), after "Spatial-Semantic guided Super-Resolution"
+(SpaSemSR)."""
+    smaller = "model.attention: light"
+    switches = ("model.constraint.img", "model.constraint.sem", "model.spatial.boxes")
+    variants = (
+        Variant("Ours", (True, True, True), ("3", "4")),
+        Variant("Ours-w/o-semantic", (True, False, True), ("3",)),
+        Variant("Ours-w/o-vae", (False, True, True), ("3",)),
+        Variant("Ours-w/o-spatial", (True, True, False), ("4",)),
+    )
+
+    def check(self, given: Ingredients) -> None:
+        """The network has a place for every object that is grounded."""
+        section, profile = SpaSemSection.of(given), given.profile
+        if section.model.objects.max < given.ground.max_objects:
+            raise ValueError(
+                f"{profile}.methods.{self.name}.model.objects.max is {section.model.objects.max}, "
+                f"but {profile}.ground.max_objects is {given.ground.max_objects}: the model must take them all"
+            )
+
+    def columns(self) -> "tuple[Column, ...]":
+        """The reference of eq. 9."""
+        from spasemsr.methods.spasemsr.features import FEATURES
+
+        return (FEATURES,)
+
+    def jobs(self, given: Ingredients) -> "tuple[ColumnJob, ...]":
+        """SAM's features of hr."""
+        from spasemsr.methods.spasemsr.features import job
+
+        return (job(SpaSemSection.of(given).features, given.patch),)
+
+    def describe(self, given: Ingredients, columns: Mapping[str, str]) -> SpaSemConfig:
+        """From the specs alone; the identities of frozen parts are digests of their files."""
+        from spasemsr.methods.spasemsr.build import describe
+
+        return describe(given, columns)
+
+    def construct(self, config: SpaSemConfig) -> "SpaSemSR":
+        """Around freshly built or loaded frozen parts."""
+        from spasemsr.methods.spasemsr.build import construct
+
+        return construct(config)
+
+    def trace(self, given: Ingredients) -> Traced:
+        """L_SD and L_SemDeg of eq. 12, on the real network."""
+        from spasemsr.methods.spasemsr.trace import SpaSemTraced
+
+        return SpaSemTraced(given)
+
+    def card_rows(self, config: SpaSemConfig) -> dict[str, str]:
+        """Weights of the losses, and what the network stands on."""
+        return {
+            "lambda, lambda_ControlNet": f"{config.lambda_:g}, {config.controlnet_weight:g}",
+            "base denoiser": "trained with the rest" if config.model.train_base else "frozen, not in this file",
+            "autoencoder, text encoder": f"{config.autoencoder.kind}, {config.text_encoder.kind}",
+        }
+
+
+FACE = SpaSemFace()
