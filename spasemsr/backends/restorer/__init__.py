@@ -33,7 +33,7 @@ def build_restorer(spec: RestorerSpec, device: str = "auto") -> "Restorer":
         case AwareRestorerSpec():
             from spasemsr.backends.restorer.aware import AwareRestorer
 
-            return AwareRestorer(device)
+            return AwareRestorer("any" if device == "auto" else device)
         case CompactRestorerSpec():
             from spasemsr.backends.restorer.mirrored import MirroredRestorer
 

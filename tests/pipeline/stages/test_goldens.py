@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.engine.account import backend_name
 from pipeline.jobs import column_jobs
-from spasemsr.backends.restorer.spec import BicubicRestorerSpec, FilterRestorerSpec
+from spasemsr.backends.restorer.spec import BicubicRestorerSpec, CompactRestorerSpec, FilterRestorerSpec
 from spasemsr.config import load_params
 from spasemsr.data.job import ColumnJob, Sample
 from spasemsr.data.patches import Patch, make_key
@@ -35,7 +35,8 @@ def jobs() -> dict[str, ColumnJob]:
     params = load_params(ROOT / "params.yaml")
     params = params.model_copy(update={"profile": "embedded"})
     found = {job.column.name: job for job in column_jobs(params)}
-    for spec in (FilterRestorerSpec(kind="filter"), BicubicRestorerSpec(kind="bicubic")):
+    others = FilterRestorerSpec(kind="filter"), BicubicRestorerSpec(kind="bicubic"), CompactRestorerSpec(kind="compact")
+    for spec in others:
         embedded = params.embedded.model_copy(update={"restore": spec})
         for job in column_jobs(params.model_copy(update={"embedded": embedded})):
             if job.column.name == "restored":
