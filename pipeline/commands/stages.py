@@ -20,13 +20,14 @@ COLUMN_STAGES = {
     "caption": "Column lr -> caption: how each image is degraded.",
     "latents": "Column hr -> latents: the autoencoder's moments, training splits only.",
 }
+# Stages of one method that several workers can share, before and after it is trained.
 METHOD_COLUMN_STAGES = {"features": "What one method needs beyond the common columns."}
-# Stages that are one process by nature.
-METHOD_STAGES = {
-    "train": "Train one method on the shards; resumes where it was stopped.",
-    "evaluate": "Restore the evaluation split and score it beside bicubic and the restorer.",
+METHOD_PICTURE_STAGES = {
+    "evaluate": "Restore the evaluation split and score it beside the baselines of params.yaml.",
     "dial": "Sweep sampling-time settings of trained weights, faithful to sharp, and map what is made up.",
 }
+# One process of this kind; a launcher starts several (SPASEMSR_LAUNCH).
+METHOD_STAGES = {"train": "Train one method on the shards; resumes where it was stopped."}
 PLAIN_STAGES = {"report": "All scores, pictures and curves -> reports/report.html."}
 
 Method = Annotated[str, typer.Argument(help="Which of `methods` in params.yaml.")]
@@ -41,8 +42,8 @@ Workers = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add one command for each stage, in the order in which `dvc repro` runs them."""
-    tables = (COLUMN_STAGES, _column), (METHOD_COLUMN_STAGES, _method_column), (METHOD_STAGES, _method)
-    for stages, command in (*tables, (PLAIN_STAGES, _plain)):
+    before = (COLUMN_STAGES, _column), (METHOD_COLUMN_STAGES, _method_shared), (METHOD_STAGES, _method)
+    for stages, command in (*before, (METHOD_PICTURE_STAGES, _method_shared), (PLAIN_STAGES, _plain)):
         for name, what in stages.items():
             app.command(name, help=what, rich_help_panel="Stages")(command(name))
 
@@ -54,7 +55,7 @@ def _column(name: str) -> Callable[..., None]:
     return command
 
 
-def _method_column(name: str) -> Callable[..., None]:
+def _method_shared(name: str) -> Callable[..., None]:
     def command(method: Method, executor: Where = None, workers: Workers = 1) -> None:
         _run(name, method, executor=(executor, workers))
 

@@ -9,35 +9,33 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 import cv2
 import numpy as np
 
 from pipeline import layout
+from pipeline.engine.executors import Executor
+from pipeline.engine.restoring import Wish, restoration, restore_ahead
 from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data.columns import HR
-from spasemsr.data.dataset import Batch, Dataset
+from spasemsr.data.dataset import Batch
 from spasemsr.data.shards import ColumnReader
-from spasemsr.determinism import pin_threads
 from spasemsr.diffusion.consistency import project, residual
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.evaluation.maps import DEVIATION, LR_RESIDUAL, MapScores, means, picture_of, write_maps
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.pareto import SweepPoint, front_of, write_sweep
-from spasemsr.evaluation.restoration import SPLIT, CachedRestoration
+from spasemsr.evaluation.restoration import SPLIT
 from spasemsr.evaluation.scores import ScoreTable, score_image, write_json
 from spasemsr.evaluation.spec import SweepName
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.methods.columns import columns_of
-from spasemsr.methods.stored import made_of, read_model_config
+from spasemsr.methods.stored import read_model_config
 from spasemsr.pixels import ImageU8, to_pixels, to_tensor, write_png
 from spasemsr.progress import Progress
 from spasemsr.upscaling.settings import Settings, sampling_for
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
@@ -81,14 +79,17 @@ def settings(base: SampleSpec, sweeps: Sequence[SweepName], num_train_timesteps:
     return found
 
 
-def run(params: Params, method_name: str) -> None:
+def run(params: Params, executor: Executor, method_name: str) -> None:
     """Sweep the settings, then draw the maps; both on the first images of the split, in the order of keys."""
     spec, base = params.active.dial, params.active.evaluate.sample
     folder = layout.model_folder(method_name)
     log.info("dial      %s · sweeps of %s", method_name, ", ".join(spec.sweeps))
     bench = _Bench(params, folder)
-    points = settings(base, spec.sweeps, bench.method.num_train_timesteps)
-    keys = bench.dataset.keys[: spec.images or None]
+    points = settings(base, spec.sweeps, bench.num_train_timesteps)
+    keys = bench.keys[: spec.images or None]
+    wishes = [Wish(key, point.sample, params.seed) for point in points for key in keys]
+    wishes += [Wish(key, base, params.seed + offset) for key in keys for offset in range(spec.seeds)]
+    restore_ahead(list(dict.fromkeys(wishes)), executor, *bench.place, stage="dial")
     progress, found = Progress("dial", (len(points) + spec.seeds) * len(keys), unit="images"), []
     for setting in points:
         rows, residuals = [], []
@@ -120,18 +121,13 @@ class _Bench:
     """A trained method and the samples it is tried on."""
 
     def __init__(self, params: Params, folder: Path) -> None:
-        config = read_model_config(folder)
-        self.seed, self.scale = params.seed, config.scale
-        self.metrics = build_metrics(params.active.evaluate.metrics)
-        identity = made_of(config, folder)
-
-        from spasemsr.methods.folder import load_method
-
-        pin_threads()
-        self.method, columns = load_method(folder, config), columns_of(params.sections())
-        self.dataset = Dataset(layout.SHARDS, [columns[name] for name in sorted(self.method.restore_columns)], SPLIT)
-        self._hr = ColumnReader(layout.SHARDS, HR)
-        self._restore = CachedRestoration(self.method, Cache(), identity)
+        spec = params.active.evaluate
+        self.seed, self.scale = params.seed, read_model_config(folder).scale
+        self.metrics = build_metrics(spec.metrics)
+        self.place = folder, layout.SHARDS, columns_of(params.sections()), Cache(), spec.precision
+        bench = restoration(*self.place)
+        self.num_train_timesteps, self.keys = bench.num_train_timesteps, bench.dataset.keys
+        self._dataset, self._restore, self._hr = bench.dataset, bench.restore, ColumnReader(layout.SHARDS, HR)
 
     def hr(self, key: str) -> ImageU8:
         """Ground truth."""
@@ -139,7 +135,7 @@ class _Bench:
 
     def restored(self, key: str, setting: Setting, offset: int = 0) -> tuple[ImageU8, np.ndarray]:
         """The result at a setting with noise seed `seed + offset`, and its LR residual (h, w) in grey levels."""
-        batch = self.dataset.batch([key])
+        batch = self._dataset.batch([key])
         picture = self._restore(batch, self.seed + offset, setting.sample)
         if setting.consistency:
             picture = to_pixels(project(to_tensor(picture), batch.lr, self.scale, setting.consistency))[0]

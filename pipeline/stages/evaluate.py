@@ -5,13 +5,14 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 
 from pipeline import layout
+from pipeline.engine.executors import Executor
+from pipeline.engine.restoring import Wish, restoration, restore_ahead
 from spasemsr.backends.identity import Identity
 from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data.columns import HR, LR, RESTORED
 from spasemsr.data.dataset import Dataset
 from spasemsr.data.shards import ColumnReader
-from spasemsr.determinism import pin_threads
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.evaluation.metrics import Metric, build_metrics
 from spasemsr.evaluation.restoration import SPLIT, CachedRestoration
@@ -19,31 +20,29 @@ from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_metri
 from spasemsr.methods.columns import columns_of
 from spasemsr.methods.compared import BICUBIC, RESTORER, network_of, networks, row_name
 from spasemsr.methods.noise import Noise
-from spasemsr.methods.stored import made_of, read_model_config
+from spasemsr.methods.stored import read_model_config
 from spasemsr.pixels import ImageU8, to_pixels, write_png
 from spasemsr.progress import Progress
 
 log = logging.getLogger(__name__)
 
 
-def run(params: Params, method_name: str) -> None:
+def run(params: Params, executor: Executor, method_name: str) -> None:
     """Restore and score every evaluation image; pictures, per-image scores and their means are written together."""
     spec = params.active.evaluate
     folder = layout.model_folder(method_name)
     config = read_model_config(folder)
-    identity, metrics, others = made_of(config, folder), build_metrics(spec.metrics), networks(spec.baselines)
+    metrics, others = build_metrics(spec.metrics), networks(spec.baselines)
     readers = {column.name: ColumnReader(layout.SHARDS, column) for column in (HR, LR)}
     count = len(readers[LR.name].keys(SPLIT))
     names = tuple(metric.name for metric in metrics)
     log.info("evaluate  %s · %d images · %s", method_name, count, ", ".join(names))
 
-    from spasemsr.methods.folder import load_method
-
-    pin_threads()
-    method, columns = load_method(folder, config), columns_of(params.sections())
-    dataset = Dataset(layout.SHARDS, [columns[name] for name in sorted(method.restore_columns)], SPLIT)
-    restore = CachedRestoration(method, Cache(), identity)
-    baselines = _baselines(spec.baselines, others, config.scale)
+    place = folder, layout.SHARDS, columns_of(params.sections()), Cache(), spec.precision
+    keys = sorted(readers[LR.name].keys(SPLIT))
+    restore_ahead([Wish(key, spec.sample, params.seed) for key in keys], executor, *place, stage="evaluate")
+    bench, baselines = restoration(*place), _baselines(spec.baselines, others, config.scale)
+    dataset = bench.dataset
 
     images = layout.images_folder(method_name)
     shutil.rmtree(images, ignore_errors=True)
@@ -52,7 +51,7 @@ def run(params: Params, method_name: str) -> None:
     for key in dataset.keys:
         hr = readers[HR.name].read(key, "hr.png")
         batch = dataset.batch([key])
-        outputs: dict[str, ImageU8] = {method_name: restore(batch, params.seed, spec.sample)}
+        outputs: dict[str, ImageU8] = {method_name: bench.restore(batch, params.seed, spec.sample)}
         outputs |= {row: picture_of(key) for row, picture_of in baselines.items()}
         for name, picture in {**outputs, "lr": readers[LR.name].read(key, "lr.0.png"), "hr": hr}.items():
             write_png(images / f"{key}.{name}.png", picture)

@@ -59,6 +59,9 @@ class ScheduleSpec(Spec):
     beta_end: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.012
 
 
+Precision = Literal["fp32", "bf16"]  # of a network in training and sampling; autoencoders are always exact
+
+
 class SampleSpec(Spec):
     """Inference: solver, guidance, LR-embedded start (LRE) and colour fix.
 

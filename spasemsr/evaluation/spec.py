@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.diffusion.spec import Precision, SampleSpec
 from spasemsr.spec import Spec
 
 MetricName = Literal["psnr", "ssim", "niqe", "stlpips", "lpips", "dists", "musiq", "maniqa", "maniqa-pipal", "clipiqa"]
@@ -14,10 +14,14 @@ SweepName = Literal["dial", "start", "guidance", "steps", "colorfix", "consisten
 
 
 class EvaluateSpec(Spec):
-    """Which metrics, what the method is compared with (`methods/compared.py`), and how images are restored."""
+    """Which metrics, what the method is compared with (`methods/compared.py`), and how images are restored.
+
+    `precision` is what the method's network computes in.
+    """
 
     metrics: tuple[MetricName, ...] = ("psnr", "ssim", "niqe")
     baselines: tuple[Annotated[str, Field(pattern=r"^(.*/)?[A-Za-z0-9_-][\w.-]*$")], ...] = ("bicubic", "restorer")
+    precision: Precision = "fp32"
     sample: SampleSpec = SampleSpec()
 
     @field_validator("baselines")

@@ -184,7 +184,8 @@ class LatentDiffusion(Method):
             sampling,
             lambda index: noise.gaussian(f"solver/{index}", batch.keys, lr_latents.shape[1:]),
         )
-        restored = self.autoencoder.decode(latents / self.autoencoder.scaling_factor)[..., :height, :width]
+        with torch.autocast(latents.device.type, enabled=False):
+            restored = self.autoencoder.decode(latents.float() / self.autoencoder.scaling_factor)[..., :height, :width]
         return fix_colors(sampling.colorfix, restored, bicubic_upsample(batch.lr, self.scale))
 
     def _padded(self, name: str, value: Tensor, height: int, padded_B3HW: Tensor) -> Tensor:

@@ -76,6 +76,16 @@ def test_a_stage_says_what_it_will_do_before_it_imports_networks(finished, stage
     assert f"said {stage.split()[0]}" in printed and "spasemsr" in printed and imported == set(), printed
 
 
+def test_two_workers_restore_the_same_pictures(finished, project, tmp_path):
+    """Without the sample cache, so that both really restore."""
+    for stage in ("evaluate", "dial"):
+        project.run(
+            "python", "-m", "pipeline", stage, "spasemsr", "--workers", "2", SPASEMSR_CACHE=str(tmp_path / "new")
+        )
+    reports = ("reports/images", "reports/evaluate", "reports/dial", "reports/maps")
+    assert project.tree(*reports) == finished.tree(*reports)
+
+
 def test_columns_load_with_the_webdataset_library(finished):
     script = """
 import glob, webdataset as wds

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import layout
+from pipeline.engine.executors import Serial
 from pipeline.stages import dial
 from pipeline.stages.dial import Setting
 from spasemsr.diffusion.consistency import project, reduce, residual
@@ -110,11 +112,10 @@ def test_deviation_is_that_of_luma_whatever_the_depth():
 class Bench:
     """Stands for trained weights: the noisier the start, the more is invented, differently for each seed."""
 
-    method = SimpleNamespace(num_train_timesteps=1000)
+    num_train_timesteps, keys, place = 1000, ("a", "b"), (Path("models"), Path("shards"), {}, None, "fp32")
 
     def __init__(self, params, folder) -> None:
         self.metrics = build_metrics(["psnr", "ssim", "niqe"])
-        self.dataset = type("Keys", (), {"keys": ["a", "b"]})()
 
     def hr(self, key):
         return photograph("chelsea.png", 0 if key == "a" else 60)
@@ -133,7 +134,7 @@ def test_the_stage_writes_sweep_front_maps_and_their_means(monkeypatch, tmp_path
     stale = layout.maps_folder("spasemsr") / "gone.deviation.png"
     stale.parent.mkdir(parents=True)
     stale.touch()
-    dial.run(SimpleNamespace(active=spec), "spasemsr")
+    dial.run(SimpleNamespace(active=spec, seed=1), Serial(), "spasemsr")
     points = read_sweep(layout.sweep_csv("spasemsr"))
     assert [point.value for point in points] == ["0", "0.25", "0.5", "0.75", "1", "0", "0.25", "0.5", "1"]
     psnr = [point.means["psnr"] for point in points[:5]]

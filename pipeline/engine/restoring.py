@@ -1,0 +1,88 @@
+"""A trained method over the evaluation split: each picture once, by as many workers as there are, then from the cache.
+
+Every worker holds the method on its own device. Pictures travel through the sample cache, so a killed stage goes on
+where it was, and the stage that asked reads them in whatever order it likes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pipeline.engine.executors import Executor
+from pipeline.engine.failures import Failed
+from spasemsr.cache import Cache
+from spasemsr.data.columns import Column
+from spasemsr.data.dataset import Dataset
+from spasemsr.determinism import pin_threads
+from spasemsr.diffusion.spec import Precision, SampleSpec
+from spasemsr.errors import UserError
+from spasemsr.evaluation.restoration import SPLIT, CachedRestoration
+from spasemsr.methods.stored import made_of, read_model_config
+from spasemsr.progress import Progress
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One picture: the sample, how to sample it, and the seed of its noise."""
+
+    key: str
+    sample: SampleSpec
+    seed: int
+
+
+def restoration(folder: Path, shards: Path, columns: dict[str, Column], cache: Cache, precision: Precision) -> "Bench":
+    """The method of a folder on this process's device, with the samples of the evaluation split that it reads."""
+    from spasemsr.backends.networks.runtime import choose_device
+    from spasemsr.methods.folder import load_method
+
+    config = read_model_config(folder)
+    pin_threads()
+    method = load_method(folder, config)
+    # The paper's models ask for a GPU; what was trained on a laptop runs anywhere.
+    method = method.to(choose_device("auto" if config.inference.profile == "foundation" else "any")).eval()
+    dataset = Dataset(shards, [columns[name] for name in sorted(method.restore_columns)], SPLIT)
+    return Bench(
+        dataset, CachedRestoration(method, cache, made_of(config, folder), precision), method.num_train_timesteps
+    )
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A trained method and the samples it is tried on."""
+
+    dataset: Dataset
+    restore: CachedRestoration
+    num_train_timesteps: int
+
+
+def restore_ahead(
+    wishes: Sequence[Wish], executor: Executor, folder: Path, shards: Path, columns: dict[str, Column], cache: Cache,
+    precision: Precision, stage: str,
+) -> None:  # fmt: skip
+    """Have all wishes in the cache, by the executor's workers; nothing for one worker, who computes when asked.
+
+    Raises UserError for a picture that could not be restored, with the worker's own words.
+    """
+    if executor.workers == 1:
+        return
+    progress = Progress(stage, len(wishes), unit="pictures")
+    make = partial(_Handler, folder.absolute(), shards.absolute(), columns, cache, precision)
+    for wish, result in executor.map(make, wishes):
+        if isinstance(result, Failed):
+            remedy = result.remedy or "Finished pictures are kept: run the stage again."
+            raise UserError(f"{stage}: {wish.key} could not be restored: {result.what}\n{result.trace}".strip(), remedy)
+        progress.advance()
+    progress.close()
+
+
+class _Handler:
+    """What runs in a worker."""
+
+    def __init__(
+        self, folder: Path, shards: Path, columns: dict[str, Column], cache: Cache, precision: Precision
+    ) -> None:
+        self._bench = restoration(folder, shards, columns, cache, precision)
+
+    def __call__(self, wish: Wish) -> None:
+        self._bench.restore(self._bench.dataset.batch([wish.key]), wish.seed, wish.sample)

@@ -1,0 +1,61 @@
+"""Nothing is left behind when a method moves to a device: tried on a second device that needs no hardware."""
+
+import numpy as np
+import pytest
+import torch
+
+from spasemsr.cache import Cache
+from spasemsr.evaluation.restoration import CachedRestoration
+from spasemsr.methods.noise import Noise
+from tests.worlds.second_device import DEVICE, There, second_device
+from tests.worlds.small_methods import sampling, small_batch, small_method
+
+TILES = {"tile": 16, "tile_overlap": 4}
+
+
+def test_the_second_device_refuses_what_was_left_on_the_cpu():
+    with second_device() as device:
+        there = torch.ones(3).to(device)
+        assert isinstance(there, There) and (2 * there + there).device == device == DEVICE
+        assert torch.zeros(2, device=device).device == device and there.cpu().device.type == "cpu"
+        with pytest.raises(RuntimeError, match="left on the CPU"):
+            there + torch.ones(3)
+        layer = torch.nn.Linear(3, 2)
+        with pytest.raises(RuntimeError, match="left on the CPU"):
+            layer(there[None])
+        assert layer.to(device)(there[None]).device == device
+    assert torch.ones(3).device.type == "cpu"
+
+
+@pytest.mark.parametrize("settings", [{"solver": "ddpm"}, {"guidance": 3.0}, {"colorfix": "wavelet"}, TILES], ids=str)
+def test_restoring_happens_where_the_method_is(settings):
+    method, batch = small_method(), small_batch(["a", "c"], 40, 36, training=False)
+    spec = sampling(**settings)
+    with torch.no_grad():
+        expected = method.restore(batch, Noise(1, 0), spec)
+        with second_device() as device:
+            restored = method.to(device).restore(batch.to(device), Noise(1, 0), spec)
+    assert restored.device == DEVICE
+    assert (restored.held - expected).abs().max() < 1e-4
+
+
+def test_training_happens_where_the_method_is():
+    method, batch = small_method(), small_batch(["a", "c"])
+    expected = method(batch, Noise(1, 0))
+    with second_device() as device, torch.no_grad():
+        losses = method.to(device)(batch.to(device), Noise(1, 0))
+    assert {loss.device for loss in losses.values()} == {DEVICE}
+    for name, loss in losses.items():
+        assert loss.held.item() == pytest.approx(expected[name].item(), rel=1e-4)
+
+
+def test_evaluation_follows_the_method_to_its_device_and_keeps_its_pictures_apart(tmp_path):
+    method, cache = small_method(), Cache(tmp_path)
+    batch, seen = small_batch(["a"], training=False), []
+    here = CachedRestoration(method, cache, ["model"])(batch, 1, sampling())
+    with second_device() as device:
+        restore = method.to(device).restore
+        method.restore = lambda batch, *rest: (seen.append(batch.lr.device), restore(batch, *rest))[1]
+        there = CachedRestoration(method, cache, ["model"])(batch, 1, sampling())
+    assert seen == [DEVICE], "the CPU's picture was taken for this device's"
+    assert np.abs(here.astype(int) - there).max() <= 1
