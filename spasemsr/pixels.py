@@ -2,7 +2,7 @@
 
 Whatever is upsampled for a network goes through `bicubic_upsample`: torch's bicubic (a = -0.75) and PIL's (a = -0.5)
 differ by several grey levels on noise, so training, inference, colour fix and baseline share this function, and a
-model's `config.json` names it. Shapes: B batch, h w pixels of lr, H W pixels.
+model's `config.json` names it. Shapes: B batch, u v pixels of lr, H W pixels.
 """
 
 from pathlib import Path
@@ -57,9 +57,9 @@ def write_png(path: Path, picture: npt.NDArray[np.uint8]) -> None:
     atomic.write(path, png_bytes(picture))
 
 
-def bicubic_upsample(lr_B3hw: "Tensor", scale: int) -> "Tensor":
-    """Images in [0, 1], (B, 3, h, w) -> (B, 3, scale h, scale w), clamped to [0, 1] (bicubic overshoots at edges)."""
+def bicubic_upsample(lr_B3uv: "Tensor", scale: int) -> "Tensor":
+    """Images in [0, 1], (B, 3, u, v) -> (B, 3, scale u, scale v), clamped to [0, 1] (bicubic overshoots at edges)."""
     from torch.nn import functional
 
-    upsampled = functional.interpolate(lr_B3hw, scale_factor=scale, mode="bicubic", align_corners=False)
+    upsampled = functional.interpolate(lr_B3uv, scale_factor=scale, mode="bicubic", align_corners=False)
     return upsampled.clamp(0.0, 1.0)

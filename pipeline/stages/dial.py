@@ -134,7 +134,7 @@ class _Bench:
         return self._hr.read(key, "hr.png")
 
     def restored(self, key: str, setting: Setting, offset: int = 0) -> tuple[ImageU8, np.ndarray]:
-        """The result at a setting with noise seed `seed + offset`, and its LR residual (h, w) in grey levels."""
+        """The result at a setting with noise seed `seed + offset`, and its LR residual (u, v) in grey levels."""
         batch = self._dataset.batch([key])
         picture = self._restore(batch, self.seed + offset, setting.sample)
         if setting.consistency:

@@ -39,7 +39,7 @@ def run(params: Params, executor: Executor) -> None:
 
 
 class RestoreWorker:
-    """lr.png (h, w, 3) -> restored.png (h s, w s, 3)."""
+    """lr.png (u, v, 3) -> restored.png (scale u, scale v, 3)."""
 
     def __init__(self, spec: RestorerSpec, scale: int) -> None:
         self._restorer, self._scale = build_restorer(spec), scale

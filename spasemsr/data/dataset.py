@@ -2,7 +2,7 @@
 
 The join is strict: a key that one column lacks stops it by name. Only the members a batch holds are read (never
 masks.png, for instance), by offset. In training a sample's variant is drawn from (seed, epoch, key); evaluation takes
-variant 0. B batch, H W pixels of hr, h w pixels of lr, C latent channels, f the autoencoder's factor, N objects.
+variant 0. B batch, H W pixels of hr, u v pixels of lr, C latent channels, f the autoencoder's factor, N objects.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Objects:
 class Batch:
     """What methods are given; a column that was not joined is None, or an empty list or dict.
 
-    lr (B, 3, h, w), hr and restored (B, 3, H, W) in [0, 1], moments (B, 2C, H/f, W/f), features by stem ("sam":
+    lr (B, 3, u, v), hr and restored (B, 3, H, W) in [0, 1], moments (B, 2C, H/f, W/f), features by stem ("sam":
     (B, C, h, w)), all float32.
     """
 

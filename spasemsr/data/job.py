@@ -15,7 +15,7 @@ from spasemsr.spec import Spec
 
 @dataclass(frozen=True)
 class Sample:
-    """What a worker is given: decoded inputs by base name, e.g. {"lr.png": (h, w, 3) uint8}; arrays are read-only."""
+    """What a worker is given: decoded inputs by base name, e.g. {"lr.png": (u, v, 3) uint8}; arrays are read-only."""
 
     patch: Patch
     variant: int | None

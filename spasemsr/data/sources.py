@@ -18,7 +18,7 @@ from spasemsr.pixels import png_bytes
 from spasemsr.scenes.scene import make_scene
 from spasemsr.scenes.spec import ScenesSpec
 
-# Photographs whose licence allows use (README, "Licences"); the packages' drawings, scans of text and Middlebury's
+# Photographs whose licence allows use (docs/datasets.md); the packages' drawings, scans of text and Middlebury's
 # unlicensed pair are left out.
 PACKAGE_PHOTOGRAPHS: dict[str, tuple[str, tuple[str, ...]]] = {
     "skimage": (

@@ -1,7 +1,7 @@
 """LR consistency: how far a result, made small again, is from lr, and the projection that takes this away.
 
 A result that explains lr gives lr back when it is reduced. Degradations also blur and add noise, so zero is not the
-goal for real photographs: projecting fully brings lr's noise back. B batch, h w pixels of lr, H W of the result.
+goal for real photographs: projecting fully brings lr's noise back. B batch, u v pixels of lr, H W of the result.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def reduce(images_B3HW: Tensor, scale: int) -> Tensor:
     return functional.interpolate(images_B3HW, size=size, mode="bicubic", align_corners=False, antialias=True)
 
 
-def residual(restored_B3HW: Tensor, lr_B3hw: Tensor, scale: int) -> Tensor:
-    """|reduce(restored) - lr|, mean over colours, (B, h, w) in [0, 1]."""
-    return (reduce(restored_B3HW, scale) - lr_B3hw).abs().mean(dim=1)
+def residual(restored_B3HW: Tensor, lr_B3uv: Tensor, scale: int) -> Tensor:
+    """|reduce(restored) - lr|, mean over colours, (B, u, v) in [0, 1]."""
+    return (reduce(restored_B3HW, scale) - lr_B3uv).abs().mean(dim=1)
 
 
-def project(restored_B3HW: Tensor, lr_B3hw: Tensor, scale: int, strength: float) -> Tensor:
+def project(restored_B3HW: Tensor, lr_B3uv: Tensor, scale: int, strength: float) -> Tensor:
     """Move a result towards those that reduce to lr, by back-projection; strength 0 changes nothing, 1 all the way.
 
     (B, 3, H, W) in [0, 1] -> the same, clamped.
@@ -39,7 +39,7 @@ def project(restored_B3HW: Tensor, lr_B3hw: Tensor, scale: int, strength: float)
         return restored_B3HW
     projected = restored_B3HW
     for _ in range(ROUNDS):
-        missing = lr_B3hw - reduce(projected, scale)
+        missing = lr_B3uv - reduce(projected, scale)
         enlarged = functional.interpolate(missing, scale_factor=scale, mode="bicubic", align_corners=False)
         projected = (projected + enlarged).clamp(0.0, 1.0)
     return torch.lerp(restored_B3HW, projected, strength)

@@ -1,6 +1,6 @@
 """What a latent model may add to a picture that no metric of quality names: a colour cast, and the grid of its cells.
 
-Both need no ground truth, so they can be asked of any restoration. H W pixels, h w pixels of lr.
+Both need no ground truth, so they can be asked of any restoration. H W pixels, u v pixels of lr.
 """
 
 import cv2
@@ -10,9 +10,9 @@ from spasemsr.evaluation.metrics import luma
 from spasemsr.pixels import ImageU8
 
 
-def colour_shift(restored_HW3: ImageU8, lr_hw3: ImageU8) -> float:
+def colour_shift(restored_HW3: ImageU8, lr_uv3: ImageU8) -> float:
     """The largest difference of a channel's mean between a restoration and its input, in grey levels."""
-    means = [image.reshape(-1, 3).mean(axis=0) for image in (restored_HW3, lr_hw3)]
+    means = [image.reshape(-1, 3).mean(axis=0) for image in (restored_HW3, lr_uv3)]
     return float(np.abs(means[0] - means[1]).max())
 
 

@@ -1,7 +1,7 @@
 """The colour fix of `diffusion/colorfix.py` on images too large for it: the same result, computed in strips.
 
 Wavelet needs 31 pixels around a strip. AdaIN needs the mean and deviation of whole images, which are summed up first.
-lr (h, w, 3) in 8 or 16 bits, the canvas (H, W, 3) in 16 bits, changed in place.
+lr (u, v, 3) in 8 or 16 bits, the canvas (H, W, 3) in 16 bits, changed in place.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def fix_canvas(kind: str, canvas: npt.NDArray[np.uint16], lr: Pixels, scale: int
 
 
 def lr_float(lr: Pixels) -> npt.NDArray[np.float32]:
-    """(h, w, 1 or 3) -> (h, w, 3) float32 in [0, 1]."""
+    """(u, v, 1 or 3) -> (u, v, 3) float32 in [0, 1]."""
     values = lr.astype(np.float32) / np.float32(np.iinfo(lr.dtype).max)
     return np.broadcast_to(values, (*values.shape[:2], 3))
 

@@ -1,6 +1,6 @@
 """The rows beside a trained method: bicubic upsampling, and the restorer (the paper's DRM) on its own.
 
-Neither has weights of this project or draws noise. Shapes: B batch, h w pixels of lr, H W = scale times that.
+Neither has weights of this project or draws noise. Shapes: B batch, u v pixels of lr, H W = scale times that.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Bicubic(Method):
     def restore(
         self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
     ) -> Tensor:
-        """(B, 3, h, w) -> (B, 3, H, W) by the project's bicubic function."""
+        """(B, 3, u, v) -> (B, 3, H, W) by the project's bicubic function."""
         return bicubic_upsample(batch.lr, self.scale)
 
     def calls(self, height: int, width: int, sampling: SampleSpec) -> int:
@@ -66,6 +66,6 @@ class Restored(Bicubic):
     def restore(
         self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
     ) -> Tensor:
-        """(B, 3, h, w) -> (B, 3, H, W) through `Restorer.restore`."""
+        """(B, 3, u, v) -> (B, 3, H, W) through `Restorer.restore`."""
         images = self.restorer.restore(list(to_pixels(batch.lr)), self.scale)
         return to_tensor(np.stack(images)).to(batch.lr.device)

@@ -2,7 +2,7 @@
 
 `Trainable` is for whatever only learns (a restorer, a student of a frozen teacher), `Method` for what also restores.
 Both are modules. What callers vary (sampling, threads, progress) is an argument of `restore`: nobody changes a method
-to use it. Shapes: B batch, H W pixels of the output, h w pixels of lr, f pixels of a latent cell's side.
+to use it. Shapes: B batch, H W pixels of the output, u v pixels of lr, f pixels of a latent cell's side.
 """
 
 from abc import abstractmethod
@@ -63,7 +63,7 @@ class Method(Trainable):
     def restore(
         self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
     ) -> Tensor:
-        """lr (B, 3, h, w) -> (B, 3, H, W) in [0, 1].
+        """lr (B, 3, u, v) -> (B, 3, H, W) in [0, 1].
 
         `run_tiles` works through the tiles of one step: `map`, or that of a thread pool. Neither it nor `called`, which
         threads call too, changes a bit.

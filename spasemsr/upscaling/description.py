@@ -71,7 +71,7 @@ class Describer:
         return build_captioner(self._spec.caption, self._device)
 
     def describe(self, lr: ImageU8, tags: tuple[str, ...] | None = None, caption: str | None = None) -> Description:
-        """(h, w, 3) uint8 -> objects and caption; no object is a value, not an error."""
+        """(u, v, 3) uint8 -> objects and caption; no object is a value, not an error."""
         if caption is None:
             caption = self._captioner.caption([lr])[0]
         boxes = () if tags == () else self._locate(lr, tags)

@@ -3,7 +3,7 @@
 A window is restored as an image of its own (inside it the method stitches tiles of its latent), so memory depends on
 the window and not on the image. Neighbours overlap; the margin next to an inner border, where a network lacks context,
 is thrown away and a ramp leads from one window to the next. Noise is a field over the whole image that each window sees
-its part of, so neighbours start alike and a seam has nothing to show. h w are lr pixels, H W pixels of the result.
+its part of, so neighbours start alike and a seam has nothing to show. u v are lr pixels, H W pixels of the result.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Window:
         return self.rows.end - self.rows.start, self.columns.end - self.columns.start
 
     def crop(self, pixels: npt.NDArray) -> npt.NDArray:
-        """Its part of lr-sized pixels (h, w, ...)."""
+        """Its part of lr-sized pixels (u, v, ...)."""
         return pixels[self.rows.start : self.rows.end, self.columns.start : self.columns.end]
 
 

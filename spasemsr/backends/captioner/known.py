@@ -16,5 +16,5 @@ class KnownCaptioner:
         self._scenes = scenes
 
     def caption(self, images: Sequence[ImageU8]) -> list[str]:
-        """One line for each (h, w, 3) u8 lr of a scene. Raises UserError for a picture of no scene."""
+        """One line for each (u, v, 3) u8 lr of a scene. Raises UserError for a picture of no scene."""
         return [scene_of(image, self._scenes).caption for image in images]

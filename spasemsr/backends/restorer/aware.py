@@ -30,7 +30,7 @@ class AwareRestorer:
         self._device, self._tile = device, tile
 
     def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
-        """(h, w, 3) u8 images -> (4h, 4w, 3) u8, each a function of its own image alone.
+        """(u, v, 3) u8 images -> (4u, 4v, 3) u8, each a function of its own image alone.
 
         Raises UserError for another scale.
         """
@@ -71,6 +71,6 @@ class AwareRestorer:
 
 
 def measures_of(lr: ImageU8) -> list[float]:
-    """Noise, sharpness and blocking of (h, w, 3) u8, each about 0 to 1: what the network is told beside the pixels."""
+    """Noise, sharpness and blocking of (u, v, 3) u8, each about 0 to 1: what the network is told beside the pixels."""
     quality = measure(lr)
     return [min(quality.noise / 25, 2.0), quality.sharpness, min(quality.blocking - 1, 2.0)]

@@ -5,7 +5,7 @@ additions: the base is the project's bicubic instead of nearest; 13x13 convoluti
 its view (the partial large kernels of PLKSR: Lee et al. 2024); and the whole picture's degradation, three measures of
 `quality.py` beside averages of learned filters, scales and shifts the channels at five depths (FiLM: Perez et al.
 2018).
-Shapes: B batch, h w pixels of lr, F features.
+Shapes: B batch, u v pixels of lr, F features.
 """
 
 import torch
@@ -37,10 +37,10 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.out.bias)
         self._shape = depths, 2, features, 1, 1
 
-    def forward(self, picture_B3hw: Tensor, measures_B3: Tensor) -> Tensor:
+    def forward(self, picture_B3uv: Tensor, measures_B3: Tensor) -> Tensor:
         """(depths, 2, B, F, 1, 1): scale minus 1, and shift."""
-        lacking = [max(_LEAST - side, 0) for side in picture_B3hw.shape[-2:]]
-        found = self.filters(functional.pad(picture_B3hw, (0, lacking[1], 0, lacking[0]), mode="replicate"))
+        lacking = [max(_LEAST - side, 0) for side in picture_B3uv.shape[-2:]]
+        found = self.filters(functional.pad(picture_B3uv, (0, lacking[1], 0, lacking[0]), mode="replicate"))
         averages = torch.cat([found.mean((2, 3)), found.std((2, 3))], 1)
         changes = self.out(self.mix(torch.cat([measures_B3, averages], 1)))
         return changes.view(-1, *self._shape).permute(1, 2, 0, 3, 4, 5)
@@ -65,9 +65,9 @@ class AwareNetwork(nn.Module):
             nn.init.zeros_(wide.bias)
         self.modulation = Modulation(features, convolutions // EVERY + 1)
 
-    def forward(self, lr_B3hw: Tensor, changes: Tensor) -> Tensor:
-        """(B, 3, h, w) -> (B, 3, 4h, 4w), not clamped; `changes`: `modulation` of the picture that lr is a part of."""
-        x = lr_B3hw
+    def forward(self, lr_B3uv: Tensor, changes: Tensor) -> Tensor:
+        """(B, 3, u, v) -> (B, 3, 4u, 4v), not clamped; `changes`: `modulation` of the picture that lr is a part of."""
+        x = lr_B3uv
         for depth in range(len(self.body) // 2):
             x = self.body[2 * depth + 1](self.body[2 * depth](x))
             if depth % EVERY == 0:
@@ -76,5 +76,5 @@ class AwareNetwork(nn.Module):
                 if depth:
                     some, rest = x[:, :PARTIAL], x[:, PARTIAL:]
                     x = torch.cat([some + self.wide[depth // EVERY - 1](some), rest], 1)
-        residual = functional.pixel_shuffle(self.body[-1](x) + self.skip(lr_B3hw), SCALE)
-        return bicubic_upsample(lr_B3hw, SCALE) + residual
+        residual = functional.pixel_shuffle(self.body[-1](x) + self.skip(lr_B3uv), SCALE)
+        return bicubic_upsample(lr_B3uv, SCALE) + residual

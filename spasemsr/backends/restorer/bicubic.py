@@ -9,5 +9,5 @@ class BicubicRestorer:
     """`bicubic_upsample` of each image alone."""
 
     def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
-        """(h, w, 3) u8 images -> (scale h, scale w, 3) u8."""
+        """(u, v, 3) u8 images -> (scale u, scale v, 3) u8."""
         return [to_pixels(bicubic_upsample(to_tensor(image), scale))[0] for image in images]

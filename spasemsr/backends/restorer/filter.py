@@ -22,7 +22,7 @@ class FilterRestorer:
     """Edge-preserving denoising of lr, bicubic, unsharp mask; a clean and crisp lr is left to bicubic alone."""
 
     def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
-        """(h, w, 3) u8 images -> (scale h, scale w, 3) u8, each a function of its own image alone."""
+        """(u, v, 3) u8 images -> (scale u, scale v, 3) u8, each a function of its own image alone."""
         return [self._restore(image, scale) for image in images]
 
     def _restore(self, lr: ImageU8, scale: int) -> ImageU8:

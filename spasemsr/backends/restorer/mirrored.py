@@ -19,7 +19,7 @@ class MirroredRestorer:
         self._restorer = restorer
 
     def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
-        """(h, w, 3) u8 images -> (scale h, scale w, 3) u8."""
+        """(u, v, 3) u8 images -> (scale u, scale v, 3) u8."""
         mirrored = [np.ascontiguousarray(image[::y, ::x]) for image in images for y, x in _MIRRORS]
         answers = iter(self._restorer.restore(mirrored, scale))
         restored = []

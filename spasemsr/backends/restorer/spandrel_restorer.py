@@ -2,7 +2,7 @@
 
 Files are read by our own restricted reader (tensors only); spandrel then recognises the architecture and builds it.
 Images larger than a tile go through in tiles of 512 px with 16 px around them, as FaithDiff does: less than the
-receptive field of an RRDBNet, so tiles agree closely but not exactly. B images, h w pixels of lr.
+receptive field of an RRDBNet, so tiles agree closely but not exactly. B images, u v pixels of lr.
 """
 
 import re
@@ -33,7 +33,7 @@ class SpandrelRestorer:
         self._precision, self._device = spec.precision, device
 
     def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
-        """(h, w, 3) u8 images -> (scale h, scale w, 3) u8. Raises UserError for a network of another scale."""
+        """(u, v, 3) u8 images -> (scale u, scale v, 3) u8. Raises UserError for a network of another scale."""
         import torch
 
         model = self._model
@@ -49,15 +49,15 @@ class SpandrelRestorer:
                 restored |= dict(zip(group, to_pixels(large), strict=True))
         return [restored[i] for i in range(len(images))]
 
-    def _tiled(self, lr_B3hw: "Tensor", scale: int) -> "Tensor":
+    def _tiled(self, lr_B3uv: "Tensor", scale: int) -> "Tensor":
         """The network on tiles of `tile` px with `margin` px around; an image that fits one tile goes through whole."""
-        height, width = lr_B3hw.shape[-2:]
-        out = lr_B3hw.new_empty((*lr_B3hw.shape[:2], height * scale, width * scale))
+        height, width = lr_B3uv.shape[-2:]
+        out = lr_B3uv.new_empty((*lr_B3uv.shape[:2], height * scale, width * scale))
         for top in range(0, height, self._tile):
             for left in range(0, width, self._tile):
                 bottom, right = min(top + self._tile, height), min(left + self._tile, width)
                 y, x = max(top - self._margin, 0), max(left - self._margin, 0)
-                window = lr_B3hw[..., y : bottom + self._margin, x : right + self._margin]
+                window = lr_B3uv[..., y : bottom + self._margin, x : right + self._margin]
                 large = compute(self._model, window, self._model.device, self._precision, "restorer")
                 rows = slice((top - y) * scale, (bottom - y) * scale)
                 columns = slice((left - x) * scale, (right - x) * scale)

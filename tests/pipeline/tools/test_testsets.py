@@ -49,9 +49,8 @@ def test_the_key_list_of_family_a_is_what_was_published():
     assert SETS["realsr"].keys_sha256 is None  # nobody publishes it; recorded on first use
 
 
-def test_the_readme_says_where_to_get_each_set_and_what_is_allowed():
-    readme = (ROOT / "README.md").read_text()
-    section = readme[readme.index("## Datasets") : readme.index("## Several machines")]
+def test_the_docs_say_where_to_get_each_set_and_what_is_allowed():
+    section = (ROOT / "docs/datasets.md").read_text()
     for entry in SETS.values():
         (line,) = [line for line in section.splitlines() if line.startswith(f"| `{entry.name}` | {entry.n} |")]
         assert entry.source in line and entry.licence in line
