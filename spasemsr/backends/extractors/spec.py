@@ -5,11 +5,24 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from spasemsr.backends.identity import Identity, identify
-from spasemsr.backends.networks.spec import SAM_PATCH, SamArchitecture, size_of
+from spasemsr.backends.networks.spec import SAM_PATCH, RamArchitecture, SamArchitecture, ram_size_of, size_of
 from spasemsr.spec import Positive, Spec, WeightsSpec
 
 CELL = 8  # pixels of a filter bank's cell
-VERSIONS = {"filter_bank": 1, "sam": 1}  # raised when the same image gets other features
+VERSIONS = {  # raised when the same image gets other features
+    "filter_bank": 1,
+    "filter_rows": 1,
+    "colour_layout": 1,
+    "edges": 1,
+    "sharpness": 1,
+    "texture_classes": 1,
+    "sam": 1,
+    "ram": 1,
+    "clip_vision": 1,
+    "depth_anything": 1,
+    "segformer": 1,
+    "segformer_features": 1,
+}
 
 
 class FilterBankSpec(Spec):
@@ -38,9 +51,145 @@ class SamFeaturesSpec(WeightsSpec):
         return size.channels, size.image_size // SAM_PATCH, size.image_size // SAM_PATCH
 
 
-ExtractorSpec = Annotated[FilterBankSpec | SamFeaturesSpec, Field(discriminator="kind")]
+class FilterRowsSpec(Spec):
+    """Embedded rows in the place of a recogniser's representation: filters averaged over the cells of a grid."""
+
+    kind: Literal["filter_rows"]
+    filters: Positive = 30
+    grid: Positive = 4
+    batch_size: Positive = 1
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row: the filters, and where its cell is."""
+        return self.filters + 2
+
+    def shape(self, side: int) -> tuple[int, int]:
+        """Rows and their width, for any image."""
+        return 1 + self.grid**2, self.width
 
 
-def identity_of(spec: ExtractorSpec) -> Identity:
+class ColourLayoutSpec(Spec):
+    """Embedded rows in the place of CLIP's image embedding: colours of the cells of a grid."""
+
+    kind: Literal["colour_layout"]
+    grid: Positive = 4
+    batch_size: Positive = 1
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row: mean and deviation of three planes, and where its cell is."""
+        return 8
+
+    def shape(self, side: int) -> tuple[int, int]:
+        """Rows and their width, for any image."""
+        return 1 + self.grid**2, self.width
+
+
+class PlainMapSpec(Spec):
+    """Embedded maps: `edges` in the place of HED, `sharpness` in that of a depth network, which it is not."""
+
+    kind: Literal["edges", "sharpness"]
+    batch_size: Positive = 1
+
+    def shape(self, side: int) -> tuple[int, int, int]:
+        """One channel, and the cells of a square image of `side` pixels."""
+        return 1, side // CELL, side // CELL
+
+
+class TextureClassesSpec(Spec):
+    """Embedded labels in the place of a segmenter: 16 textures, by strength and direction."""
+
+    kind: Literal["texture_classes"]
+    batch_size: Positive = 1
+
+    @property
+    def classes(self) -> int:
+        """Labels there are."""
+        return 16
+
+    def shape(self, side: int) -> tuple[int, int, int]:
+        """One channel, and the cells of a square image of `side` pixels."""
+        return 1, side // CELL, side // CELL
+
+
+class RamRowsSpec(WeightsSpec):
+    """The representation of the Recognize Anything Model, or of a student of it in the same layout (DAPE)."""
+
+    kind: Literal["ram"]
+    architecture: RamArchitecture = "swin_l"
+    batch_size: Positive = 1
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row."""
+        return ram_size_of(self.architecture).width
+
+    def shape(self, side: int) -> tuple[int, int]:
+        """Rows and their width, for any image."""
+        return ram_size_of(self.architecture).rows, self.width
+
+
+class ClipVisionSpec(WeightsSpec):
+    """The last states of a CLIP image encoder; its sizes are stated, and compared with the checkpoint's."""
+
+    kind: Literal["clip_vision"]
+    hidden: Positive = 1280
+    rows: Positive = 257
+    batch_size: Positive = 1
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row."""
+        return self.hidden
+
+    def shape(self, side: int) -> tuple[int, int]:
+        """Rows and their width, for any image."""
+        return self.rows, self.hidden
+
+
+class DepthSpec(WeightsSpec):
+    """Depth Anything's relative depth of each cell, stretched to [0, 1] within the image: 1 is near."""
+
+    kind: Literal["depth_anything"]
+    batch_size: Positive = 1
+
+    def shape(self, side: int) -> tuple[int, int, int]:
+        """One channel, and the cells of a square image of `side` pixels."""
+        return 1, side // CELL, side // CELL
+
+
+class SegformerLabelsSpec(WeightsSpec):
+    """SegFormer's label of each cell; the number of its classes is stated, and compared with the checkpoint's."""
+
+    kind: Literal["segformer"]
+    classes: Annotated[int, Field(ge=1, le=255)] = 150
+    batch_size: Positive = 1
+
+    def shape(self, side: int) -> tuple[int, int, int]:
+        """One channel, and the cells of a square image of `side` pixels."""
+        return 1, side // CELL, side // CELL
+
+
+class SegformerFeaturesSpec(WeightsSpec):
+    """SegFormer's fused features of each cell, before its classifier."""
+
+    kind: Literal["segformer_features"]
+    channels: Positive = 768
+    batch_size: Positive = 1
+
+    def shape(self, side: int) -> tuple[int, int, int]:
+        """Channels, and the cells of a square image of `side` pixels."""
+        return self.channels, side // CELL, side // CELL
+
+
+RowsSpec = Annotated[FilterRowsSpec | ColourLayoutSpec | RamRowsSpec | ClipVisionSpec, Field(discriminator="kind")]
+MapSpec = Annotated[PlainMapSpec | DepthSpec, Field(discriminator="kind")]
+LabelsSpec = Annotated[TextureClassesSpec | SegformerLabelsSpec, Field(discriminator="kind")]
+ExtractorSpec = Annotated[FilterBankSpec | SamFeaturesSpec | SegformerFeaturesSpec, Field(discriminator="kind")]
+AnyExtractorSpec = ExtractorSpec | RowsSpec | MapSpec | LabelsSpec
+
+
+def identity_of(spec: AnyExtractorSpec) -> Identity:
     """What computes the features; SAM's are another result than its masks."""
     return identify(spec, VERSIONS, "sam_features" if spec.kind == "sam" else None)

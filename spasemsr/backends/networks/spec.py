@@ -30,3 +30,33 @@ _PUBLISHED = {
 def size_of(architecture: SamArchitecture) -> SamSizeSpec:
     """The numbers behind a name."""
     return _PUBLISHED[architecture] if isinstance(architecture, str) else architecture
+
+
+class RamSizeSpec(Spec):
+    """A Recognize Anything checkpoint: Swin image encoder, width of the representation, tagging head.
+
+    Defaults are `ram_swin_large_14m.pth`.
+    """
+
+    image_size: Positive = 384
+    embed_dim: Positive = 192
+    depths: tuple[Positive, Positive, Positive, Positive] = (2, 2, 18, 2)
+    heads: tuple[Positive, Positive, Positive, Positive] = (6, 12, 24, 48)
+    window: Positive = 12
+    width: Positive = 512
+    tags: Positive = 4585
+    head_width: Positive = 768
+    head_heads: Positive = 4
+
+    @property
+    def rows(self) -> int:
+        """Rows of the representation: the whole, and cells of 32 px."""
+        return 1 + (self.image_size // 32) ** 2
+
+
+RamArchitecture = Literal["swin_l"] | RamSizeSpec
+
+
+def ram_size_of(architecture: RamArchitecture) -> RamSizeSpec:
+    """The numbers behind a name."""
+    return RamSizeSpec() if isinstance(architecture, str) else architecture

@@ -1,0 +1,72 @@
+"""Tiny random checkpoints of RAM, CLIP's image encoder, SegFormer and Depth Anything, in their published layouts."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from spasemsr.backends.networks.ram import Ram
+from spasemsr.backends.networks.spec import RamSizeSpec
+
+RAM = RamSizeSpec(
+    image_size=64, embed_dim=8, depths=(2, 2, 2, 2), heads=(1, 2, 4, 8), window=2, width=12, tags=7, head_width=16,
+    head_heads=4,
+)  # fmt: skip
+
+
+def write_ram(path: Path, size: RamSizeSpec = RAM) -> Ram:
+    """`ram_swin_large_14m.pth` in small: downsamplers at the end of a stage, constants, and the captioning parts."""
+    torch.manual_seed(0)
+    network = Ram(size).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(0.2 * torch.randn_like(parameter))
+    state = {}
+    for name, tensor in network.state_dict().items():
+        moved = re.sub(r"layers\.(\d+)\.downsample", lambda found: f"layers.{int(found[1]) - 1}.downsample", name)
+        state[moved] = tensor
+    state["visual_encoder.layers.0.blocks.1.attn_mask"] = torch.zeros(4, 4)
+    state["visual_encoder.layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(4, 4, dtype=torch.long)
+    state["tag_encoder.embeddings.word_embeddings.weight"] = torch.zeros(3, 2)
+    state["text_decoder.cls.predictions.bias"] = torch.zeros(3)
+    torch.save({"model": state}, path)
+    return network
+
+
+def write_clip_vision(folder: Path) -> None:
+    """A CLIP image encoder of two layers."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    torch.manual_seed(1)
+    config = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16
+    )
+    CLIPVisionModel(config).save_pretrained(folder)
+
+
+def write_segformer(folder: Path, classes: int = 5) -> None:
+    """A SegFormer of one block a level."""
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+    torch.manual_seed(2)
+    config = SegformerConfig(
+        depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 16, 16], num_attention_heads=[1, 1, 2, 2], decoder_hidden_size=12,
+        num_labels=classes,
+    )  # fmt: skip
+    SegformerForSemanticSegmentation(config).save_pretrained(folder)
+
+
+def write_depth_anything(folder: Path) -> None:
+    """Depth Anything on a DINOv2 of four layers."""
+    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
+
+    torch.manual_seed(3)
+    backbone = Dinov2Config(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, mlp_ratio=2, image_size=28, patch_size=14,
+        out_indices=[1, 2, 3, 4], reshape_hidden_states=False, apply_layernorm=True,
+    )  # fmt: skip
+    config = DepthAnythingConfig(
+        backbone_config=backbone, reassemble_hidden_size=16, neck_hidden_sizes=[4, 4, 8, 8], fusion_hidden_size=8,
+        head_hidden_size=4,
+    )  # fmt: skip
+    DepthAnythingForDepthEstimation(config).save_pretrained(folder)
