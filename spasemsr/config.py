@@ -126,6 +126,7 @@ class Params(Spec):
             scale=self.scale,
             lambda_=self.lambda_,
             patch=of.data.patch,
+            variants=of.data.variants,
             section=of.methods[name],
             autoencoder=of.autoencoder,
             text_encoder=of.text_encoder,

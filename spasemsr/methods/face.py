@@ -47,7 +47,7 @@ class Section(Spec):
 class Ingredients:
     """What `params.yaml` gives a method in one profile: its own section, and what all methods share.
 
-    `patch` are the pixels of a side of hr in training.
+    `patch` are the pixels of a side of hr in training, `variants` the degraded versions of each.
     """
 
     profile: str
@@ -55,6 +55,7 @@ class Ingredients:
     scale: int
     lambda_: float
     patch: int
+    variants: int
     section: Section
     autoencoder: AutoencoderSpec
     text_encoder: TextEncoderSpec

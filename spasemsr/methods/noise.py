@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,6 +25,13 @@ class Noise:
     def gaussian(self, purpose: str, keys: Sequence[str], shape: Sequence[int]) -> Tensor:
         """Standard normal, (len(keys), *shape) float32 on the CPU."""
         return randomness.gaussian(self.seed, purpose, self.step, keys, shape)
+
+    def uniform(self, purpose: str, keys: Sequence[str], shape: Sequence[int]) -> Tensor:
+        """Uniform in [0, 1), (len(keys), *shape) float64 on the CPU."""
+        import torch
+
+        draws = randomness.uniform(self.seed, purpose, self.step, keys, math.prod(shape))
+        return torch.from_numpy(draws).reshape(len(keys), *shape)
 
     def timesteps(self, keys: Sequence[str], count: int) -> Tensor:
         """Uniform on {0, ..., count - 1}, (len(keys),) int64."""

@@ -1,0 +1,87 @@
+"""Latent diffusion around a `GuidedNetwork`: what SeeSR, SegSR and MegaSR share of a method.
+
+They differ in what a network is told beside the image: that is `training_condition`, `condition`, `unconditional` and
+`encode`. B batch, H W pixels of hr size, h w latent cells, L text rows, D text width.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from spasemsr.backends.autoencoder.block_dct import BlockDCT
+from spasemsr.diffusion.base import build_base
+from spasemsr.diffusion.network import GuidedNetwork
+from spasemsr.methods.latent import LatentDiffusion, Prediction
+from spasemsr.methods.prompts import encode_prompts
+from spasemsr.methods.protocol import Called, Grid
+from spasemsr.methods.shown import Extractors, ShownFeatures
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+    from spasemsr.backends.protocols import Autoencoder, TextEncoder
+    from spasemsr.data.dataset import Batch
+    from spasemsr.diffusion.spec import SampleSpec
+    from spasemsr.diffusion.tiling import Tile, TileMap
+    from spasemsr.methods.guided_face import GuidedSpec
+    from spasemsr.methods.noise import Noise
+
+
+class GuidedDiffusion(LatentDiffusion):
+    """A method whose `network` a subclass builds around the base denoiser it is given."""
+
+    network: GuidedNetwork
+
+    def __init__(
+        self,
+        spec: "GuidedSpec",
+        features: ShownFeatures,
+        *,
+        autoencoder: "Autoencoder",
+        text_encoder: "TextEncoder",
+    ) -> None:
+        learned = not isinstance(autoencoder, BlockDCT)
+        grid = Grid(autoencoder.channels, autoencoder.downscale, spec.unet.block_out_channels[0], learned)
+        super().__init__(autoencoder, spec.schedule, features.scale, grid, spec.input)
+        self.columns, self.restore_columns = spec.columns, spec.restore_columns
+        self.text_encoder, self.extractors = text_encoder, Extractors(features)
+
+    def base(self, spec: "GuidedSpec") -> "UNet2DConditionModel":
+        """The base denoiser, random or loaded."""
+        return build_base(spec.base, spec.unet, spec.schedule, self.autoencoder.channels, self.text_encoder.width)
+
+    def trainable(self) -> dict[str, nn.Module]:
+        """The modules that are optimized and saved, by name."""
+        return self.network.trainable()
+
+    def set_engine(self, *, checkpointing: bool, compiled: bool) -> None:
+        """Recompute activations in backward, position by position; compile the network, not what it is told."""
+        self.network.gradient_checkpointing = checkpointing
+        if compiled:
+            self.network.predict = torch.compile(self.network.predict)
+
+    def text(self, batch: "Batch", prompts: Sequence[str]) -> Tensor:
+        """Prompts as the text attention reads them, (B, L, D)."""
+        return encode_prompts(self.text_encoder, prompts, batch.lr.device)
+
+    def side_losses(self, prediction: Prediction, latents_ref_BChw: Tensor, batch: "Batch") -> dict[str, Tensor]:
+        """None beside the diffusion loss."""
+        return {}
+
+    def in_tile(self, batch: "Batch", tile: "Tile", height: float, width: float) -> "Batch":
+        """Tags are about the whole picture; maps are cut by the view."""
+        return batch
+
+    @torch.no_grad()
+    def restore(
+        self,
+        batch: "Batch",
+        noise: "Noise",
+        sampling: "SampleSpec",
+        run_tiles: "TileMap" = map,
+        called: Called | None = None,
+    ) -> Tensor:
+        """As every latent method does, with the features of a picture that is in no column made first."""
+        return super().restore(self.extractors.completed(batch, self._lr_up(batch)), noise, sampling, run_tiles, called)
