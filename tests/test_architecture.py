@@ -69,6 +69,12 @@ CHANGES_NO_BYTE = {
     "spasemsr/methods/columns.py": "which columns are read; their digests name a training run",
     "spasemsr/methods/face.py": "what a method is asked for; train lists it, for it says how weights are drawn",
     "spasemsr/methods/model_config.py": "refuses descriptions; it changes none",
+    "spasemsr/methods/guided_spec.py": "refuses params; it changes none",
+    "spasemsr/methods/guided_trace.py": "counts what a step takes, for planning",
+    "spasemsr/methods/megasr/features.py": "its VERSION is watched by the stage that writes the column",
+    "spasemsr/methods/seesr/features.py": "its VERSION is watched by the stage that writes the column",
+    "spasemsr/methods/segsr/features.py": "its VERSION is watched by the stage that writes the column",
+    "spasemsr/methods/shown.py": "columns hold what it makes, under VERSIONs; other pictures are no stage's",
     "spasemsr/methods/spasemsr/features.py": "its VERSION is watched by the stage that writes the column",
     "spasemsr/methods/stored.py": "gives back what was stored, or refuses it",
     "spasemsr/progress.py": "what is shown while one waits",
@@ -84,7 +90,10 @@ STANDS_FOR = {
     "spasemsr/backends/restorer/spec.py": ("spasemsr/backends/networks", "spasemsr/images/quality.py"),
     "spasemsr/backends/autoencoder/spec.py": ("spasemsr/backends/networks",),
     "spasemsr/backends/extractors/spec.py": ("spasemsr/backends/networks",),
-    "spasemsr/methods/spasemsr/features.py": ("pipeline/stages/features.py", "spasemsr/pixels.py"),
+    **{
+        f"spasemsr/methods/{name}/features.py": ("pipeline/stages/features.py", "spasemsr/pixels.py")
+        for name in ("megasr", "seesr", "segsr", "spasemsr")
+    },
     "spasemsr/data/columns.py": ("spasemsr/pixels.py", "spasemsr/randomness.py", "spasemsr/data/degradation.py",
                                  "spasemsr/data/camera.py", "spasemsr/data/presets.py",
                                  "spasemsr/images", "pipeline/stages"),
@@ -214,6 +223,7 @@ def below(path: str, places: Iterable[str]) -> bool:
     return any(path == place or path.startswith(f"{place}/") for place in places)
 
 
+METHODS = sorted(path.parent.name for path in ROOT.glob("spasemsr/methods/*/face.py"))
 # What the stages of one method reach of its folder.
 BY_NAME = {"train": "face.py", "evaluate": "face.py", "dial": "face.py"}
 
@@ -221,27 +231,32 @@ BY_NAME = {"train": "face.py", "evaluate": "face.py", "dial": "face.py"}
 @pytest.mark.parametrize("name", stages())
 def test_a_stage_watches_what_it_runs(name):
     stage = stages()[name]
-    code = {dep.replace("${item.method}", "spasemsr") for dep in stage["deps"]}
-    code = {dep for dep in code if dep.startswith(("spasemsr/", "pipeline/"))}
-    params = [item for item in stage.get("params", []) if isinstance(item, dict)]
-    versions = {file.replace("${item.method}", "spasemsr"): names for item in params for file, names in item.items()}
-    for file, names in versions.items():
-        for found in names:
-            module, (first, *rest) = (ROOT / file).read_text(), found.replace("${item.method}", "spasemsr").split(".")
-            assert re.search(rf"^{first} = ", module, re.M), f"{file} has no {first}"
-            assert all(f'"{key}": ' in module for key in rest), f"{file}: {found}"
-    roles = {str(Path(file).parent) for file in versions if file.endswith("/spec.py")}
-    stands = {place for file in versions for place in STANDS_FOR.get(file, ())}
-    reached = closure(ROOT / "pipeline/stages" / f"{name}.py")
-    if name in BY_NAME:  # the one import by name, which no parser sees
-        reached |= closure(ROOT / "spasemsr/methods/spasemsr" / BY_NAME[name])
-    watched = code | set(versions) | roles | stands
-    assert {path for path in reached if not below(path, watched)} == set(), "neither listed, versioned nor excepted"
-    for dep in code:
-        assert (ROOT / dep).exists(), f"{dep} does not exist"
-        data = (ROOT / dep).is_file() and not dep.endswith(".py")
-        used = data or dep in CHANGES_NO_BYTE or any(below(path, [dep]) for path in reached)
-        assert used, f"{dep} is listed but not used"
+    methods, used = (METHODS if name in BY_NAME or "matrix" in stage else METHODS[:1]), set()
+    for method in methods:
+        code = {dep.replace("${item.method}", method) for dep in stage["deps"]}
+        code = {dep for dep in code if dep.startswith(("spasemsr/", "pipeline/"))}
+        params = [item for item in stage.get("params", []) if isinstance(item, dict)]
+        versions = {file.replace("${item.method}", method): names for item in params for file, names in item.items()}
+        for file, names in versions.items():
+            for found in names:
+                module, (first, *rest) = (ROOT / file).read_text(), found.replace("${item.method}", method).split(".")
+                assert re.search(rf"^{first} = ", module, re.M), f"{file} has no {first}"
+                assert all(f'"{key}": ' in module for key in rest), f"{file}: {found}"
+        roles = {str(Path(file).parent) for file in versions if file.endswith("/spec.py")}
+        stands = {place for file in versions for place in STANDS_FOR.get(file, ())}
+        reached = closure(ROOT / "pipeline/stages" / f"{name}.py")
+        if name in BY_NAME:  # the one import by name, which no parser sees
+            reached |= closure(ROOT / "spasemsr/methods" / method / BY_NAME[name])
+        watched = code | set(versions) | roles | stands
+        unwatched = {path for path in reached if not below(path, watched)}
+        assert unwatched == set(), f"{method}: neither listed, versioned nor excepted"
+        for dep in code:
+            assert (ROOT / dep).exists(), f"{dep} does not exist"
+            data = (ROOT / dep).is_file() and not dep.endswith(".py")
+            if data or dep in CHANGES_NO_BYTE or any(below(path, [dep]) for path in reached):
+                used.add(dep.replace(f"methods/{method}", "methods/${item.method}"))
+    listed = {dep for dep in stage["deps"] if dep.startswith(("spasemsr/", "pipeline/"))}
+    assert listed - used == set(), "listed but not used by any method"
 
 
 def test_exceptions_exist():

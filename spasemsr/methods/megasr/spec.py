@@ -1,12 +1,18 @@
-"""What MegaSR is made of: `methods.megasr.model` of `params.yaml`, no torch import. Defaults are the paper's sizes."""
+"""What MegaSR is made of: its section of `params.yaml` and its `config.json`, no torch import.
+
+Defaults are the paper's sizes.
+"""
 
 from typing import Literal
 
-from spasemsr.diffusion.spec import BaseSpec, RandomBaseSpec, ScheduleSpec, UNetSpec
+from spasemsr.backends.extractors.spec import LabelsSpec, MapSpec, RowsSpec
+from spasemsr.methods.guided_spec import GuidedConfig, GuidedSection, GuidedSpec
 from spasemsr.spec import Fraction, Positive, Spec
 
+FEATURES = "features/megasr"  # the method's own column
 
-class MegaSRSpec(Spec):
+
+class MegaSRSpec(GuidedSpec):
     """MegaSR around one base denoiser.
 
     The ablations are switches: `cism2` off is Table 3, `edges` (H) and `regions` (D and S) are Table 4; `rca` is the
@@ -14,14 +20,42 @@ class MegaSRSpec(Spec):
     training goes without tags, so that guidance has an unconditional branch.
     """
 
-    input: Literal["lr", "restored"] = "lr"
-    base: BaseSpec = RandomBaseSpec()
-    unet: UNetSpec = UNetSpec()
-    schedule: ScheduleSpec = ScheduleSpec()
     hint_channels: tuple[Positive, Positive, Positive, Positive] = (16, 32, 96, 256)
     cism2: bool = True
     rca: bool = True
     edges: bool = True
     regions: bool = True
     drop_tags: Fraction = 0.5
-    train_base: bool = False
+
+    @property
+    def own_column(self) -> str:
+        """Maps and rows."""
+        return FEATURES
+
+
+class MegaSRFeaturesSpec(Spec):
+    """What is extracted from what the network is shown, in the paper by DAGE's students and DAPE.
+
+    `edges`, `depth` and `regions` are maps, `image` the rows CISM2 translates, `soft` the rows RCA reads.
+    """
+
+    edges: MapSpec
+    depth: MapSpec
+    regions: LabelsSpec
+    image: RowsSpec
+    soft: RowsSpec
+
+
+class MegaSRSection(GuidedSection):
+    """The method's part of a profile."""
+
+    model: MegaSRSpec
+    features: MegaSRFeaturesSpec
+
+
+class MegaSRConfig(GuidedConfig):
+    """`config.json` beside the method's weights."""
+
+    method: Literal["megasr"]
+    model: MegaSRSpec
+    features: MegaSRFeaturesSpec

@@ -1,12 +1,18 @@
-"""What SeeSR is made of: `methods.seesr.model` of `params.yaml`, no torch import. Defaults are the paper's sizes."""
+"""What SeeSR is made of: its section of `params.yaml` and its `config.json`, no torch import.
+
+Defaults are the paper's sizes.
+"""
 
 from typing import Literal
 
-from spasemsr.diffusion.spec import BaseSpec, RandomBaseSpec, ScheduleSpec, UNetSpec
+from spasemsr.backends.extractors.spec import RowsSpec
+from spasemsr.methods.guided_spec import GuidedConfig, GuidedSection, GuidedSpec
 from spasemsr.spec import Fraction, Positive, Spec
 
+FEATURES = "features/seesr"  # the method's own column
 
-class SeeSRSpec(Spec):
+
+class SeeSRSpec(GuidedSpec):
     """SeeSR around one base denoiser.
 
     `hint_channels` are the widths of the convs that show lr to the ControlNet. `rca` off is the first row of Table 7:
@@ -15,12 +21,33 @@ class SeeSRSpec(Spec):
     unconditional branch; the representation is always given.
     """
 
-    input: Literal["lr", "restored"] = "lr"
-    base: BaseSpec = RandomBaseSpec()
-    unet: UNetSpec = UNetSpec()
-    schedule: ScheduleSpec = ScheduleSpec()
     hint_channels: tuple[Positive, Positive, Positive, Positive] = (16, 32, 96, 256)
     rca: bool = True
     prompts: Literal["both", "hard", "soft"] = "both"
     drop_tags: Fraction = 0.5
-    train_base: bool = False
+
+    @property
+    def own_column(self) -> str:
+        """The soft prompt."""
+        return FEATURES
+
+
+class SeeSRFeaturesSpec(Spec):
+    """What is extracted from what the network is shown: the soft prompt, DAPE's representation in the paper."""
+
+    soft: RowsSpec
+
+
+class SeeSRSection(GuidedSection):
+    """The method's part of a profile."""
+
+    model: SeeSRSpec
+    features: SeeSRFeaturesSpec
+
+
+class SeeSRConfig(GuidedConfig):
+    """`config.json` beside the method's weights."""
+
+    method: Literal["seesr"]
+    model: SeeSRSpec
+    features: SeeSRFeaturesSpec

@@ -74,13 +74,18 @@ class SegSRNetwork(GuidedNetwork):
         }
 
     def labels(
-        self, segments_BKhw: Tensor, noisy_latents_BChw: Tensor, timesteps_B: Tensor, image_steps: int, encoded: Encoded
+        self,
+        segments_BKhw: Tensor,
+        noisy_latents_BChw: Tensor,
+        timesteps_B: Tensor,
+        image_steps: int,
+        features_BFhw: Tensor,
     ) -> Tensor:
         """SegDM: one-hot s_tau, z_t and F_lq -> logits of s_0, (B, K, h, w); tau is t on the labels' clock."""
         assert self.embed is not None and self.denoiser is not None and self.head is not None  # labels: diffusion
         timesteps_B = timesteps_B.to(noisy_latents_BChw.device).expand(len(noisy_latents_BChw))
         embedded = self.embed(segments_BKhw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        seen = [encoded.features_BFhw.to(embedded), embedded]
+        seen = [features_BFhw.to(embedded), embedded]
         if self.image_aid is not None:
             seen.append(self.image_aid(noisy_latents_BChw, timesteps_B))
         times_B = label_time(timesteps_B, image_steps, self.label_steps)

@@ -1,11 +1,17 @@
-"""What SegSR is made of: `methods.segsr.model` of `params.yaml`, no torch import. Defaults are the paper's sizes."""
+"""What SegSR is made of: its section of `params.yaml` and its `config.json`, no torch import.
+
+Defaults are the paper's sizes.
+"""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from spasemsr.diffusion.spec import BaseSpec, RandomBaseSpec, ScheduleSpec, UNetSpec
+from spasemsr.backends.extractors.spec import ExtractorSpec, LabelsSpec
+from spasemsr.methods.guided_spec import GuidedConfig, GuidedSection, GuidedSpec
 from spasemsr.spec import Fraction, Positive, Spec
+
+FEATURES = "features/segsr"  # the method's own column
 
 
 class SegmentsSpec(Spec):
@@ -18,7 +24,7 @@ class SegmentsSpec(Spec):
     weight: Annotated[float, Field(ge=0.0)] = 1.0
 
 
-class SegSRSpec(Spec):
+class SegSRSpec(GuidedSpec):
     """SegSR around one base denoiser.
 
     `labels` is where the region labels that guide the image come from, the rows of Table 2: `none` (SRDM alone), `lr`
@@ -27,13 +33,40 @@ class SegSRSpec(Spec):
     is how often training goes without labels, so that guidance has an unconditional branch.
     """
 
-    input: Literal["lr", "restored"] = "lr"
-    base: BaseSpec = RandomBaseSpec()
-    unet: UNetSpec = UNetSpec()
-    schedule: ScheduleSpec = ScheduleSpec()
     labels: Literal["diffusion", "lr", "hr", "none"] = "diffusion"
     to_image: bool = True
     to_labels: bool = True
     segments: SegmentsSpec = SegmentsSpec()
     drop_labels: Fraction = 0.1
-    train_base: bool = False
+
+    @property
+    def own_column(self) -> str:
+        """Labels of hr and of what is shown, and the segmenter's features."""
+        return FEATURES
+
+    @property
+    def reads_tags(self) -> bool:
+        """The prompt is always empty."""
+        return False
+
+
+class SegSRFeaturesSpec(Spec):
+    """`labels` are extracted from hr and from what the network is shown, `lq` (F_lq of the paper) from the latter."""
+
+    labels: LabelsSpec
+    lq: ExtractorSpec
+
+
+class SegSRSection(GuidedSection):
+    """The method's part of a profile."""
+
+    model: SegSRSpec
+    features: SegSRFeaturesSpec
+
+
+class SegSRConfig(GuidedConfig):
+    """`config.json` beside the method's weights."""
+
+    method: Literal["segsr"]
+    model: SegSRSpec
+    features: SegSRFeaturesSpec

@@ -49,7 +49,7 @@ def _both(network, height=16, width=16, seed=5):
     segments, encoded = _inputs(height, width, seed)
     latents, timesteps = random_latents(height, width)
     image = network.predict(segments, latents, timesteps, encoded)
-    return image, network.labels(segments, latents, timesteps, STEPS, encoded)
+    return image, network.labels(segments, latents, timesteps, STEPS, encoded.features_BFhw)
 
 
 def _size(module):
@@ -76,14 +76,16 @@ def test_the_start_is_the_base_unet_bit_for_bit(size):
     with torch.no_grad():
         base = network.unet(latents, timesteps, encoded.text_BLD).sample
         assert torch.equal(network.predict(segments, latents, timesteps, encoded), base)
-        assert network.labels(segments, latents, timesteps, STEPS, encoded).shape == (2, CLASSES, *size)
+        assert network.labels(segments, latents, timesteps, STEPS, encoded.features_BFhw).shape == (2, CLASSES, *size)
 
 
 def test_the_label_diffusion_starts_as_if_there_were_no_image():
     network, (segments, encoded) = _network(), _inputs()
     latents, timesteps = random_latents()
     with torch.no_grad():
-        answers = [network.labels(segments, z, timesteps, STEPS, encoded) for z in (latents, latents.flip(-1))]
+        answers = [
+            network.labels(segments, z, timesteps, STEPS, encoded.features_BFhw) for z in (latents, latents.flip(-1))
+        ]
     assert torch.equal(*answers)
 
 
@@ -114,8 +116,8 @@ def test_each_direction_of_the_bridge_acts():
     with torch.no_grad():
         image = network.predict(segments, latents, timesteps, encoded)
         relabelled = network.predict(segments.roll(1, 1), latents, timesteps, encoded)
-        labels = network.labels(segments, latents, timesteps, STEPS, encoded)
-        reimaged = network.labels(segments, latents.roll(3, 2), timesteps, STEPS, encoded)
+        labels = network.labels(segments, latents, timesteps, STEPS, encoded.features_BFhw)
+        reimaged = network.labels(segments, latents.roll(3, 2), timesteps, STEPS, encoded.features_BFhw)
         hidden = replace(encoded, shown_B=torch.tensor([True, False]))
         partly = network.predict(segments, latents, timesteps, hidden)
         unlabelled = network.predict(None, latents, timesteps, encoded)
