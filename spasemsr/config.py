@@ -5,7 +5,7 @@ Unknown keys and wrong types are refused before any work, by key, value and what
 `params.yaml` states every value of a profile anyway, because DVC sees only what the file says.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -81,6 +81,11 @@ class Profile(Spec):
         data = raw.get("data") if isinstance(raw, dict) else None
         scenes = data.get("scenes") if isinstance(data, dict) else None
         return raw if scenes is None else _with_scenes(raw, scenes)
+
+    def running(self, names: Collection[str]) -> "Profile":
+        """The profile without the sections of other methods: what is needed to run these."""
+        kept = {name: section if name in names else None for name, section in self.methods.items()}
+        return self.model_copy(update={"methods": self.methods.model_copy(update=kept)})
 
     def train_of(self, name: str) -> TrainSpec:
         """How a method is trained: `train` with what its own section states instead. Raises pydantic's error."""

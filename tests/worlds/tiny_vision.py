@@ -35,13 +35,13 @@ def write_ram(path: Path, size: RamSizeSpec = RAM) -> Ram:
 
 def write_clip_vision(folder: Path) -> None:
     """A CLIP image encoder of two layers."""
-    from transformers import CLIPVisionConfig, CLIPVisionModel
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     torch.manual_seed(1)
     config = CLIPVisionConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16
     )
-    CLIPVisionModel(config).save_pretrained(folder)
+    CLIPVisionModelWithProjection(config).save_pretrained(folder)
 
 
 def write_segformer(folder: Path, classes: int = 5) -> None:

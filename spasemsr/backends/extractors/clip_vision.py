@@ -43,9 +43,9 @@ class ClipVision:
 
     @cached_property
     def _model(self) -> Any:
-        from transformers import CLIPVisionModel
+        from transformers import CLIPVisionModelWithProjection
 
-        model = load_pretrained(CLIPVisionModel, self._folder)
+        model = load_pretrained(CLIPVisionModelWithProjection, self._folder)
         found = (model.config.hidden_size, (model.config.image_size // model.config.patch_size) ** 2 + 1)
         if found != (self._spec.hidden, self._spec.rows):
             raise UserError(

@@ -46,7 +46,7 @@ def test_ram_at_its_published_size_is_what_the_file_holds():
 def test_ram_loads_by_name_and_represents_an_image(tmp_path):
     written = write_ram(tmp_path / "ram.pth")
     spec = _spec(RamRowsSpec, "ram", tmp_path / "ram.pth", architecture=RAM)
-    found = build_extractor(spec).extract(IMAGES)
+    found = build_extractor(spec, "cpu").extract(IMAGES)
     with torch.no_grad():
         expected = written.represent(square(IMAGES, 64, MEAN, DEVIATION))
     assert found[0].shape == spec.shape(96) == (5, 12)
@@ -97,31 +97,31 @@ def test_ram_refuses_what_does_not_fit(tmp_path, change, said):
 def test_clips_last_states(tmp_path):
     write_clip_vision(tmp_path)
     spec = _spec(ClipVisionSpec, "clip_vision", tmp_path, hidden=16, rows=5)
-    found = build_extractor(spec).extract(IMAGES)
+    found = build_extractor(spec, "cpu").extract(IMAGES)
     assert [rows.shape for rows in found] == [spec.shape(96)] * 2
     assert found[0].dtype == np.float16 and np.isfinite(found[0]).all()
     with pytest.raises(UserError, match="1280 numbers in 257 rows"):
-        build_extractor(_spec(ClipVisionSpec, "clip_vision", tmp_path)).extract(IMAGES)
+        build_extractor(_spec(ClipVisionSpec, "clip_vision", tmp_path), "cpu").extract(IMAGES)
 
 
 def test_segformers_labels_and_features(tmp_path):
     write_segformer(tmp_path)
     labels = _spec(SegformerLabelsSpec, "segformer", tmp_path, classes=5)
     features = _spec(SegformerFeaturesSpec, "segformer_features", tmp_path, channels=12)
-    found, fused = build_extractor(labels).extract(IMAGES), build_extractor(features).extract(IMAGES)
+    found, fused = build_extractor(labels, "cpu").extract(IMAGES), build_extractor(features, "cpu").extract(IMAGES)
     assert found[0].shape == labels.shape(96) == (1, 12, 12)
     assert found[0].dtype == np.uint8 and found[0].max() < 5
     assert fused[0].shape == features.shape(96) == (12, 12, 12)
     with pytest.raises(UserError, match="150 classes"):
-        build_extractor(_spec(SegformerLabelsSpec, "segformer", tmp_path)).extract(IMAGES)
+        build_extractor(_spec(SegformerLabelsSpec, "segformer", tmp_path), "cpu").extract(IMAGES)
     with pytest.raises(UserError, match="768 channels"):
-        build_extractor(_spec(SegformerFeaturesSpec, "segformer_features", tmp_path)).extract(IMAGES)
+        build_extractor(_spec(SegformerFeaturesSpec, "segformer_features", tmp_path), "cpu").extract(IMAGES)
 
 
 def test_depth_is_relative_and_of_the_pictures_shape(tmp_path):
     write_depth_anything(tmp_path)
     spec = _spec(DepthSpec, "depth_anything", tmp_path)
     wide = np.ascontiguousarray(photograph("coffee", 96)[:64])
-    square_, other = build_extractor(spec).extract([IMAGES[0], wide])
+    square_, other = build_extractor(spec, "cpu").extract([IMAGES[0], wide])
     assert square_.shape == spec.shape(96) and other.shape == (1, 8, 12)
     assert (square_.min(), square_.max()) == (0.0, 1.0)
