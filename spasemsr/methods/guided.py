@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from spasemsr.data.dataset import Batch
     from spasemsr.diffusion.spec import SampleSpec
     from spasemsr.diffusion.tiling import Tile, TileMap
-    from spasemsr.methods.guided_face import GuidedSpec
+    from spasemsr.methods.guided_spec import GuidedSpec
     from spasemsr.methods.noise import Noise
 
 

@@ -2,8 +2,10 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from spasemsr.diffusion.spec import RandomBaseSpec
 from spasemsr.methods.face import Face, Ingredients, Traced
 from spasemsr.methods.guided_spec import GuidedConfig, GuidedSection
 from spasemsr.spec import Spec
@@ -73,7 +75,10 @@ class GuidedFace(Face):
         """The method's own losses, on its real network."""
         from spasemsr.methods.guided_trace import GuidedTraced
 
-        return GuidedTraced(self, given)
+        section = GuidedSection.of(given)
+        model = section.model.model_copy(update={"base": RandomBaseSpec()})  # the same network, and nothing to load
+        shown = self.shown(model, section.features, given.scale)
+        return GuidedTraced(given, shown, partial(self.around, model, section.features, shown))
 
     def card_rows(self, config: GuidedConfig) -> dict[str, str]:
         """What the network stands on and what tells it what is shown."""

@@ -4,6 +4,7 @@ The method itself is run, between frozen parts that take no work: latents and te
 gives tensors of their shapes.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +13,12 @@ from torch import Tensor, nn
 
 from spasemsr.backends.protocols import TextStates
 from spasemsr.data.dataset import Batch, Objects
-from spasemsr.diffusion.spec import RandomBaseSpec
 from spasemsr.methods.face import Ingredients, Traced
-from spasemsr.methods.guided_spec import GuidedSection
 from spasemsr.methods.noise import Noise
+from spasemsr.methods.shown import ShownFeatures
 
 if TYPE_CHECKING:
-    from spasemsr.methods.guided_face import GuidedFace
+    from spasemsr.methods.guided import GuidedDiffusion
 
 CELL = 8  # pixels of a latent cell's side
 
@@ -26,16 +26,13 @@ CELL = 8  # pixels of a latent cell's side
 class GuidedTraced(Traced):
     """A method with its real network."""
 
-    def __init__(self, face: "GuidedFace", given: Ingredients) -> None:
-        section = GuidedSection.of(given)
-        self._given, self._section = given, section
-        model = section.model.model_copy(update={"base": RandomBaseSpec()})
-        self._features = face.shown(model, section.features, given.scale)
-        frozen = {
-            "autoencoder": _Latents(given.autoencoder.channels),
-            "text_encoder": _Text(*given.text_encoder.states),
-        }
-        self.method = face.around(model, section.features, self._features, frozen)
+    def __init__(
+        self, given: Ingredients, features: ShownFeatures, around: "Callable[[dict[str, Any]], GuidedDiffusion]"
+    ) -> None:
+        """`around` builds the method around its frozen parts, an autoencoder and a text encoder."""
+        self._given, self._features = given, features
+        text_encoder = _Text(*given.text_encoder.states)
+        self.method = around({"autoencoder": _Latents(given.autoencoder.channels), "text_encoder": text_encoder})
         self.network = self.method.network
 
     def trainable(self) -> dict[str, nn.Module]:

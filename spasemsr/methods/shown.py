@@ -20,6 +20,7 @@ from spasemsr.backends.extractors.spec import AnyExtractorSpec, identity_of
 from spasemsr.data.columns import HR, LR, RESTORED, Column
 from spasemsr.data.dataset import Batch
 from spasemsr.data.job import ColumnJob, InputRef, Sample, Typical
+from spasemsr.data.patches import Patch
 from spasemsr.pixels import ImageU8, bicubic_upsample
 
 RATE = 60.0  # samples a second of one core at 128 px, for the embedded extractors together
@@ -49,6 +50,7 @@ class ShownFeatures:
             params={"input": self.input, "scale": self.scale, **{name: spec.content() for name, spec in specs.items()}},
             batch_size=next(iter(specs.values())).batch_size,
             variants=variants,
+            seed_inputs=which_picture if self.target else None,
             backends=tuple(specs.values()),
             typical=Typical(
                 rate=RATE, at=128, per_pixel=sum(2 * prod(spec.shape(side)) for spec in specs.values()) / side**2
@@ -58,6 +60,11 @@ class ShownFeatures:
     def missing(self, batch: Batch) -> list[str]:
         """Names of what restoring reads and the batch does not hold."""
         return [name for name in self.shown if name not in batch.features]
+
+
+def which_picture(patch: Patch, variant: int | None) -> list[Any]:
+    """hr and the first degraded version read the same inputs for different members: their results have two names."""
+    return ["hr" if variant is None else "shown"]
 
 
 class FeatureWorker:
