@@ -14,7 +14,7 @@ from pipeline.engine.build import build_column
 from pipeline.engine.executors import Executor
 from spasemsr.backends.grounding import build_detector, build_segmenter, build_tagger
 from spasemsr.backends.grounding.select import select
-from spasemsr.backends.grounding.spec import GroundSpec, identity_of
+from spasemsr.backends.grounding.spec import GroundSpec, identity_of, with_what_is_here
 from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data.columns import HR, OBJECTS, RESTORED
@@ -25,7 +25,7 @@ from spasemsr.data.shards import ColumnReader
 
 def job(params: Params) -> ColumnJob:
     """Ground every patch."""
-    spec = params.active.ground
+    spec = with_what_is_here(params.active.ground)
     return ColumnJob(
         OBJECTS,
         inputs=(InputRef(HR, splits=("train",)), InputRef(RESTORED, splits=("val",))),

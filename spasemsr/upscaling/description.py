@@ -14,6 +14,7 @@ import numpy as np
 from spasemsr.backends.captioner import build_captioner
 from spasemsr.backends.grounding import build_detector, build_tagger
 from spasemsr.backends.grounding.select import select
+from spasemsr.backends.grounding.spec import with_what_is_here
 from spasemsr.backends.protocols import Box, Captioner, Detector, Restorer, Tag, Tagger
 from spasemsr.backends.restorer import build_restorer
 from spasemsr.data.dataset import Objects
@@ -52,6 +53,7 @@ class Describer:
 
     def __init__(self, spec: InferenceSpec, scale: int, device: str = "cpu") -> None:
         self._spec, self._scale, self._device = spec, scale, device
+        self._ground = with_what_is_here(spec.ground)
 
     @cached_property
     def restorer(self) -> Restorer:
@@ -60,11 +62,11 @@ class Describer:
 
     @cached_property
     def _tagger(self) -> Tagger:
-        return build_tagger(self._spec.ground.tagger, self._device)
+        return build_tagger(self._ground.tagger, self._device)
 
     @cached_property
     def _detector(self) -> Detector:
-        return build_detector(self._spec.ground.detector, self._device)
+        return build_detector(self._ground.detector, self._device)
 
     @cached_property
     def _captioner(self) -> Captioner:
@@ -80,12 +82,12 @@ class Describer:
     def _locate(self, lr: ImageU8, tags: tuple[str, ...] | None) -> list[Box]:
         restored = self.restorer.restore([_small(lr)], self._scale)
         asked = self._tagger.tag(restored) if tags is None else [[Tag(clean_text(tag), 1.0) for tag in tags]]
-        boxes = select(self._detector.detect(restored, asked)[0], self._spec.ground)
+        boxes = select(self._detector.detect(restored, asked)[0], self._ground)
         if tags is None:
             return boxes
         found = {box.tag for box in boxes}
         missing = [Box(tag.text, WHOLE, 1.0) for tag in asked[0] if tag.text not in found]
-        return [*missing, *boxes][: self._spec.ground.max_objects]
+        return [*missing, *boxes][: self._ground.max_objects]
 
 
 def _small(lr: ImageU8) -> ImageU8:

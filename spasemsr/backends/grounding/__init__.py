@@ -3,9 +3,11 @@
 from typing import TYPE_CHECKING, assert_never
 
 from spasemsr.backends.grounding.spec import (
+    ActivationDetectorSpec,
     ComponentDetectorSpec,
     ComponentSegmenterSpec,
     DetectorSpec,
+    EfficientNetLiteTaggerSpec,
     GroundingDinoSpec,
     KnownDetectorSpec,
     KnownSegmenterSpec,
@@ -29,6 +31,10 @@ def build_tagger(spec: TaggerSpec, device: str = "auto") -> "Tagger":
             from spasemsr.backends.grounding.palette import PaletteTagger
 
             return PaletteTagger()
+        case EfficientNetLiteTaggerSpec():
+            from spasemsr.backends.grounding.efficientnet_lite import EfficientNetLiteTagger
+
+            return EfficientNetLiteTagger(spec)
         case VocabularyTaggerSpec():
             from spasemsr.backends.grounding.vocabulary import VocabularyTagger
 
@@ -51,6 +57,10 @@ def build_detector(spec: DetectorSpec, device: str = "auto") -> "Detector":
             from spasemsr.backends.grounding.components import ComponentDetector
 
             return ComponentDetector()
+        case ActivationDetectorSpec():
+            from spasemsr.backends.grounding.efficientnet_lite import ActivationDetector
+
+            return ActivationDetector(spec)
         case GroundingDinoSpec():
             from spasemsr.backends.grounding.grounding_dino import GroundingDino
 

@@ -1,5 +1,6 @@
 """Kinds of tagger, detector and segmenter: what finds and names the objects of an image."""
 
+import logging
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -10,10 +11,12 @@ from spasemsr.hashing import fingerprint
 from spasemsr.scenes.spec import ScenesSpec
 from spasemsr.spec import Endpoint, Fraction, Positive, Spec, WeightsSpec
 
+log = logging.getLogger(__name__)
+
 # Raised when the same image gets other tags, boxes or masks.
 VERSIONS = {
-    "tagger": {"palette": 1, "vocabulary": 1, "llava": 1, "known": 1},
-    "detector": {"components": 1, "grounding_dino": 1, "known": 1},
+    "tagger": {"palette": 1, "efficientnet_lite": 1, "vocabulary": 1, "llava": 1, "known": 1},
+    "detector": {"components": 1, "activation": 1, "grounding_dino": 1, "known": 1},
     "segmenter": {"components": 1, "sam": 1, "known": 1},
 }
 
@@ -22,6 +25,19 @@ class PaletteTaggerSpec(Spec):
     """Embedded tagger: colour and texture classes of smooth regions."""
 
     kind: Literal["palette"]
+
+
+class EfficientNetLiteTaggerSpec(WeightsSpec):
+    """EfficientNet-Lite0: at most `max_names` names of ImageNet's where it is sure, the palette's below that.
+
+    Without the package that holds its weights the palette serves alone.
+    """
+
+    kind: Literal["efficientnet_lite"]
+    source: Annotated[str, Field(min_length=1)] = "efficientnet-lite0"
+    precision: Literal["fp32"] = "fp32"
+    min_score: Fraction = 0.4  # half of what it then names is among the objects that people marked (benchmarks)
+    max_names: Positive = 3
 
 
 class VocabularyTaggerSpec(Spec):
@@ -53,6 +69,15 @@ class ComponentDetectorSpec(Spec):
     """Embedded detector: connected components of the tagger's classes."""
 
     kind: Literal["components"]
+    min_score: Fraction = 0.25
+
+
+class ActivationDetectorSpec(WeightsSpec):
+    """Where EfficientNet-Lite0 sees the names asked for, and the components of the palette's classes."""
+
+    kind: Literal["activation"]
+    source: Annotated[str, Field(min_length=1)] = "efficientnet-lite0"
+    precision: Literal["fp32"] = "fp32"
     min_score: Fraction = 0.25
 
 
@@ -92,9 +117,12 @@ class KnownSegmenterSpec(Spec):
 
 
 TaggerSpec = Annotated[
-    PaletteTaggerSpec | VocabularyTaggerSpec | LlavaTaggerSpec | KnownTaggerSpec, Field(discriminator="kind")
+    PaletteTaggerSpec | EfficientNetLiteTaggerSpec | VocabularyTaggerSpec | LlavaTaggerSpec | KnownTaggerSpec,
+    Field(discriminator="kind"),
 ]
-DetectorSpec = Annotated[ComponentDetectorSpec | GroundingDinoSpec | KnownDetectorSpec, Field(discriminator="kind")]
+DetectorSpec = Annotated[
+    ComponentDetectorSpec | ActivationDetectorSpec | GroundingDinoSpec | KnownDetectorSpec, Field(discriminator="kind")
+]
 SegmenterSpec = Annotated[ComponentSegmenterSpec | SamSegmenterSpec | KnownSegmenterSpec, Field(discriminator="kind")]
 
 
@@ -119,3 +147,25 @@ def identity_of(spec: GroundSpec) -> dict[str, list[Identity]]:
         tagger["weights_sha256"] = fingerprint(list(names_in(spec.tagger.names)))
     detector = identify(spec.detector, VERSIONS["detector"])
     return {"models": [tagger, detector, identify(spec.segmenter, VERSIONS["segmenter"])]}
+
+
+def with_what_is_here(spec: GroundSpec) -> GroundSpec:
+    """The spec with palette and components in the place of kinds whose package is not installed, which is said."""
+    changes: dict[str, Spec] = {}
+    if isinstance(spec.tagger, EfficientNetLiteTaggerSpec) and _is_absent(spec.tagger):
+        changes["tagger"] = PaletteTaggerSpec(kind="palette")
+    if isinstance(spec.detector, ActivationDetectorSpec) and _is_absent(spec.detector):
+        changes["detector"] = ComponentDetectorSpec(kind="components", min_score=spec.detector.min_score)
+    return spec.model_copy(update=changes) if changes else spec
+
+
+def _is_absent(part: EfficientNetLiteTaggerSpec | ActivationDetectorSpec) -> bool:
+    from spasemsr.weights.packages import NotInstalled
+    from spasemsr.weights.store import locate
+
+    try:
+        locate(part.source, part.revision)
+    except NotInstalled as error:
+        log.warning("%s: regions serve in its place. %s %s", part.kind, error.what, error.remedy)
+        return True
+    return False
