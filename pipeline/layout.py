@@ -34,6 +34,11 @@ def scores_folder(method: str) -> Path:
     return REPORTS / "evaluate" / method
 
 
+def audit_folder(method: str) -> Path:
+    """What guidance does: `audit.json`, and its means in `metrics.json`."""
+    return REPORTS / "audit" / method
+
+
 def sweep_csv(method: str) -> Path:
     """Scores of a method at other sampling-time settings."""
     return REPORTS / "dial" / f"{method}.csv"

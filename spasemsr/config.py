@@ -19,7 +19,7 @@ from spasemsr.backends.text_encoder.spec import TextEncoderSpec
 from spasemsr.config_messages import explain
 from spasemsr.data.spec import DataSpec, DegradationSpec
 from spasemsr.errors import UserError
-from spasemsr.evaluation.spec import DialSpec, EvaluateSpec
+from spasemsr.evaluation.spec import AuditSpec, DialSpec, EvaluateSpec
 from spasemsr.methods import method, names
 from spasemsr.methods.face import Ingredients, Section
 from spasemsr.spec import Fraction, Spec
@@ -73,6 +73,7 @@ class Profile(Spec):
     train: TrainSpec
     evaluate: EvaluateSpec
     dial: DialSpec = DialSpec()
+    audit: AuditSpec = AuditSpec()
 
     @model_validator(mode="before")
     @classmethod

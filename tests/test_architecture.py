@@ -224,7 +224,7 @@ def below(path: str, places: Iterable[str]) -> bool:
 
 
 # What the stages of one method reach of its folder.
-BY_NAME = {"train": "face.py", "evaluate": "face.py", "dial": "face.py"}
+BY_NAME = {"train": "face.py", "evaluate": "face.py", "dial": "face.py", "audit": "face.py"}
 
 
 @pytest.mark.parametrize("name", stages())

@@ -11,7 +11,7 @@ import typer
 from spasemsr.errors import UserError
 
 ProfileOption = Annotated[
-    Literal["embedded", "foundation"] | None,
+    Literal["embedded", "probe", "foundation"] | None,
     typer.Option("--profile", help="Refuse weights of another profile."),
 ]
 WeightsOption = Annotated[

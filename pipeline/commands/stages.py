@@ -27,7 +27,10 @@ METHOD_PICTURE_STAGES = {
     "dial": "Sweep sampling-time settings of trained weights, faithful to sharp, and map what is made up.",
 }
 # One process of this kind; a launcher starts several (SPASEMSR_LAUNCH).
-METHOD_STAGES = {"train": "Train one method on the shards; resumes where it was stopped."}
+METHOD_STAGES = {
+    "train": "Train one method on the shards; resumes where it was stopped.",
+    "audit": "What guidance does: each condition taken away or told otherwise, and the probe's table.",
+}
 PLAIN_STAGES = {"report": "All scores, pictures and curves -> reports/report.html."}
 
 Method = Annotated[str, typer.Argument(help="Which of `methods` in params.yaml.")]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.engine.executors import Executor
 from pipeline.engine.failures import Failed
@@ -20,6 +21,9 @@ from spasemsr.errors import UserError
 from spasemsr.evaluation.restoration import SPLIT, CachedRestoration
 from spasemsr.methods.stored import made_of, read_model_config
 from spasemsr.progress import Progress
+
+if TYPE_CHECKING:
+    from spasemsr.methods.protocol import Method
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,8 @@ def restoration(folder: Path, shards: Path, columns: dict[str, Column], cache: C
     # The paper's models ask for a GPU; what was trained on a laptop runs anywhere.
     method = method.to(choose_device("auto" if config.inference.profile == "foundation" else "any")).eval()
     dataset = Dataset(shards, [columns[name] for name in sorted(method.restore_columns)], SPLIT)
-    return Bench(
-        dataset, CachedRestoration(method, cache, made_of(config, folder), precision), method.num_train_timesteps
-    )
+    restore = CachedRestoration(method, cache, made_of(config, folder), precision)
+    return Bench(dataset, restore, method.num_train_timesteps, method)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Bench:
     dataset: Dataset
     restore: CachedRestoration
     num_train_timesteps: int
+    method: "Method"
 
 
 def restore_ahead(

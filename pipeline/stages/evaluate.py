@@ -59,7 +59,8 @@ def run(params: Params, executor: Executor, method_name: str) -> None:
         rows += _ground_truth(key, hr, metrics)
         progress.advance()
     progress.close()
-    table = ScoreTable(SPLIT, names, (*outputs, "hr"), tuple(rows))
+    known = ["hr"] if any(row.method == "hr" for row in rows) else []  # every metric may need a reference
+    table = ScoreTable(SPLIT, names, (*outputs, *known), tuple(rows))
     scores = layout.scores_folder(method_name)
     write_per_image(scores / "per_image.csv", [table])
     write_metrics(scores / "metrics.json", [table])

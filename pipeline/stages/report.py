@@ -66,6 +66,7 @@ def run(params: Params) -> None:
         ingest=json.loads(layout.INGEST_REPORT.read_text(encoding="utf-8")),
         sweep=[point for method in params.methods for point in _sweep(method)],
         maps={method: rows for method, rows in maps.items() if rows},
+        audits={method: found for method in params.methods if (found := _audit(method))},
     )
     build_page(data, layout.PAGE, layout.TRADEOFF)
 
@@ -113,6 +114,12 @@ def _sweep(method: str) -> list[SweepPoint]:
     """What stage dial measured; nothing where the report is made by hand before it."""
     path = layout.sweep_csv(method)
     return read_sweep(path) if path.exists() else []
+
+
+def _audit(method: str) -> dict[str, Any]:
+    """What stage audit found, likewise."""
+    path = layout.audit_folder(method) / "audit.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _maps(method: str) -> list[MapScores]:

@@ -33,12 +33,16 @@ NOT_IN_BATCH = frozenset(("masks.png", "degradation.json"))
 
 @dataclass(frozen=True)
 class Objects:
-    """What was grounded in one image: boxes (N, 4) float32 x0 y0 x1 y1 in [0, 1], best score first."""
+    """What was grounded in one image: boxes (N, 4) float32 x0 y0 x1 y1 in [0, 1], best score first.
+
+    `located` False: the tags are told without their places.
+    """
 
     tags: list[str]
     boxes: npt.NDArray[np.float32]
     scores: list[float]
     source: str
+    located: bool = True
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,11 @@ def tokens(x_BCHW: Tensor) -> Tensor:
     return x_BCHW.flatten(2).transpose(1, 2)
 
 
+def text_attention(block: nn.Module) -> Attention:
+    """The cross-attention inside an SD attention or an added one."""
+    return block.attn2 if isinstance(block, Cross2D) else block.transformer_blocks[0].attn2
+
+
 def build_attention(kind: Kind, channels: int, kv_width: int, heads: int, groups: int) -> Full2D | Cross2D:
     """An added attention with library initialisation; `groups` is the UNet's norm_num_groups."""
     if kind == "cross":

@@ -49,7 +49,10 @@ class CachedRestoration:
         import torch
 
         told = {
-            "objects": [[objects.tags, objects.boxes.tolist(), objects.scores] for objects in batch.objects],
+            "objects": [
+                [objects.tags, objects.boxes.tolist() if objects.located else None, objects.scores]
+                for objects in batch.objects
+            ],
             "captions": batch.captions,
             "images": [_digest(batch.lr), _digest(batch.restored)],
             "features": {name: _digest(value) for name, value in batch.features.items()},

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from spasemsr.diffusion.spec import Precision, SampleSpec
-from spasemsr.spec import Spec
+from spasemsr.spec import Positive, Spec
 
 MetricName = Literal["psnr", "ssim", "niqe", "stlpips", "lpips", "dists", "musiq", "maniqa", "maniqa-pipal", "clipiqa"]
 
@@ -31,6 +31,13 @@ class EvaluateSpec(Spec):
         if twice := sorted({row for row in rows if rows.count(row) > 1 or row in ("hr", "lr")}):
             raise ValueError(f"{', '.join(twice)} would name two things in the tables; rename the file")
         return baselines
+
+
+class AuditSpec(Spec):
+    """On how many images of the split, each under `seeds` noises, conditions are taken away and told otherwise."""
+
+    images: Annotated[int, Field(ge=2)] = 8
+    seeds: Positive = 1
 
 
 class DialSpec(Spec):

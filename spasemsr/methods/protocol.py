@@ -53,9 +53,15 @@ class Grid:
 
 
 class Method(Trainable):
-    """A super-resolution method; `restore_columns` are what `restore` reads of a sample."""
+    """A super-resolution method; `restore_columns` are what `restore` reads of a sample.
+
+    `conditions` are what its results follow besides the picture: `tags`, `boxes`, `caption`. `object_rows` are the keys
+    that each object has in `attentions`.
+    """
 
     restore_columns: frozenset[str]
+    conditions: frozenset[str] = frozenset()
+    object_rows: int = 0
     grid: Grid
     num_train_timesteps: int  # of its diffusion, T
 
@@ -72,6 +78,10 @@ class Method(Trainable):
     @abstractmethod
     def calls(self, height: int, width: int, sampling: SampleSpec) -> int:
         """How often `restore` calls the network for lr of height x width pixels."""
+
+    def attentions(self) -> dict[str, nn.Module]:
+        """By layer, the cross-attentions whose keys are `object_rows` rows for no object, then for each object."""
+        return {}
 
     @abstractmethod
     def in_tile(self, batch: Batch, tile: Tile, height: float, width: float) -> Batch:

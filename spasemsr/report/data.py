@@ -62,7 +62,7 @@ class ReportData:
     the ground truth's own level and needs no name. `summary` is `intervals.summarize` of `tables`; `losses` maps a
     method to the rows of its losses.csv; `facts` are the few settings a reader wants first; `provenance` is anything
     nested (params, digests, revisions), `ingest` the counts of reports/ingest.json, `sweep` and `maps` (scores
-    by method) what stage dial wrote.
+    by method) what stage dial wrote, `audits` what stage audit did, by method.
     """
 
     title: str
@@ -77,6 +77,7 @@ class ReportData:
     ingest: Mapping[str, Any] = field(default_factory=dict)
     sweep: Sequence[SweepPoint] = ()
     maps: Mapping[str, Sequence[MapScores]] = field(default_factory=dict)
+    audits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Pictures and scores are of the same keys and methods, or a UserError names what differs."""

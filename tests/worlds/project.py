@@ -51,6 +51,7 @@ TINY: dict[str, Any] = {
     "embedded.dial.sweeps": ["consistency"],
     "embedded.dial.images": 1,
     "embedded.dial.seeds": 2,
+    "embedded.audit.images": 2,
 }
 
 

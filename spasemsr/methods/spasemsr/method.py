@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from spasemsr.backends.autoencoder.block_dct import BlockDCT
+from spasemsr.diffusion.attention import text_attention
 from spasemsr.diffusion.base import build_base
+from spasemsr.diffusion.guided import attentions_of
 from spasemsr.diffusion.tiling import Tile, boxes_in_tile
 from spasemsr.methods.latent import Carry, LatentDiffusion, Prediction, View
 from spasemsr.methods.protocol import Grid
@@ -76,6 +78,8 @@ class SpaSemSR(LatentDiffusion):
         super().__init__(autoencoder, spec.schedule, scale, grid, spec.input)
         self.columns, self.restore_columns = spec.columns, spec.restore_columns
         self.spec = spec
+        self.conditions = frozenset({"tags", "caption"} | ({"boxes"} if spec.spatial.boxes else set()))
+        self.object_rows = spec.objects.tokens
         self.lambda_ = lambda_
         self.controlnet_weight = controlnet_weight
         self.text_encoder = text_encoder
@@ -91,6 +95,15 @@ class SpaSemSR(LatentDiffusion):
         self.network.gradient_checkpointing = checkpointing
         if compiled:
             self.network.predict = torch.compile(self.network.predict)  # type: ignore[method-assign]
+
+    def attentions(self) -> dict[str, nn.Module]:
+        """SpaAtten of the ControlNet and SpaTextAtten of the UNet, in walking order."""
+        parts = {"controlnet": attentions_of(self.network.control.backbone), "unet": self.network.spatext}
+        return {
+            f"{part} {place}": text_attention(block)
+            for part, blocks in parts.items()
+            for place, block in enumerate(blocks)
+        }
 
     # The calls of LatentDiffusion.
 
@@ -170,7 +183,8 @@ class SpaSemSR(LatentDiffusion):
                 token_mask_BNG[b, n, : len(rows)] = True
                 pooled_BND[b, n] = pooled
                 boxes_BN4[b, n] = torch.tensor(box)
-        use_boxes_B = torch.from_numpy(~drops.boxes) & self.spec.spatial.boxes
+        located_B = torch.tensor([chosen.located for chosen in objects])
+        use_boxes_B = torch.from_numpy(~drops.boxes) & located_B & self.spec.spatial.boxes
         return Conditioning(
             base_BLD=torch.stack([rows_by_text[text][0] for text in prompts]).to(device),
             caption_BLD=torch.stack([rows_by_text[text][0] for text in captions]).to(device),

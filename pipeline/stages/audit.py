@@ -1,0 +1,106 @@
+"""Stage audit: what guidance does to a trained method's results.
+
+Each condition is taken away or told otherwise, one object is renamed, attention is measured inside boxes and outside.
+Where the truth is known, on the scenes of `profile: probe`, every scene is asked whether words act where they should.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pipeline import layout
+from pipeline.engine.restoring import restoration
+from spasemsr.backends.grounding import build_detector, build_tagger
+from spasemsr.backends.grounding.select import select
+from spasemsr.backends.grounding.spec import GroundSpec
+from spasemsr.cache import Cache
+from spasemsr.config import Params
+from spasemsr.data.columns import HR
+from spasemsr.data.dataset import Batch, Objects
+from spasemsr.data.shards import ColumnReader
+from spasemsr.evaluation import audit, probe
+from spasemsr.evaluation.metrics import build_metrics
+from spasemsr.evaluation.scores import write_json
+from spasemsr.methods.columns import columns_of
+from spasemsr.methods.stored import read_model_config
+from spasemsr.pixels import ImageU8
+from spasemsr.progress import Progress
+from spasemsr.scenes.lookup import scene_of
+
+log = logging.getLogger(__name__)
+
+
+def run(params: Params, method_name: str) -> None:
+    """Audit on the first images of the split, in the order of keys; the probe's questions on all of its scenes."""
+    profile, folder = params.active, layout.model_folder(method_name)
+    spec, sampling, scenes = profile.audit, profile.evaluate.sample, profile.data.scenes
+    scale, metrics = read_model_config(folder).scale, build_metrics(profile.evaluate.metrics)
+    reader = ColumnReader(layout.SHARDS, HR)
+
+    from spasemsr.evaluation.attention import attention_ratios
+
+    columns = columns_of(params.sections())
+    bench = restoration(folder, layout.SHARDS, columns, Cache(), profile.evaluate.precision)
+    method, dataset = bench.method, bench.dataset
+    asked = len(probe.rows(method.conditions)) * len(dataset.keys) if scenes is not None else 0
+    told = audit.most(spec.images, spec.seeds, method.conditions)
+    progress = Progress("audit", told + asked, unit="images")
+
+    def restore(batch: Batch, seed: int) -> ImageU8:
+        progress.advance()
+        return bench.restore(batch, seed, sampling)
+
+    def hr(key: str) -> ImageU8:
+        return reader.read(key, "hr.png")
+
+    keys = dataset.keys[: spec.images]
+    batches = {key: dataset.batch([key]) for key in keys}
+    known = _Known(profile.ground) if "tags" in method.conditions else None
+    cases = [
+        audit.Case(
+            key,
+            batches[key],
+            batches[keys[(index + 1) % len(keys)]],
+            None if known is None else known.on(hr(key), batches[key]),
+            hr(key),
+        )
+        for index, key in enumerate(keys)
+    ]
+    seeds = [params.seed + index for index in range(spec.seeds)]
+    found = audit.audit(cases, method.conditions, metrics, restore, seeds)
+    found["attention"] = attention_ratios(method, [case.batch for case in cases], scale, params.seed, sampling)
+    if scenes is not None:
+        answers = []
+        for key in dataset.keys:
+            for question in probe.questions(dataset.batch([key]), scene_of(hr(key), scenes), method.conditions):
+                answers.append(probe.answer(question, restore(question.batch, params.seed)))
+        found["probe"] = probe.table(answers)
+    progress.close()
+    write_json(layout.audit_folder(method_name) / "audit.json", found)
+    write_json(layout.audit_folder(method_name) / "metrics.json", audit.means(found))
+    for line in _lines(found):
+        log.info("audit     %s", line)
+
+
+class _Known:
+    """What the profile's own grounding finds on hr: the truth that a result is told in the place of its own."""
+
+    def __init__(self, spec: GroundSpec) -> None:
+        self._spec, self._tagger, self._detector = spec, build_tagger(spec.tagger), build_detector(spec.detector)
+
+    def on(self, hr: ImageU8, batch: Batch) -> Batch:
+        """The batch of one with the objects of hr."""
+        tags = self._tagger.tag([hr])
+        boxes = select(self._detector.detect([hr], tags)[0], self._spec)
+        corners = np.array([box.xyxy for box in boxes], np.float32).reshape(-1, 4)
+        objects = Objects([box.tag for box in boxes], corners, [box.score for box in boxes], "hr")
+        return replace(batch, objects=[objects])
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    yield from audit.lines(found)
+    if "probe" in found:
+        yield from probe.lines(found["probe"])

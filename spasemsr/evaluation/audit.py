@@ -1,0 +1,176 @@
+"""The guidance audit: what each condition of a method is worth, measured by taking it away or telling it otherwise.
+
+Each condition is set to a state (see `conditions.py`) on every image and seed, everything else the same; what is kept
+are differences to the same image and seed under its own conditions. A condition the method does not have, or that says
+nothing of an image, makes no row.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spasemsr.data.dataset import Batch, Objects
+from spasemsr.evaluation.conditions import CONDITIONS, STATES, Condition, State, in_state, retagged
+from spasemsr.evaluation.findings import CHANGE
+from spasemsr.evaluation.intervals import interval
+from spasemsr.evaluation.metrics import Metric, MetricUndefined
+from spasemsr.pixels import ImageU8
+
+DIGITS = 4
+Restore = Callable[[Batch, int], ImageU8]  # a batch of one, the noise seed
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image: what the method is told of it, of another image, and of it on hr where that was looked for."""
+
+    key: str
+    batch: Batch
+    other: Batch
+    truth: Batch | None
+    hr: ImageU8
+
+
+def audit(
+    cases: Sequence[Case],
+    conditions: frozenset[str],
+    metrics: Sequence[Metric],
+    restore: Restore,
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    """All rows, JSON-ready, means over images of means over seeds, each with its interval over photographs.
+
+    `states`: condition, state, images, and by metric the difference to the image's own state; CHANGE is among them.
+    `seed`: the same for another noise seed, what a change has to be compared with; null for a single seed. `edit`: the
+    best object renamed, change inside its box and outside. `not_used`: the conditions that the method does not have.
+    """
+    own = {(case.key, seed): restore(case.batch, seed) for case in cases for seed in seeds}
+    rows = []
+    for condition in CONDITIONS:
+        for state in STATES[1:] if condition in conditions else ():
+            told = [(case, _told(case, condition, state)) for case in cases]
+            found = [
+                (case, [_differences(restore(batch, seed), own[case.key, seed], case.hr, metrics) for seed in seeds])
+                for case, batch in told
+                if batch is not None
+            ]
+            if found:
+                rows.append({"condition": condition, "state": state, **_summary(found, condition, state)})
+    again = [
+        (case, [_differences(own[case.key, seed], own[case.key, seeds[0]], case.hr, metrics) for seed in seeds[1:]])
+        for case in cases
+    ]
+    return {
+        "states": rows,
+        "seed": _summary(again, "seed", "other") if len(seeds) > 1 else None,
+        "edit": _edit(cases, restore, own, seeds[0]) if "tags" in conditions else None,
+        "not_used": [condition for condition in CONDITIONS if condition not in conditions],
+    }
+
+
+def most(images: int, seeds: int, conditions: frozenset[str]) -> int:
+    """How many results `audit` asks for at most."""
+    states = sum(len(STATES) - 1 for condition in CONDITIONS if condition in conditions)
+    return images * (seeds * (1 + states) + ("tags" in conditions))
+
+
+def means(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of an audit alone, as `dvc metrics` shows them: by condition, state and metric, and all else."""
+    by_condition: dict[str, Any] = {}
+    for row in found["states"]:
+        values = {name: each["mean"] for name, each in row["differences"].items()}
+        by_condition.setdefault(row["condition"], {})[row["state"]] = values
+    ratios = found.get("attention") or {}
+    rest = {"attention": _rounded(float(np.mean(list(ratios.values()))))} if ratios else {}
+    return {"conditions": by_condition, "edit": found["edit"] or {}, "probe": found.get("probe", {}), **rest}
+
+
+def _told(case: Case, condition: Condition, state: State) -> Batch | None:
+    """The batch of a state, or None where that says the same as the image's own."""
+    batch = in_state(case.batch, condition, state, case.other, case.truth)
+    return None if batch is None or _said(batch) == _said(case.batch) else batch
+
+
+def _said(batch: Batch) -> list[Any]:
+    def plain(objects: Objects) -> list[Any]:
+        return [objects.tags, objects.boxes.tolist() if objects.tags and objects.located else None]
+
+    return [*map(plain, batch.objects), batch.captions]
+
+
+def _differences(result: ImageU8, own: ImageU8, hr: ImageU8, metrics: Sequence[Metric]) -> dict[str, float]:
+    """By metric, result minus own; a metric without a value on one of them is absent."""
+    found = {CHANGE: float(np.abs(result.astype(np.int16) - own).mean())}
+    for metric in metrics:
+        try:
+            found[metric.name] = metric.compute(result, hr) - metric.compute(own, hr)
+        except MetricUndefined:
+            continue
+    return found
+
+
+def _summary(found: Sequence[tuple[Case, list[dict[str, float]]]], *names: str) -> dict[str, Any]:
+    """Images, and by metric mean, low and high; bounds are null for a single photograph."""
+    by_metric: dict[str, dict[str, float]] = {}
+    for case, per_seed in found:
+        for name in per_seed[0]:
+            values = [differences[name] for differences in per_seed if name in differences]
+            by_metric.setdefault(name, {})[case.key] = float(np.mean(values))
+    rows = {}
+    for name, by_key in by_metric.items():
+        low, high = interval(by_key, 0, "audit", *names, name) or (None, None)
+        mean = float(np.mean(list(by_key.values())))
+        rows[name] = {"mean": _rounded(mean), "low": _rounded(low), "high": _rounded(high)}
+    return {"images": len(found), "differences": rows}
+
+
+def _edit(
+    cases: Sequence[Case], restore: Restore, own: Mapping[tuple[str, int], ImageU8], seed: int
+) -> dict[str, Any] | None:
+    """The best object whose box leaves room around it gets another image's tag: change inside and outside its box."""
+    inside, outside = [], []
+    for case in cases:
+        renamed = _renamed(case)
+        if renamed is None:
+            continue
+        batch, box = renamed
+        change = np.abs(restore(batch, seed).astype(np.int16) - own[case.key, seed]).mean(axis=2)
+        height, width = change.shape
+        within = np.zeros(change.shape, bool)
+        x0, y0, x1, y1 = np.round(box * (width, height, width, height)).astype(int)
+        within[y0:y1, x0:x1] = True
+        inside.append(change[within].mean())
+        outside.append(change[~within].mean())
+    if not inside:
+        return None
+    means = _rounded(np.mean(inside)), _rounded(np.mean(outside))
+    return {"images": len(inside), "inside": means[0], "outside": means[1]}
+
+
+def _renamed(case: Case) -> tuple[Batch, np.ndarray] | None:
+    """The batch with one object renamed, and that object's box; None where nothing can be renamed."""
+    (objects,), (others,) = case.batch.objects, case.other.objects
+    names = [name for name in others.tags if name not in objects.tags]
+    for index, (x0, y0, x1, y1) in enumerate(objects.boxes):
+        if names and 0.01 <= (x1 - x0) * (y1 - y0) <= 0.8:
+            tags = [*objects.tags[:index], names[0], *objects.tags[index + 1 :]]
+            return retagged(case.batch, tags), objects.boxes[index]
+    return None
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """The audit as it is printed."""
+    for row in found["states"]:
+        scores = "  ".join(f"{name} {each['mean']:+.4f}" for name, each in row["differences"].items())
+        yield f"{row['condition']:<9}{row['state']:<7}{row['images']:>3} images  {scores}"
+    if found["edit"]:
+        inside, outside = found["edit"]["inside"], found["edit"]["outside"]
+        yield f"one object renamed: {inside} grey levels of change inside its box, {outside} outside"
+    if found["not_used"]:
+        yield f"not used: {', '.join(found['not_used'])}"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), DIGITS)

@@ -1,0 +1,109 @@
+"""The probe's table: whether words and captions act, and where, on scenes whose truth is known.
+
+Each row tells a method something and compares what it made with the scene that was asked for. Conditions that a method
+does not have make no row, whatever the method; what chance would give stands beside every row.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from spasemsr.data.dataset import Batch
+from spasemsr.evaluation.conditions import exchanged, recaptioned, unplaced, untagged
+from spasemsr.evaluation.findings import PROBE_ROWS
+from spasemsr.evaluation.metrics import psnr_y
+from spasemsr.pixels import ImageU8
+from spasemsr.scenes.reading import Agreement, agreement
+from spasemsr.scenes.scene import LEVELS, TEXTURES, Scene
+
+
+@dataclass(frozen=True)
+class Told:
+    """One row's question about one scene: what the method is told, the scene asked for, and which regions count."""
+
+    row: str
+    batch: Batch
+    asked: Scene
+    regions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How far one result is the scene that was asked for; PSNR on Y is against that scene, textures and all."""
+
+    row: str
+    agreement: Agreement
+    psnr: float
+    objects: int
+    regions: int
+
+
+def rows(conditions: frozenset[str]) -> list[str]:
+    """The rows that a method with these conditions can be asked."""
+    return [row for row, (_, needed) in PROBE_ROWS.items() if needed <= conditions]
+
+
+def questions(batch: Batch, scene: Scene, conditions: frozenset[str]) -> Iterator[Told]:
+    """What a method with these conditions is asked about a scene, its batch of one given."""
+    everywhere = tuple(range(len(scene.regions)))
+    for row in rows(conditions):
+        match row:
+            case "own":
+                yield Told(row, batch, scene, everywhere)
+            case "exchanged" if len(everywhere) > 1:
+                one, other, *rest = scene.names
+                yield Told(row, exchanged(batch, one, other), _renamed(scene, [other, one, *rest]), (0, 1))
+            case "unplaced":
+                yield Told(row, unplaced(batch), scene, everywhere)
+            case "untagged":
+                yield Told(row, untagged(batch), scene, everywhere)
+            case "recaptioned":
+                caption = next(level for level in LEVELS if level != scene.caption)
+                yield Told(row, recaptioned(batch, caption), replace(scene, caption=caption), everywhere)
+
+
+def answer(told: Told, result: ImageU8) -> Answer:
+    """Read a result, (side, side, 3)."""
+    found = agreement(result, told.asked, told.regions)
+    return Answer(told.row, found, psnr_y(result, told.asked.picture()), len(told.asked.regions), len(told.regions))
+
+
+def table(answers: Sequence[Answer]) -> dict[str, dict[str, Any]]:
+    """Rows by name: the shares over all regions that count, mean PSNR, and what chance gives.
+
+    `place_by_chance` is 1 in all textures; `place_of_kind_by_chance` 1 in those the scene has, where only they are
+    known; `kind_by_chance` the share of all textures that the scene has; `level_by_chance` 1 in the captions.
+    """
+    found = {}
+    for row in PROBE_ROWS:
+        own = [answer for answer in answers if answer.row == row]
+        if not own:
+            continue
+        weights = np.array([answer.regions for answer in own], np.float64)
+        shares = {name: [asdict(answer.agreement)[name] for answer in own] for name in ("place", "kind", "level")}
+        objects = np.array([answer.objects for answer in own], np.float64)
+        means = {name: np.average(values, weights=weights) for name, values in shares.items()}
+        means["psnr"] = np.mean([answer.psnr for answer in own])
+        means["place_by_chance"] = 1 / len(TEXTURES)
+        means["place_of_kind_by_chance"] = np.average(1 / objects, weights=weights)
+        means["kind_by_chance"] = np.average(objects / len(TEXTURES), weights=weights)
+        means["level_by_chance"] = 1 / len(LEVELS)
+        found[row] = {name: round(float(value), 4) for name, value in means.items()}
+        found[row] |= {"scenes": len(own), "regions": int(weights.sum())}
+    return found
+
+
+def lines(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The table as it is printed."""
+    yield f"{'told':<40}{'right place':>12}{'a texture of the scene':>24}{'as strong':>11}{'PSNR-Y':>9}"
+    for name, row in found.items():
+        yield (
+            f"{PROBE_ROWS[name][0]:<40}{row['place']:>12.3f}{row['kind']:>24.3f}{row['level']:>11.3f}{row['psnr']:>9.2f}"
+        )
+
+
+def _renamed(scene: Scene, names: Sequence[str]) -> Scene:
+    regions = (replace(region, name=name) for region, name in zip(scene.regions, names, strict=True))
+    return replace(scene, regions=tuple(regions))

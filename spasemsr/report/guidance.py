@@ -1,0 +1,109 @@
+"""What guidance does, in words and two tables: the findings of stage audit as the page shows them.
+
+An effect is called one only where its 95 % interval excludes zero; nothing is said in as plain words as something.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from spasemsr.evaluation.findings import CHANGE, PROBE_ROWS
+from spasemsr.evaluation.metrics import Metric
+from spasemsr.report.data import ReportData
+
+STATES = {
+    ("tags", "none"): "no tags",
+    ("tags", "other"): "another image's tags",
+    ("tags", "truth"): "the tags and boxes of hr",
+    ("boxes", "none"): "no boxes",
+    ("boxes", "other"): "another image's boxes",
+    ("caption", "none"): "no caption",
+    ("caption", "other"): "another image's caption",
+}
+_BINDS = 2.0  # attention inside over outside from which on words are said to know their place
+
+
+def guidance(data: ReportData) -> list[dict[str, Any]]:
+    """A part per audited method: its name, sentences, the table of states, and the probe's table where there is one."""
+    parts = []
+    for method, found in data.audits.items():
+        measured = {name for row in found["states"] for name in row["differences"]}
+        metrics = [metric for metric in data.metrics if metric.name in measured]
+        parts.append(
+            {
+                "label": data.labels[method],
+                "sentences": list(_sentences(found, metrics)),
+                "metrics": metrics,
+                "lines": [_line(row, metrics) for row in found["states"]],
+                "probe": list(_probe(found.get("probe", {}))),
+            }
+        )
+    return parts
+
+
+def _sentences(found: Mapping[str, Any], metrics: list[Metric]) -> Iterator[str]:
+    for row in found["states"]:
+        if row["state"] == "none":
+            yield _effect(row, metrics)
+    if found["edit"]:
+        inside, outside = found["edit"]["inside"], found["edit"]["outside"]
+        often = f"{inside / outside:.1f} times as much inside its box as outside" if outside else "inside its box alone"
+        yield (
+            f"Renaming one object changes the result by {inside:.2f} grey levels inside its box and {outside:.2f} "
+            f"outside: {often}."
+        )
+    ratios = list(found.get("attention", {}).values())
+    if ratios:
+        mean = sum(ratios) / len(ratios)
+        told = "words know their place" if mean >= _BINDS else "words do not know their place"
+        yield (
+            f"Cells attend to an object's words {mean:.2f} times as strongly inside its box as outside, over "
+            f"{len(ratios)} layers from {min(ratios):.2f} to {max(ratios):.2f}: {told}."
+        )
+    if found["not_used"]:
+        yield f"Not used by this method: {', '.join(found['not_used'])}."
+
+
+def _effect(row: Mapping[str, Any], metrics: list[Metric]) -> str:
+    """What taking one condition away does."""
+    change = row["differences"][CHANGE]["mean"]
+    parts, clear = [], False
+    for metric in metrics:
+        each = row["differences"].get(metric.name)
+        if each is None:
+            continue
+        parts.append(f"{metric.label} by {each['mean']:+.{metric.decimals + 1}f}")
+        clear = clear or (each["low"] is not None and (each["low"] > 0 or each["high"] < 0))
+    scores = f" and {', '.join(parts)}" if parts else ""
+    verdict = "clearly" if clear else "not clearly different from nothing"
+    return f"Taking away the {row['condition']} changes a result by {change:.2f} grey levels{scores}: {verdict}."
+
+
+def _line(row: Mapping[str, Any], metrics: list[Metric]) -> dict[str, Any]:
+    """A line of the table of states: change in grey levels, then a cell per metric."""
+    cells = []
+    for metric in metrics:
+        each = row["differences"].get(metric.name)
+        if each is None:
+            cells.append({"mean": "–", "bounds": ""})
+            continue
+        low, high, digits = each["low"], each["high"], metric.decimals + 1
+        bounds = "" if low is None else f"{low:+.{digits}f} to {high:+.{digits}f}"
+        cells.append({"mean": f"{each['mean']:+.{digits}f}", "bounds": bounds})
+    told = STATES[row["condition"], row["state"]]
+    return {"told": told, "change": f"{row['differences'][CHANGE]['mean']:.2f}", "cells": cells, "n": row["images"]}
+
+
+def _probe(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A line of the probe's table, shares in percent with what chance gives in brackets."""
+    for name, row in rows.items():
+        by_chance = row["place_of_kind_by_chance"] if name == "unplaced" else row["place_by_chance"]
+        yield {
+            "told": PROBE_ROWS[name][0],
+            "cells": [
+                {"mean": f"{row['place']:.1%}", "bounds": f"by chance {by_chance:.0%}"},
+                {"mean": f"{row['kind']:.1%}", "bounds": f"by chance {row['kind_by_chance']:.0%}"},
+                {"mean": f"{row['level']:.1%}", "bounds": f"by chance {row['level_by_chance']:.0%}"},
+                {"mean": f"{row['psnr']:.2f}", "bounds": ""},
+            ],
+            "n": row["regions"],
+        }

@@ -1,0 +1,135 @@
+"""Conditions told otherwise: the edits, the audit's rows and what makes none, attention inside over outside."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from spasemsr.evaluation.attention import watched
+from spasemsr.evaluation.audit import Case, audit
+from spasemsr.evaluation.conditions import exchanged, in_state, moved, retagged, unplaced, untagged
+from spasemsr.evaluation.findings import CHANGE
+from spasemsr.evaluation.metrics import build_metrics
+from spasemsr.methods.noise import Noise
+from spasemsr.methods.spasemsr.binding import FULL
+from tests.worlds.small_methods import NONE, TWO, objects_of, sampling, small_batch, small_method
+
+ALL = frozenset({"tags", "boxes", "caption"})
+OTHER = replace(small_batch(["b"], training=False), objects=[objects_of(("tree", (0.2, 0.2, 0.5, 0.6), 0.8))])
+BATCH = small_batch(["a"], training=False)
+
+
+def test_edits_change_what_they_name_and_nothing_else():
+    (told,) = exchanged(BATCH, "red car", "sky").objects
+    assert told.tags == ["sky", "red car"] and np.array_equal(told.boxes, TWO.boxes)
+    (told,) = retagged(BATCH, ["tree"]).objects
+    assert told.tags == ["tree", "tree"] and np.array_equal(told.boxes, TWO.boxes)
+    (told,) = moved(BATCH, OTHER.objects[0].boxes).objects
+    assert told.tags == TWO.tags and np.array_equal(told.boxes, OTHER.objects[0].boxes[[0, 0]])
+    (told,) = unplaced(BATCH).objects
+    assert told.tags == TWO.tags and not told.located
+    (told,) = untagged(BATCH).objects
+    assert told.tags == [] and told.boxes.shape == (0, 4) and told.scores == []
+    assert retagged(BATCH, []).objects[0].tags == []
+    assert not moved(BATCH, NONE.boxes).objects[0].located
+    truth = replace(BATCH, objects=OTHER.objects)
+    assert in_state(BATCH, "tags", "truth", OTHER, truth).objects == OTHER.objects
+    assert in_state(BATCH, "boxes", "truth", OTHER, truth) is None
+    assert in_state(BATCH, "tags", "truth", OTHER, None) is None
+    assert in_state(BATCH, "caption", "none", OTHER, None).captions == [""]
+    assert in_state(BATCH, "caption", "other", OTHER, None).captions == OTHER.captions
+    assert in_state(BATCH, "caption", "own", OTHER, None) is BATCH
+
+
+def test_tags_without_places_are_those_of_training_without_boxes():
+    method = small_method()
+    assert method.condition(unplaced(BATCH), sampling()).use_boxes_B.tolist() == [False]
+    dropped = small_method(drop={"text": 0, "caption": 0, "boxes": 1, "object": 0})
+    trained = dropped.training_condition(small_batch(["a"]), Noise(7, 0), torch.zeros(1), torch.zeros(1))
+    assert trained.use_boxes_B.tolist() == [False]
+
+
+def _restoring(method):
+    def restore(batch, seed):
+        result = method.restore(batch, Noise(seed, 0), sampling(steps=1))[0]
+        return (255 * result.permute(1, 2, 0)).round().to(torch.uint8).numpy()
+
+    return restore
+
+
+def _cases(method):
+    restore = _restoring(method)
+    return [Case(f"{n}" * 16, batch, other, truth, restore(batch, 99)) for n, (batch, other, truth) in enumerate(
+        [(BATCH, OTHER, replace(BATCH, objects=OTHER.objects)), (OTHER, BATCH, None)])]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found():
+    method = small_method(redrawn=True)
+    metrics = build_metrics(["psnr"])
+    return audit(_cases(method), ALL, metrics, _restoring(method), seeds=[0, 1])
+
+
+def test_every_state_is_a_row_of_paired_differences(found):
+    rows = {(row["condition"], row["state"]): row for row in found["states"]}
+    assert set(rows) == {
+        ("tags", "none"), ("tags", "other"), ("tags", "truth"), ("boxes", "none"), ("boxes", "other"),
+        ("caption", "none"), ("caption", "other"),
+    }  # fmt: skip
+    assert {key: row["images"] for key, row in rows.items()} == dict.fromkeys(rows, 2) | {("tags", "truth"): 1}
+    for row in rows.values():
+        change = row["differences"][CHANGE]
+        assert change["mean"] > 0
+        assert set(row["differences"]) == {CHANGE, "psnr"}
+        assert row["images"] == 1 or change["low"] <= change["mean"] <= change["high"]
+    assert rows["tags", "truth"]["differences"]["psnr"]["low"] is None  # one photograph has no interval
+    assert found["seed"]["differences"][CHANGE]["mean"] > 0
+    assert found["not_used"] == []
+
+
+def test_renaming_an_object_is_measured_inside_and_outside_its_box(found):
+    assert found["edit"]["images"] == 2
+    assert found["edit"]["inside"] > 0
+
+
+def test_a_condition_that_a_method_lacks_makes_no_row():
+    method = small_method()
+    calls = []
+
+    def restore(batch, seed):
+        calls.append(batch)
+        return _restoring(method)(batch, seed)
+
+    found = audit(_cases(method)[:1], frozenset({"caption"}), [], restore, seeds=[0])
+    assert [row["condition"] for row in found["states"]] == ["caption", "caption"]
+    assert found["not_used"] == ["tags", "boxes"]
+    assert found["edit"] is None and found["seed"] is None
+    assert len(calls) == 3  # its own, no caption, another's: nothing is restored for what makes no row
+
+
+def test_an_image_of_which_nothing_is_said_makes_no_row():
+    method = small_method()
+    bare = replace(BATCH, objects=[NONE], captions=[""])
+    found = audit([Case("0" * 16, bare, bare, None, _restoring(method)(bare, 0))], ALL, [], _restoring(method), [0])
+    assert found["states"] == [] and found["edit"] is None
+
+
+def test_attention_inside_over_outside_is_one_without_a_bias_and_its_exponential_with_one():
+    boxes = objects_of(("left", (0.0, 0.0, 0.5, 1.0), 0.9), ("right", (0.5, 0.0, 1.0, 1.0), 0.8))
+    batch = replace(BATCH, objects=[boxes])
+    for binding in ("keys", "bias"):
+        method = small_method(spatial={"binding": binding})
+        for attention in method.attentions().values():
+            torch.nn.init.zeros_(attention.to_q.weight)  # the logits are those of the bias alone
+        with watched(method.attentions(), method.spec.objects.tokens, boxes, (8, 8)) as ratios:
+            method.restore(batch, Noise(0, 0), sampling(steps=1))
+        spatext = [value for name, value in ratios.items() if name.startswith("unet")]
+        control = [value for name, value in ratios.items() if name.startswith("controlnet")]
+        assert len(control) == 6 and len(spatext) == 15  # at stride 8 one cell is half inside, half outside
+        assert control == pytest.approx([1.0] * 6) or binding == "bias"
+        if binding == "keys":
+            assert spatext == pytest.approx([1.0] * 15)
+        else:
+            assert min(spatext) > np.exp(-FULL) / 4
+    assert not any(attention._forward_pre_hooks for attention in method.attentions().values())
