@@ -25,7 +25,8 @@ from spasemsr.training.states import state_of
 
 log = logging.getLogger(__name__)
 
-_CHANGE_NO_RESULT = ("accumulate", "gradient_checkpointing", "compile", "save_every", "log_every")  # of `train`
+# Of `train`; max_skipped changes nothing that was done before it mattered.
+_CHANGE_NO_RESULT = ("accumulate", "gradient_checkpointing", "compile", "max_skipped", "save_every", "log_every")
 
 
 def run(params: Params, method_name: str) -> None:

@@ -71,8 +71,8 @@ def test_a_cached_stage_imports_no_library_of_networks(project, stage):
 
 
 @pytest.mark.parametrize("stage", ["train spasemsr", "evaluate spasemsr", "dial spasemsr", "report"])
-def test_a_stage_says_what_it_will_do_before_it_imports_networks(finished, stage):
-    printed, imported = imports.run(stage.split(), finished.folder, SPASEMSR_CACHE=str(finished.cache))
+def test_a_stage_says_what_it_will_do_before_it_imports_networks(project, stage):
+    printed, imported = imports.run(stage.split(), project.folder, SPASEMSR_CACHE=str(project.cache))
     assert f"said {stage.split()[0]}" in printed and "spasemsr" in printed and imported == set(), printed
 
 

@@ -21,7 +21,7 @@ class Words(logging.Handler):
         if {first}:
             end()
 
-logging.getLogger().addHandler(Words())
+logging.basicConfig(level=logging.INFO, handlers=[Words()])
 sys.argv = ["spasemsr", *{arguments!r}]
 from pipeline.cli import main
 try:

@@ -1,6 +1,10 @@
-"""SpaSemSR from what `params.yaml` says, and from what lies beside its weights: described once, built from that."""
+"""SpaSemSR from what `params.yaml` says, and from what lies beside its weights: described once, built from that.
+
+The network is imported when it is built: describing it needs no torch.
+"""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from spasemsr.backends.autoencoder import build_autoencoder
 from spasemsr.backends.autoencoder import spec as autoencoder
@@ -8,8 +12,10 @@ from spasemsr.backends.text_encoder import build_text_encoder
 from spasemsr.backends.text_encoder import spec as text_encoder
 from spasemsr.diffusion.pretrained import identity_of
 from spasemsr.methods.face import Ingredients
-from spasemsr.methods.spasemsr.method import SpaSemSR
 from spasemsr.methods.spasemsr.spec import SpaSemConfig, SpaSemSection
+
+if TYPE_CHECKING:
+    from spasemsr.methods.spasemsr.method import SpaSemSR
 
 
 def describe(given: Ingredients, columns: Mapping[str, str]) -> SpaSemConfig:
@@ -38,8 +44,10 @@ def describe(given: Ingredients, columns: Mapping[str, str]) -> SpaSemConfig:
     )
 
 
-def construct(config: SpaSemConfig) -> SpaSemSR:
+def construct(config: SpaSemConfig) -> "SpaSemSR":
     """The network around its frozen parts, its own weights drawn from torch's generator."""
+    from spasemsr.methods.spasemsr.method import SpaSemSR
+
     return SpaSemSR(
         config.model,
         scale=config.scale,

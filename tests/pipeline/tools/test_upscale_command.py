@@ -326,7 +326,7 @@ def test_killed_in_the_middle_of_a_folder_only_the_rest_is_done(command, weights
     folder.mkdir()
     for index in range(6):
         photograph(48, 48).rotate(30 * index).save(folder / f"{index:02}.png")
-    script = "import logging, typer; from pipeline.commands import upscale; typer.run(upscale.upscale)"
+    script = "import logging, typer; from pipeline.commands.pictures import upscale; typer.run(upscale)"
     arguments = [str(folder), "-o", str(out), "--weights", str(weights), "--device", "cpu"]
     process = subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
