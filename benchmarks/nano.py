@@ -19,13 +19,13 @@ from PIL import Image
 from spasemsr.backends.restorer import build_restorer
 from spasemsr.backends.restorer.spec import BicubicRestorerSpec, CompactRestorerSpec, RestorerSpec
 from spasemsr.data.degradation import degrade_variant
-from spasemsr.data.sources import SUFFIXES
 from spasemsr.data.spec import DegradationSpec
 from spasemsr.evaluation.artifacts import colour_shift, grid_strength
 from spasemsr.evaluation.intervals import summarize
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_per_image
 from spasemsr.images.flat import read_image
+from spasemsr.images.opening import SUFFIXES
 from spasemsr.images.picture import from_image
 from spasemsr.progress import Progress
 from spasemsr.upscaling.settings import Settings

@@ -14,7 +14,7 @@ from spasemsr.backends.networks.runtime import choose_device
 from spasemsr.backends.restorer.spec import AWARE
 from spasemsr.errors import UserError
 from spasemsr.images.quality import measure
-from spasemsr.pixels import ImageU8, to_pixels, to_tensor
+from spasemsr.pixels import ImageU8, bicubic_upsample, to_pixels, to_tensor
 from spasemsr.weights.tensors import load_strictly, read_state_dict
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class AwareRestorer:
             return [self._restore(image) for image in images]
 
     def _restore(self, image: ImageU8) -> ImageU8:
-        from spasemsr.backends.restorer.aware_network import REACH
+        from spasemsr.backends.restorer.aware_network import REACH, anchored
 
         lr_13hw = to_tensor(image).to(choose_device(self._device))
         changes = self._network.modulation(lr_13hw, lr_13hw.new_tensor([measures_of(image)]))
@@ -53,7 +53,8 @@ class AwareRestorer:
             for left in range(0, width, self._tile):
                 bottom, right = min(top + self._tile, height), min(left + self._tile, width)
                 y, x = max(top - REACH, 0), max(left - REACH, 0)
-                large = self._network(lr_13hw[..., y : bottom + REACH, x : right + REACH], changes)
+                window = lr_13hw[..., y : bottom + REACH, x : right + REACH]
+                large = bicubic_upsample(window, SCALE) + anchored(self._network.residual(window, changes), window)
                 inner = large[..., (top - y) * SCALE : (bottom - y) * SCALE, (left - x) * SCALE : (right - x) * SCALE]
                 restored[top * SCALE : bottom * SCALE, left * SCALE : right * SCALE] = to_pixels(inner)[0]
         return restored

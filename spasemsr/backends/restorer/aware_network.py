@@ -18,7 +18,10 @@ SCALE = 4
 MEASURES = 3  # noise, sharpness, blocking
 PARTIAL, WIDE = 16, 13  # channels and side of the large kernels
 EVERY = 4  # convolutions from one modulation to the next
-REACH = 48  # lr pixels around a tile that its result depends on: 18 of the 3x3 and 24 of the wide convolutions
+AREA, BRIGHTENED = 33, 0.1
+NEAR, SLACK = 5, 2 / 255  # pixels of lr, grey levels
+LUMA = (0.299, 0.587, 0.114)
+REACH = 64  # lr pixels around a tile that its result depends on: 18 and 24 of the convolutions, then half of AREA
 _FILTERS, _HIDDEN = 24, 48
 _LEAST = 32  # sides below this are padded before the picture is judged
 
@@ -67,6 +70,10 @@ class AwareNetwork(nn.Module):
 
     def forward(self, lr_B3uv: Tensor, changes: Tensor) -> Tensor:
         """(B, 3, u, v) -> (B, 3, 4u, 4v), not clamped; `changes`: `modulation` of the picture that lr is a part of."""
+        return bicubic_upsample(lr_B3uv, SCALE) + self.residual(lr_B3uv, changes)
+
+    def residual(self, lr_B3uv: Tensor, changes: Tensor) -> Tensor:
+        """What is added to bicubic, (B, 3, 4u, 4v)."""
         x = lr_B3uv
         for depth in range(len(self.body) // 2):
             x = self.body[2 * depth + 1](self.body[2 * depth](x))
@@ -76,5 +83,26 @@ class AwareNetwork(nn.Module):
                 if depth:
                     some, rest = x[:, :PARTIAL], x[:, PARTIAL:]
                     x = torch.cat([some + self.wide[depth // EVERY - 1](some), rest], 1)
-        residual = functional.pixel_shuffle(self.body[-1](x) + self.skip(lr_B3uv), SCALE)
-        return bicubic_upsample(lr_B3uv, SCALE) + residual
+        return functional.pixel_shuffle(self.body[-1](x) + self.skip(lr_B3uv), SCALE)
+
+
+def anchored(residual_B3HW: Tensor, lr_B3uv: Tensor) -> Tensor:
+    """The residual without what it would change of colours and brightness over areas of `AREA` pixels of lr.
+
+    lr is right about these, and a network is not on colours that it never saw. One change is kept: a blur of light, not
+    of grey levels, makes contrasts brighter, so brightness may move by a tenth of the local standard deviation of Y.
+    What is added is at most the range of lr's values around: where nothing varies there is nothing to restore.
+    """
+    highest, lowest = (functional.max_pool2d(sign * lr_B3uv, NEAR, 1, NEAR // 2) for sign in (1, -1))
+    most = functional.interpolate(highest + lowest, scale_factor=SCALE, mode="nearest") + SLACK
+    residual_B3HW = torch.minimum(torch.maximum(residual_B3HW, -most), most)
+    luma = lr_B3uv.new_tensor(LUMA).view(1, 3, 1, 1)
+    low = _mean(functional.avg_pool2d(residual_B3HW, SCALE))
+    y = (lr_B3uv * luma).sum(1, keepdim=True)
+    bound = BRIGHTENED * (_mean(y**2) - _mean(y) ** 2).clamp_min(0).sqrt()
+    kept = torch.minimum(torch.maximum((low * luma).sum(1, keepdim=True), -bound), bound)
+    return residual_B3HW - functional.interpolate(low - kept, scale_factor=SCALE, mode="bilinear")
+
+
+def _mean(values: Tensor) -> Tensor:
+    return functional.avg_pool2d(values, AREA, 1, AREA // 2, count_include_pad=False)

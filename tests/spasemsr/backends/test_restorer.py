@@ -113,12 +113,12 @@ def test_the_aware_network_beats_bicubic_at_every_strength(preset, least):
     assert np.mean(gains) > least and np.mean(alike) > 0
 
 
-@pytest.mark.parametrize(("blur", "least"), [(0.0, -0.3), (0.5, -0.05)])
-def test_the_aware_network_does_no_harm_to_clean_lr(blur, least):
+@pytest.mark.parametrize("blur", [0.0, 0.5])
+def test_the_aware_network_does_no_harm_to_clean_lr(blur):
     for name in (*UNSEEN, "coffee", "rocket", "camera", "grace_hopper"):
         hr = photograph(name, 256)
         lr = blurred(shrunk(hr, 4), blur)
-        assert psnr_y(AWARE.restore([lr], 4)[0], hr) > psnr_y(bicubic(lr, 4), hr) + least, name
+        assert psnr_y(AWARE.restore([lr], 4)[0], hr) > psnr_y(bicubic(lr, 4), hr) - 0.05, name
 
 
 def test_tiles_give_what_one_pass_gives():
