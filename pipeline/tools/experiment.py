@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Recipe:
 
     def arguments(self, queue: bool, travelling: Sequence[str] = ()) -> list[str]:
         """Of `dvc`; `travelling` are paths that git does not know and the experiment needs in its folder."""
-        settings = [f"{key}={json.dumps(value)}" for key, value in self.changes.items()]
+        settings = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.changes.items()]
         where = "--queue" if queue else "--temp"
         pairs = [part for setting in settings for part in ("-S", setting)]
         copied = [part for path in travelling for part in ("-C", path)]
@@ -88,6 +88,7 @@ def run(params: Params, grid: str, queue: bool) -> Iterator[str]:
         if recipe.name in done:
             yield f"{recipe.name} is measured already; to repeat it: dvc exp remove {recipe.name}"
             continue
+        recipe = replace(recipe, changes={**elsewhere(params.photographs), **recipe.changes})
         arguments = recipe.arguments(queue, own_photographs(Path(params.photographs)))
         yield "dvc " + " ".join(arguments)
         if _dvc(arguments, capture=False).returncode:
@@ -100,11 +101,21 @@ def own_photographs(folder: Path) -> list[str]:
 
     DVC copies into what a checkout makes, and refuses a folder that is there: with git's README in it, entry by entry.
     """
-    if folder.is_absolute() or not folder.is_dir():
+    if not folder.is_dir() or elsewhere(folder) or folder.is_absolute():
         return []
     if not (folder / "README.md").exists():
         return [folder.as_posix()]
     return [path.as_posix() for path in sorted(folder.iterdir()) if path.name != "README.md"]
+
+
+def elsewhere(photographs: str | Path) -> dict[str, str]:
+    """The setting that names photographs outside the project absolutely: an experiment runs in another folder.
+
+    Copied to where `../pics` leads from there, they would lie in the way of every later experiment.
+    """
+    place = Path(photographs)
+    outside = not place.is_absolute() and not place.resolve().is_relative_to(Path.cwd().resolve())
+    return {"photographs": str(place.resolve())} if outside else {}
 
 
 def measured() -> list[Measured]:
@@ -207,6 +218,7 @@ def _measurement(name: str, data: Mapping[str, Any]) -> Measured | None:
     variants = {own: _variant(own, params.get(profile, {})) for own in trained}
     switches = [switch for own in trained for switch in _switches(own)]
     active = {**params.get(profile, {}), **{part: params.get(part) for part in ("seed", "degradation", "photographs")}}
+    active |= elsewhere(active["photographs"] or "")  # as `run` names them
     rest = fingerprint([profile, _without(active, (*switches, "dial"))])[:6]  # the dial changes no score
     return Measured(name, variants, float(params.get("lambda", 0.5)), profile, rest, means)
 

@@ -21,6 +21,7 @@ from spasemsr.data.patches import Patch, of_splits, read_patches
 from spasemsr.data.shards import ColumnReader
 from spasemsr.data.sources import Sources, missing_from_packages
 from spasemsr.errors import UserError
+from spasemsr.images.names import files_below, is_utf8, shown
 from spasemsr.images.opening import SUFFIXES
 from spasemsr.methods.columns import columns_of
 from spasemsr.progress import duration
@@ -147,7 +148,18 @@ def _photographs(params: Params) -> str:
     spec = params.active.data
     if missing := missing_from_packages(spec.packages):
         raise UserError(f"Installed packages lack {', '.join(missing)}.", "Run: make env")
-    found, ignored = Sources.of(spec, params.photographs).photographs()
+    sources = Sources.of(spec, params.photographs)
+    found, ignored = sources.photographs()
+    for path in files_below(Path(params.photographs)):
+        if not is_utf8(path):
+            raise UserError(
+                f"The name {shown(path)} is not UTF-8: DVC stops at it without naming it.",
+                "Rename it; convmv -r -f latin1 -t utf8 --notest FOLDER does so for a whole folder.",
+            )
+        if not path.exists():
+            raise UserError(
+                f"{shown(path)} is a link to nothing: DVC stops at it without naming it.", "Remove it, or repair it."
+            )
     named = sum(Path(photograph.path).suffix.lower() in SUFFIXES for photograph in found)
     return f"{named} candidates, {len(found) - named} of other formats, {ignored} other files"
 

@@ -143,6 +143,7 @@ class _Job:
         self._require_free(target, name)
         if not request.force and files.state(target, name, request.save_map) == "done":
             return "skipped", f"{shown(target)} is done"
+        resumed = target.exists()
         width, height = picture.size
         writing.require_fit(form, *request.settings.sizes(width, height)[1])
         writing.trial(picture, form, request.quality)
@@ -162,7 +163,7 @@ class _Job:
             drawn = writing.encode(Picture(restored.deviation[..., None], None, "PNG"))
             outputs.append((map_of(target), drawn))
         told = files.sidecar(name, outputs, self._record(source, picture, result, restored, made_of))
-        if not files.publish(target, outputs[0][1], told, drawn, request.force):
+        if not files.publish(target, outputs[0][1], told, drawn, request.force, resumed):
             if files.state(target, name, request.save_map) == "done":
                 return "skipped", f"{shown(target)} was done by another run meanwhile"
             raise RejectedSample("exists", f"another run wrote {shown(target)} meanwhile; --force replaces it")

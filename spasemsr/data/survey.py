@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from spasemsr.data.likeness import look_of, near_copies, pixels_sha256
 from spasemsr.data.patches import Patch, Split, bucket_of, grid, make_key
 from spasemsr.data.sources import Photograph, Sources
 from spasemsr.data.spec import DataSpec
@@ -18,7 +19,8 @@ from spasemsr.hashing import fingerprint, sha256_bytes
 from spasemsr.images.flat import decode
 from spasemsr.images.names import is_utf8, shown
 
-VERSION = 1  # of the verdict: bump it when `decode` accepts, rejects or treats a file differently
+VERSION = 1  # of crops
+VERDICT = 2  # of what is remembered of a file: bump it when `decode` accepts, rejects or treats a file differently
 _REMEMBERED_BYTES = 1 << 15  # a smaller file is decoded again in less time than its verdict takes to look up
 
 
@@ -43,6 +45,8 @@ class Usable:
     height: int
     width: int
     treatments: tuple[str, ...]
+    pixels_sha256: str = ""  # of what decoding gives; "" is like no other
+    look: int = 0  # see `likeness`
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,12 @@ def examine(photograph: Photograph, sources: Sources, spec: DataSpec, store: Sto
             raise RejectedSample("too_small", f"{width}x{height} holds no patch of {spec.patch}x{spec.patch} pixels")
     except RejectedSample as reject:
         return Reject(photograph, reject.reason, reject.detail)
-    return Usable(photograph, sha256, height, width, tuple(verdict["treatments"]))
+    treatments = tuple(verdict["treatments"])
+    return Usable(photograph, sha256, height, width, treatments, verdict["pixels_sha256"], int(verdict["look"], 16))
 
 
 def _remembered(data: bytes, sha256: str, spec: DataSpec, store: Store) -> dict[str, Any]:
-    key = fingerprint({"verdict": VERSION, "sha256": sha256, "max_pixels": spec.max_pixels})
+    key = fingerprint({"verdict": VERDICT, "sha256": sha256, "max_pixels": spec.max_pixels})
     known = store.get(key)
     if known is not None:
         return json.loads(known)
@@ -92,19 +97,25 @@ def _verdict(data: bytes, spec: DataSpec) -> dict[str, Any]:
     except RejectedSample as reject:
         return {"reason": reject.reason, "detail": reject.detail}
     height, width = decoded.pixels.shape[:2]
-    return {"height": height, "width": width, "treatments": list(decoded.treatments)}
+    same = {"pixels_sha256": pixels_sha256(decoded.pixels), "look": f"{look_of(decoded.pixels):x}"}
+    return {"height": height, "width": width, "treatments": list(decoded.treatments), **same}
 
 
 def drop_duplicates(usable: Sequence[Usable]) -> tuple[list[Usable], list[Reject]]:
-    """Equal files under several paths are one image, the first by source and path; the others become rejects."""
+    """Equal files, and equal pixels in other files, are one image: the first by source and path; the others rejects."""
+    images: list[Usable] = []
     first: dict[str, Usable] = {}
     rejects: list[Reject] = []
     for image in sorted(usable, key=lambda image: image.photograph):
-        kept = first.setdefault(image.sha256, image)
-        if kept is not image:
-            same = f"the same bytes as {kept.photograph.source} {kept.photograph.path}"
-            rejects.append(Reject(image.photograph, "duplicate", same))
-    return list(first.values()), rejects
+        for what, name in (("bytes", image.sha256), ("pixels", image.pixels_sha256)):
+            if name and (kept := first.get(name)):
+                same = f"the same {what} as {kept.photograph.source} {kept.photograph.path}"
+                rejects.append(Reject(image.photograph, "duplicate", same))
+                break
+        else:
+            images.append(image)
+            first |= {image.sha256: image, image.pixels_sha256: image}
+    return images, rejects
 
 
 def refuse_bad_input(candidates: int, rejects: Sequence[Reject], spec: DataSpec) -> None:
@@ -131,8 +142,9 @@ def refuse_bad_input(candidates: int, rejects: Sequence[Reject], spec: DataSpec)
 def assign_splits(images: Sequence[Usable], spec: DataSpec) -> dict[str, Split]:
     """sha256 -> split, by the image's own hash, among those large enough for a validation patch.
 
-    Only where that would leave a split empty (a handful of images) does one image move: the one with the lowest hash
-    into val, or the one with the highest into train. Raises UserError when there cannot be two splits.
+    Near copies share the split of the one among them with the lowest hash. Only where that would leave a split empty (a
+    handful of images) does one image move: the one with the lowest hash into val, or the one with the highest into
+    train. Raises UserError when there cannot be two splits.
     """
     if len(images) < 2:
         raise UserError(
@@ -145,12 +157,22 @@ def assign_splits(images: Sequence[Usable], spec: DataSpec) -> dict[str, Split]:
             f"No photograph is as large as a validation patch ({spec.val_patch}x{spec.val_patch} pixels).",
             "Add a larger photograph, or lower data.val_patch (NIQE needs 192).",
         )
-    chosen = {sha for sha in can_validate if int(sha[48:56], 16) / 2**32 < spec.val_fraction}
+    groups = near_copies([image.look for image in images])
+    leader = {images[i].sha256: min(images[j].sha256 for j in group) for group in groups for i in group}
+    leaders = {leader.get(image.sha256, image.sha256) for image in images}
+    if len(leaders) < 2:
+        raise UserError(
+            f"All {len(images)} photographs are copies of one: training and validation need one each.",
+            "Add other photographs to the folder `photographs` of params.yaml.",
+        )
+    able = {leader.get(sha, sha) for sha in can_validate}
+    chosen = {sha for sha in able if int(sha[48:56], 16) / 2**32 < spec.val_fraction}
     if not chosen:
-        chosen = {can_validate[0]}
-    if len(chosen) == len(images):
+        chosen = {min(able)}
+    if chosen == leaders:
         chosen.remove(max(chosen))
-    return {image.sha256: "val" if image.sha256 in chosen else "train" for image in images}
+    val = {image.sha256 for image in images if leader.get(image.sha256, image.sha256) in chosen}
+    return {image.sha256: "val" if image.sha256 in val else "train" for image in images}
 
 
 def cut(image: Usable, split: Split, spec: DataSpec) -> list[Patch]:
@@ -190,5 +212,6 @@ def summarize(images: Sequence[Usable], patches: Sequence[Patch], rejects: Seque
         "patches": counts(patch.split for patch in patches),
         "treatments": counts(name for image in images for name in image.treatments),
         "rejects": counts(reject.reason for reject in rejects),
+        "near_copies": sum(len(group) - 1 for group in near_copies([image.look for image in images])),
         "ignored_files": ignored,
     }

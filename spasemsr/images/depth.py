@@ -76,7 +76,7 @@ def transparent_gray(data: bytes | None, image: Image.Image) -> npt.NDArray[np.b
     depth = data[24] if data else 8
     if image.mode in DEEP_MODES:
         return np.asarray(image) == level
-    widened = level * (255 // (2**depth - 1)) if depth in (1, 2, 4) else level
+    widened = level * (255 // (2**depth - 1)) if depth in (2, 4) else level  # at one bit Pillow says 0 or 255
     return np.asarray(image.convert("L")) == widened
 
 

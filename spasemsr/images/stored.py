@@ -16,6 +16,7 @@ name beside the score:
 Refused by name: transparency, floats and NaN, CMYK, truncated and unreadable files, formats that `ingest` refuses.
 """
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def _treat(data: bytes, image: Image.Image) -> Decoded:
     if planes.shape[2] in (2, 4):
         if planes[..., -1].min() < 255:
             raise RejectedSample("transparent", "it has transparent pixels, whose colour is anybody's guess")
-        if image.mode != "P" and hidden is None:
+        if image.mode != "P":
             notes.append("opaque_alpha")
         planes = planes[..., :-1]
     pixels = np.ascontiguousarray(upright(np.broadcast_to(planes, (*planes.shape[:2], 3)), orientation))
@@ -96,10 +97,9 @@ def _holds_floats(data: bytes) -> bool:
     """Whether a file is a TIFF of several float channels, which Pillow cannot open; its tags say so, undecoded."""
     if data[:4] not in (b"II*\0", b"MM\0*"):
         return False
-    tags, file = TiffImagePlugin.ImageFileDirectory_v2(data[:8]), io.BytesIO(data)
-    try:
+    with contextlib.suppress(RejectedSample), decoding():  # whatever else is wrong with it was said already
+        tags, file = TiffImagePlugin.ImageFileDirectory_v2(data[:8]), io.BytesIO(data)
         file.seek(tags.next)
         tags.load(file)
         return 3 in tags.get(_SAMPLE_FORMAT, ())
-    except Exception:  # whatever else is wrong with it was said already
-        return False
+    return False

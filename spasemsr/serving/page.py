@@ -53,6 +53,7 @@ def start(
 ) -> tuple["Blocks", str]:
     """Serve in the background; returns the page, to close it, and its address."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    _ask_ourselves_directly(host)
     try:
         import gradio
     except ImportError:
@@ -79,6 +80,13 @@ def start(
     except OSError as error:
         raise UserError(f"The page cannot be served on {host}:{port}: {error}", "Take another --port.") from None
     return page, address
+
+
+def _ask_ourselves_directly(host: str) -> None:
+    """Keep what the page asks of itself (whether it is up, its own queue) from going through a proxy."""
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = [part for part in os.environ.get(name, "").split(",") if part]
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, "localhost", "127.0.0.1", "::1", host]))
 
 
 def build_page(session: Session, max_pixels: int) -> "Blocks":

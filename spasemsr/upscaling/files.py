@@ -241,11 +241,14 @@ def require_writable(out: Path) -> None:
         atomic.remove(trial)
 
 
-def publish(target: Path, data: bytes, sidecar_data: bytes, map_data: bytes | None, force: bool) -> bool:
+def publish(
+    target: Path, data: bytes, sidecar_data: bytes, map_data: bytes | None, force: bool, resumed: bool = False
+) -> bool:
     """Write a result with its sidecar and map, each whole or not at all; False if another run's result is there now.
 
     Without `force` the picture claims its place, and only who has claimed it touches what lies beside it. Any number of
-    runs on any number of machines may do this at once. Raises UserError for a full disk and a forbidden folder,
+    runs on any number of machines may do this at once. With `resumed`, the same picture lay there already, from a run
+    that was killed before its map. Raises UserError for a full disk and a forbidden folder,
     RejectedSample `name_unwritable`; what was begun is removed.
     """
     beside = [(sidecar_of(target), sidecar_data), *([(map_of(target), map_data)] if map_data is not None else [])]
@@ -264,7 +267,7 @@ def publish(target: Path, data: bytes, sidecar_data: bytes, map_data: bytes | No
         if not force:
             # a sidecar before its picture: a kill between them leaves nothing that looks like somebody else's
             atomic.claim(written(*beside[0]), beside[0][0])
-            if not atomic.claim(picture, target) and target.read_bytes() != data:
+            if not atomic.claim(picture, target) and not (resumed and target.read_bytes() == data):
                 return False
         for partial, path in moves:
             os.replace(partial, path)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -276,3 +278,48 @@ def test_bicubic_baseline_is_scored_like_any_other(tmp_path):
 
 def test_metric_names_match_what_is_built():
     assert [metric.name for metric in build_metrics(["psnr", "ssim", "niqe"])] == ["psnr", "ssim", "niqe"]
+
+
+# Names as people have them.
+
+
+def test_an_accent_written_in_two_ways_is_one_key(tmp_path):
+    hr = photograph("chelsea.png", side=SIDE)
+    png(tmp_path / "hr" / unicodedata.normalize("NFC", "caf\u00e9.png"), hr)
+    png(tmp_path / "out" / unicodedata.normalize("NFD", "caf\u00e9.png"), blurred(hr, 1))
+    assert "1 images" in ask((tmp_path / "out", tmp_path / "hr"))[0]
+    png(tmp_path / "out" / unicodedata.normalize("NFC", "caf\u00e9.png"), hr)
+    with pytest.raises(UserError, match="the same key"):
+        ask((tmp_path / "out", tmp_path / "hr"))
+
+
+def test_a_name_that_is_no_utf8_is_refused_by_name(folders):
+    bad = Path(os.fsdecode(os.fsencode(folders[0]) + b"/caf\xe9.png"))
+    png(folders[0] / "x.png", np.zeros((SIDE, SIDE, 3), np.uint8))
+    os.rename(folders[0] / "x.png", bad)
+    with pytest.raises(UserError, match=r"the name caf\\xe9\.png is not UTF-8"):
+        ask(folders)
+
+
+def test_what_upscale_leaves_can_be_scored(tmp_path):
+    from pipeline.tools import upscale
+    from spasemsr.upscaling.settings import Settings
+    from tests.worlds.instant_upscaler import InstantUpscaler
+
+    for number in range(3):
+        hr = photograph("chelsea.png", 10 * number, 40, SIDE)
+        png(tmp_path / "hr" / f"img{number}.png", hr)
+        png(tmp_path / "lr" / f"img{number}.png", hr[::4, ::4])
+    for settings in (Settings(), Settings(width=SIDE)):
+        out = tmp_path / settings.ending
+        request = upscale.Request((str(tmp_path / "lr"),), out, settings, save_map=True)
+        assert upscale.run(request, InstantUpscaler) == 0
+        assert "3 images" in ask((out, tmp_path / "hr"))[0]
+    assert list(index(tmp_path / "_x4", "outputs")) == ["img0", "img1", "img2"]
+
+
+def test_every_file_that_cannot_be_scored_is_named_at_once(folders):
+    (folders[0] / "a.png").write_bytes(b"no picture")
+    (folders[1] / "b.png").write_bytes((folders[1] / "b.png").read_bytes()[:-60])
+    with pytest.raises(UserError, match=r"(?s)out/a\.png cannot be scored.*hr/b\.png cannot be scored"):
+        ask(folders)

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,34 @@ def test_photographs_that_git_does_not_keep_travel_with_an_experiment(tmp_path, 
     assert experiment.own_photographs(raw) == ["data/raw/a.jpg", "data/raw/holiday"]
     (recipe, *_) = recipes("lambda", "embedded", [])
     assert recipe.arguments(False, ["data/raw/a.jpg"])[2:5] == ["--temp", "-C", "data/raw/a.jpg"]
+
+
+def test_photographs_outside_the_project_are_named_absolutely_and_not_copied(tmp_path, monkeypatch):
+    (tmp_path / "project").mkdir()
+    (tmp_path / "pics, é=1").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    outside = Path("../pics, é=1")
+    assert experiment.own_photographs(outside) == []
+    (recipe, *_) = recipes("lambda", "embedded")
+    recipe = replace(recipe, changes={**experiment.elsewhere(outside), **recipe.changes})
+    setting = recipe.arguments(False)[recipe.arguments(False).index("-S") + 1]
+    assert _parsed(setting) == {"photographs": str(tmp_path / "pics, é=1")}
+    assert experiment.elsewhere("data/raw") == experiment.elsewhere(tmp_path) == {}
+
+
+@pytest.mark.parametrize("name", ["é", "~me", "a, b", "a=b", "it's", 'say "hi"', "a b", "${x}", "(1)"])
+def test_a_path_in_quotes_is_a_setting_whatever_is_in_it(name):
+    """As the README says to write it: dvc exp run -S 'photographs="/path"'."""
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    assert _parsed(f'photographs="/pics/{quoted}"') == {"photographs": f"/pics/{name}"}
+
+
+def _parsed(setting: str) -> dict[str, str]:
+    """What `dvc exp run -S` makes of a setting."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (override,) = OverridesParser.create().parse_overrides([setting])
+    return {override.key_or_group: override.value()}
 
 
 def test_what_dvc_itself_answers_is_understood(tmp_path, monkeypatch):

@@ -317,7 +317,7 @@ def test_ctrl_c_while_writing_leaves_nothing_half_written(tmp_path, monkeypatch,
     found = tree(tmp_path)
     assert not [name for name in found if name.endswith(".partial")]
     assert files.state(picture, "1" * 64, with_map=True) in ("free", "done")
-    assert files.publish(picture, b"2", told, b"3", force=False)
+    assert files.publish(picture, b"2", told, b"3", force=False, resumed=picture.exists())
     assert tree(tmp_path) == {"a.png": b"2", "a.png.json": told, "a.png.map.png": b"3"}
 
 

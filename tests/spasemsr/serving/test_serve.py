@@ -1,5 +1,6 @@
 """The page: its actions without a browser, its answers without a person, and a person's way through it in Chromium."""
 
+import os
 import shutil
 import socket
 import urllib.request
@@ -130,6 +131,20 @@ def test_the_page_is_for_this_machine_and_asks_no_other(address):
         policy, text = answer.headers["content-security-policy"], answer.read().decode()
     assert "default-src 'self'" in policy and "connect-src 'self'" in policy
     assert "fonts.googleapis" not in text and "fonts.gstatic" not in text
+
+
+@pytest.mark.parametrize("form", [str.lower, str.upper])
+def test_a_proxy_is_not_asked_for_the_page_itself(upscaler, monkeypatch, form):
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(form(name), "http://127.0.0.1:9")  # nobody answers there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "intranet.example")
+    opened, where = page.start(upscaler, "127.0.0.1", 0, MAX_PIXELS)
+    try:
+        assert urllib.request.urlopen(where).status == 200
+        assert os.environ["no_proxy"].startswith("intranet.example,")
+    finally:
+        opened.close()
 
 
 def test_a_taken_port_is_said(upscaler):
