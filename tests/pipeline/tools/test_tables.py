@@ -176,7 +176,7 @@ def test_photographs_outside_the_project_are_named_absolutely_and_not_copied(tmp
     monkeypatch.chdir(tmp_path / "project")
     outside = Path("../pics, é=1")
     assert experiment.own_photographs(outside) == []
-    (recipe, *_) = recipes("lambda", "embedded")
+    (recipe, *_) = recipes("lambda", "embedded", [])
     recipe = replace(recipe, changes={**experiment.elsewhere(outside), **recipe.changes})
     setting = recipe.arguments(False)[recipe.arguments(False).index("-S") + 1]
     assert _parsed(setting) == {"photographs": str(tmp_path / "pics, é=1")}
