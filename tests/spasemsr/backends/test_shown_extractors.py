@@ -5,6 +5,7 @@ import pytest
 
 from spasemsr.backends.extractors import build_extractor
 from spasemsr.backends.extractors.spec import (
+    VERSIONS,
     ColourLayoutSpec,
     FilterRowsSpec,
     PlainMapSpec,
@@ -19,6 +20,24 @@ KINDS = [
     PlainMapSpec(kind="sharpness"),
     TextureClassesSpec(kind="texture_classes"),
 ]
+
+
+# Mean, deviation and the sum of the first four columns for a photograph: raise a kind's VERSIONS where these move.
+GOLDEN = {
+    "filter_rows": (0.13456, 1.0025, -2.42),
+    "colour_layout": (0.20499, 0.23589, 8.8044),
+    "edges": (0.18819, 0.1309, 6.307),
+    "sharpness": (0.44608, 0.083966, 24.549),
+    "texture_classes": (11.167, 4.4613, 348),
+}
+
+
+@pytest.mark.parametrize("spec", KINDS, ids=lambda spec: spec.kind)
+def test_values_are_what_this_version_gives(spec):
+    assert VERSIONS[spec.kind] == 1
+    values = build_extractor(spec).extract([photograph("astronaut", 96)])[0].astype(float)
+    found = (values.mean(), values.std(), values[:, :4].sum())
+    assert found == pytest.approx(GOLDEN[spec.kind], rel=5e-3)
 
 
 def stripes(vertical: bool, period: int = 8, side: int = 64) -> np.ndarray:
