@@ -212,12 +212,13 @@ def test_a_training_that_ran_here_says_its_own_rate(params, folder):
 
 
 def test_weights_that_are_not_here_are_named_with_the_command(params, folder):
-    found = {shortage.what.split(" ")[0]: shortage.remedy for shortage in planning.missing_weights(params.foundation)}
+    foundation = params.foundation.running(params.methods)
+    found = {shortage.what.split(" ")[0]: shortage.remedy for shortage in planning.missing_weights(foundation)}
     assert set(found) == {"bsrnet", "llava-1.5-7b", "grounding-dino-base", "sam-vit-h", "sd-2.1-base"}
     assert found["sam-vit-h"] == "Run: spasemsr models fetch sam-vit-h"
     assert list(planning.missing_weights(params.embedded)) == []
-    elsewhere = params.foundation.restore.model_copy(update={"source": "no/such.pth"})
-    profile = params.foundation.model_copy(update={"restore": elsewhere})
+    elsewhere = foundation.restore.model_copy(update={"source": "no/such.pth"})
+    profile = foundation.model_copy(update={"restore": elsewhere})
     assert "no/such.pth: no file or folder of that name" in [s.what for s in planning.missing_weights(profile)]
 
 
