@@ -36,7 +36,7 @@ def initial_latents(schedule: Schedule, spec: SampleSpec, lr_latents_BChw: Tenso
                 "Set lre: true, or start: 1.0.",
             )
         return noise_BChw
-    tau = schedule.sampling_timesteps(spec.steps, spec.start)[0]
+    tau = schedule.sampling_timesteps(spec.steps, spec.start, spec.spacing)[0]
     return schedule.add_noise(lr_latents_BChw, noise_BChw, torch.full((len(lr_latents_BChw),), tau))
 
 
@@ -44,7 +44,7 @@ def sample(
     predict: Predict, latents_BChw: Tensor, schedule: Schedule, spec: SampleSpec, step_noise: StepNoise
 ) -> Tensor:
     """Run the solver of `spec` from `latents_BChw` (at the first timestep) to clean latents of the same shape."""
-    timesteps = schedule.sampling_timesteps(spec.steps, spec.start)
+    timesteps = schedule.sampling_timesteps(spec.steps, spec.start, spec.spacing)
     solver = build_solver(spec.solver, schedule, timesteps, step_noise)
     for index, timestep in enumerate(timesteps):
         latents_BChw = solver.step(predict(latents_BChw, timestep), index, latents_BChw)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spasemsr.diffusion.spec import ScheduleSpec
+from spasemsr.diffusion.spec import ScheduleSpec, Spacing
 from spasemsr.errors import UserError
 
 STEPS_OFFSET = 1  # SD's "leading" lists end at t = 1, not 0
@@ -63,12 +63,12 @@ class Schedule:
             return prediction_BChw
         return signal * noisy_BChw - sigma * prediction_BChw
 
-    def sampling_timesteps(self, steps: int, start: float = 1.0) -> list[int]:
-        """`steps` descending timesteps over the first `start` of the schedule, "leading" spacing, as SD has it.
+    def sampling_timesteps(self, steps: int, start: float = 1.0, spacing: Spacing = "leading") -> list[int]:
+        """`steps` descending timesteps over the first `start` of the schedule; the first is the LR start's tau.
 
-        50 steps from the top are 981, 961, ..., 1. A single step is the top of the share, as few-step models have it:
-        at t = 1, where the list would have it, next to nothing is left to predict. The first one is the tau of the
-        LR-embedded start. Raises UserError when the share holds fewer timesteps than asked for.
+        "leading" is SD's: 50 steps from the top are 981, 961, ..., 1. Few steps waste the last one at t = 1, where next
+        to nothing is left to predict; "trailing" begins at the top and ends above it: 3 steps are 999, 666, 332. A
+        single step is the top of the share in both. Raises UserError when the share holds fewer timesteps than asked.
         """
         span = round(start * self.num_train_timesteps)
         if span < steps:
@@ -77,11 +77,11 @@ class Schedule:
                 f"that share of the schedule has {span} timesteps.",
                 "Take fewer steps or a later start.",
             )
-        if steps == 1:
-            return [span - 1]
-        spacing = span // steps
-        offset = min(STEPS_OFFSET, spacing - 1)  # spacing 1 uses every timestep, and T itself does not exist
-        return [index * spacing + offset for index in reversed(range(steps))]
+        if steps == 1 or spacing == "trailing":
+            return [round(span - index * span / steps) - 1 for index in range(steps)]
+        stride = span // steps
+        offset = min(STEPS_OFFSET, stride - 1)  # stride 1 uses every timestep, and T itself does not exist
+        return [index * stride + offset for index in reversed(range(steps))]
 
 
 def ddpm_step(

@@ -62,6 +62,9 @@ class ScheduleSpec(Spec):
 Precision = Literal["fp32", "bf16"]  # of a network in training and sampling; autoencoders are always exact
 
 
+Spacing = Literal["leading", "trailing"]
+
+
 class SampleSpec(Spec):
     """Inference: solver, guidance, LR-embedded start (LRE) and colour fix.
 
@@ -71,6 +74,7 @@ class SampleSpec(Spec):
 
     solver: Literal["ddpm", "dpmpp"] = "ddpm"
     steps: Positive = 50
+    spacing: Spacing = "leading"
     guidance: Annotated[float, Field(ge=0.0)] = 4.5
     start: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     lre: bool = True

@@ -97,6 +97,10 @@ def build_metric(name: str) -> Metric:
         case "ssim":
             recipe = "Y in [0, 255] rounded, 11x11 Gaussian sigma 1.5, valid region, contrast-structure clamped at 0"
             return Metric(name, "SSIM-Y", True, True, 4, ssim_y, **ours, weights="none", recipe=recipe)
+        case "texture":
+            recipe = "log energies of 10 fixed filters in cells of 8 px, mean absolute difference in their deviations"
+            about = {**ours, "colour_space": "RGB"}
+            return Metric(name, "Texture error", False, True, 3, texture_error, **about, weights="none", recipe=recipe)
         case "niqe":
             weights = f"basicsr {importlib.metadata.version('basicsr')} {_NIQE_FILE} sha256:{_NIQE_SHA256[:16]}"
             recipe = "Y in [0, 255] rounded, 96 px blocks, two scales, distance to the pristine model"
@@ -145,6 +149,19 @@ def psnr_y(restored: ImageU8, hr: ImageU8) -> float:
     _check_pair("psnr", restored, hr)
     mse = float(np.mean((luma(restored) - luma(hr)) ** 2))
     return 10.0 * float(np.log10(1.0 / (mse + _MSE_FLOOR)))
+
+
+def texture_error(restored: ImageU8, hr: ImageU8) -> float:
+    """Mean |E(restored) - E(hr)| over the texture energies of the filter bank: how much texture is where, not which.
+
+    0 where the images agree; a texture of the right strength in another phase costs little, a missing one much.
+    """
+    from spasemsr.backends.extractors.filter_bank import CELL, texture_energies
+
+    _check_pair("texture", restored, hr)
+    if min(hr.shape[:2]) < CELL:
+        raise UserError(f"texture needs {CELL} pixels a side, not {hr.shape[1]}x{hr.shape[0]}.", "Leave it out.")
+    return float(np.abs(texture_energies(restored) - texture_energies(hr)).mean(dtype=np.float64))
 
 
 def ssim_y(restored: ImageU8, hr: ImageU8) -> float:

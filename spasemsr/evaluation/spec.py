@@ -8,7 +8,9 @@ from pydantic import Field, field_validator
 from spasemsr.diffusion.spec import Precision, SampleSpec
 from spasemsr.spec import Positive, Spec
 
-MetricName = Literal["psnr", "ssim", "niqe", "stlpips", "lpips", "dists", "musiq", "maniqa", "maniqa-pipal", "clipiqa"]
+MetricName = Literal[
+    "psnr", "ssim", "niqe", "texture", "stlpips", "lpips", "dists", "musiq", "maniqa", "maniqa-pipal", "clipiqa"
+]
 
 SweepName = Literal["dial", "start", "guidance", "steps", "colorfix", "consistency"]
 

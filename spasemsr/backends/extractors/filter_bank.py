@@ -62,6 +62,21 @@ class FilterBank:
         return np.clip((raw - mean) / deviation, -_LIMIT, _LIMIT).astype(np.float16)
 
 
+_ENERGIES = (3, 4, 5, 14, 22, 27, 28, 29, 30, 31)  # how much texture there is, at each scale, whatever its colour
+
+
+def texture_energies(image: ImageU8) -> np.ndarray:
+    """The log energies among the filters, in standard deviations over photographs: float32 (10, H // 8, W // 8).
+
+    Raises ValueError for an image without a cell of 8 px.
+    """
+    height, width = (side // CELL * CELL for side in image.shape[:2])
+    if not height or not width:
+        raise ValueError(f"an image of {image.shape[1]}x{image.shape[0]} has no cell of {CELL} px")
+    mean, deviation = np.array(_STATISTICS, np.float32)[list(_ENERGIES)].T[:, :, None, None]
+    return (responses(np.ascontiguousarray(image[:height, :width]))[list(_ENERGIES)] - mean) / deviation
+
+
 def responses(image: ImageU8) -> np.ndarray:
     """All 32 filters of an image with sides in whole cells, before standardising: float32 (32, H / 8, W / 8)."""
     red, green, blue = cv2.split(image.astype(np.float32) / np.float32(255))

@@ -48,9 +48,11 @@ class Drops:
 
     @classmethod
     def draw(cls, noise: Noise, keys: Sequence[str], spec: DropSpec, max_objects: int) -> Drops:
-        """Independent per sample, in this order from one stream: text, caption, boxes, each single object."""
-        flags = noise.drop("drop", keys, [spec.text, spec.caption, spec.boxes, *[spec.object] * max_objects])
-        return cls(flags[:, 0], flags[:, 1], flags[:, 2], flags[:, 3:])
+        """Independent per sample, in this order from one stream: text, caption, boxes, each single object, together."""
+        single = [spec.text, spec.caption, spec.boxes, *[spec.object] * max_objects]
+        flags = noise.drop("drop", keys, [*single, spec.together])
+        both = flags[:, -1]
+        return cls(flags[:, 0] | both, flags[:, 1] | both, flags[:, 2], flags[:, 3:-1])
 
     @classmethod
     def none(cls, batch_size: int, max_objects: int) -> Drops:

@@ -74,12 +74,16 @@ def _attention_preset(value: Any) -> Any:
 
 
 class DropSpec(Spec):
-    """Probabilities of dropping each condition in training, which makes guidance possible."""
+    """Probabilities of dropping each condition in training, which makes guidance possible.
+
+    `together` drops text and caption at once, beside what each drops alone: guidance's other branch has neither.
+    """
 
     text: Fraction = 0.1
     caption: Fraction = 0.1
     boxes: Fraction = 0.1
     object: Fraction = 0.1
+    together: Fraction = 0.0
 
 
 class ModelSpec(MethodSpec):

@@ -82,6 +82,10 @@ def test_timesteps_are_the_leading_list():
     assert schedule.sampling_timesteps(10, 0.3) == list(range(271, 0, -30))
     assert schedule.sampling_timesteps(1000) == list(range(999, -1, -1))
     assert schedule.sampling_timesteps(3, 0.003) == [2, 1, 0]
+    assert schedule.sampling_timesteps(3, spacing="trailing") == [999, 666, 332]
+    assert schedule.sampling_timesteps(4, 0.3, "trailing") == [299, 224, 149, 74]
+    assert schedule.sampling_timesteps(1000, spacing="trailing") == list(range(999, -1, -1))
+    assert schedule.sampling_timesteps(1, spacing="trailing") == [999]
     assert schedule.sampling_timesteps(1) == [999] and schedule.sampling_timesteps(1, 0.3) == [299]
 
 

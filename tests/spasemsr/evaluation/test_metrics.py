@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from spasemsr.errors import UserError
 from spasemsr.evaluation import metrics
 from spasemsr.evaluation.metrics import MetricUndefined, build_metric, niqe, psnr_y, ssim_y
+from spasemsr.scenes.scene import make_scene
+from spasemsr.scenes.spec import ScenesSpec
 from tests.worlds.sample_report import photograph
 
 
@@ -181,9 +183,21 @@ def test_altered_or_missing_constants_are_named(monkeypatch):
     assert np.isfinite(niqe(photograph("chelsea.png")))
 
 
+def test_texture_error_is_of_how_much_and_not_of_which():
+    scene = make_scene(ScenesSpec(count=4), 1)
+    hr, metric = scene.picture(), build_metric("texture")
+    turned = scene.flat()
+    shifted = np.roll(hr, 4, axis=1)
+    assert metric.compute(hr, hr) == 0
+    assert metric.compute(turned, hr) > 5 * metric.compute(np.clip(hr.astype(int) + 3, 0, 255).astype(np.uint8), hr)
+    assert psnr_y(shifted, hr) < psnr_y(turned, hr) and metric.compute(shifted, hr) < metric.compute(turned, hr)
+    with pytest.raises(UserError, match="texture needs 8 pixels"):
+        metric.compute(hr[:4], hr[:4])
+
+
 def test_every_metric_says_how_it_is_computed():
     wanted = {"metric", "implementation", "version", "weights", "colour_space", "crop", "protocol"}
-    for name in ("psnr", "ssim", "niqe"):
+    for name in ("psnr", "ssim", "niqe", "texture"):
         described = build_metric(name).describe()
         assert wanted <= described.keys() and all(described[part] not in (None, "") for part in wanted)
     with pytest.raises(UserError, match="lpips-vgg"):

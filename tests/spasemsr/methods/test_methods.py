@@ -186,6 +186,15 @@ def test_drops_follow_their_probabilities_and_their_key():
     assert not np.array_equal(Drops.draw(Noise(1, 5), keys, spec, 5).text, drops.text)
 
 
+def test_text_and_caption_drop_together_beside_what_each_drops_alone():
+    keys, single = [f"k{i}" for i in range(4000)], {"text": 0.1, "caption": 0.1, "boxes": 0.0, "object": 0.3}
+    alone, both = (Drops.draw(Noise(1, 4), keys, DropSpec(**single, together=share), 5) for share in (0.0, 0.1))
+    assert np.mean(alone.text & alone.caption) == pytest.approx(0.01, abs=0.005)
+    assert np.mean(both.text & both.caption) == pytest.approx(0.109, abs=0.02)
+    assert not np.any(alone.text & ~both.text) and not np.any(alone.caption & ~both.caption)
+    assert np.array_equal(alone.objects, both.objects) and alone.objects.shape == (4000, 5)
+
+
 def test_noise_does_not_depend_on_how_a_step_is_split():
     keys = [f"k{i}" for i in range(8)]
     whole, noise = Noise(3, 11), Noise(3, 11)
