@@ -44,7 +44,7 @@ def run(params: Params) -> None:
     spec = params.active
     maps: dict[str, list[MapScores]] = {method: _maps(method) for method in params.methods}
     data = ReportData(
-        title="×4 restoration of held-out photographs",
+        title=f"×4 restoration of held-out {'photographs' if spec.data.scenes is None else 'scenes'}",
         tables=tables,
         metrics=metrics,
         summary=summary,
