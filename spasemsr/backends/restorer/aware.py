@@ -20,7 +20,7 @@ from spasemsr.weights.tensors import load_strictly, read_state_dict
 if TYPE_CHECKING:
     from spasemsr.backends.restorer.aware_network import AwareNetwork
 
-SCALE, TILE = 4, 384  # lr pixels a side
+SCALE, TILE = 4, 512  # lr pixels a side
 
 
 class AwareRestorer:
