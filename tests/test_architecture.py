@@ -62,6 +62,7 @@ CHANGES_NO_BYTE = {
     "spasemsr/data/columns.py": "every VERSION is watched by the stage that writes the column",
     "spasemsr/data/job.py": "types",
     "spasemsr/data/patches.py": "names of what is listed in patches.jsonl, which is a dep",
+    "spasemsr/data/remote.py": "brings tars of the sha256 that column.json states, or refuses them",
     "spasemsr/data/shards.py": "gives back what was stored, or refuses it",
     "spasemsr/determinism.py": "threads and switches; goldens of every column and of training fail if bits move",
     "spasemsr/errors.py": "words of refusals",

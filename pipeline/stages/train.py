@@ -26,7 +26,10 @@ from spasemsr.training.states import state_of
 log = logging.getLogger(__name__)
 
 # Of `train`; max_skipped changes nothing that was done before it mattered.
-_CHANGE_NO_RESULT = ("accumulate", "gradient_checkpointing", "compile", "max_skipped", "save_every", "log_every")
+_CHANGE_NO_RESULT = (
+    *("accumulate", "gradient_checkpointing", "compile", "max_skipped", "save_every", "log_every"),
+    "shards",  # which columns they are, their digests say
+)
 
 
 def run(params: Params, method_name: str) -> None:
@@ -36,7 +39,13 @@ def run(params: Params, method_name: str) -> None:
         params.active.train_of(method_name),
         columns_of(params.sections()),
     )
-    dataset = Dataset(layout.SHARDS, [columns[name] for name in sorted(given.section.model.columns)], "train")
+    joined = [columns[name] for name in sorted(given.section.model.columns)]
+    shards = layout.SHARDS
+    if spec.shards is not None:
+        from spasemsr.data.remote import fetch_columns
+
+        shards = fetch_columns(spec.shards, joined, default_root() / "shards")
+    dataset = Dataset(shards, joined, "train")
     config = method(method_name).describe(given, dataset.digests)
     with state_of(default_root() / "train", f"{method_name}.{params.profile}", run_id(params, config)) as state:
         log.info(

@@ -13,8 +13,6 @@ import hashlib
 import io
 import itertools
 import random
-import urllib.parse
-import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from http.client import HTTPException
@@ -23,16 +21,15 @@ from typing import Any, BinaryIO
 import webdataset
 from webdataset.tariterators import group_by_keys
 
+from spasemsr.data import remote
 from spasemsr.data.columns import LR, Column
 from spasemsr.data.dataset import NOT_IN_BATCH, Batch, collate
 from spasemsr.data.patches import Split
-from spasemsr.data.shards import INFO, accept, count_variants, parse_header, parse_info
+from spasemsr.data.shards import INFO, accept, count_variants, parse_header
 from spasemsr.errors import UserError
 from spasemsr.randomness import derive_seed, generator
 
 _BLOCK = 512
-_MAX_INFO_BYTES = 1 << 26
-_TIMEOUT_SECONDS = 60.0
 _END: dict[str, Any] = {}  # what `group_by_keys` takes for the end of a tar
 
 
@@ -55,7 +52,7 @@ class StreamedDataset:
     ) -> None:
         self._root, self._columns, self._seed, self._rank, self._world = root.rstrip("/"), columns, seed, rank, world
         self._buffer = buffer
-        self._infos = {column.name: self._read_info(column) for column in columns}
+        self._infos = {column.name: remote.read_info(self._root, column)[1] for column in columns}
         self.digests = {name: str(info["digest"]) for name, info in sorted(self._infos.items())}
         of_split = {
             name: {tar: stated["keys"] for tar, stated in info["tars"].items() if tar.startswith(f"{split}-")}
@@ -111,19 +108,19 @@ class StreamedDataset:
             try:
                 counts[column] = count_variants(column, key, names)
             except ValueError as error:
-                raise _refused(url, str(error), column) from None
+                raise remote.refused(url, str(error), column) from None
         lr = next(column for column in parts if column.name == LR.name)
         variant = derive_seed(self._seed, "variant", epoch, key) % counts[lr]
         for column, part in parts.items():
             if column.members_of(0) and counts[column] != counts[lr]:
                 what = f"has {counts[column]} variants of {key}, column 'lr' {counts[lr]}"
-                raise _refused(part["__url__"], what, column)
+                raise remote.refused(part["__url__"], what, column)
             for member in column.members:
                 if member.base not in NOT_IN_BATCH:
                     try:
                         sample[member.base] = member.decode(part[member.name(variant)])
                     except ValueError as error:
-                        raise _refused(part["__url__"], f"{key}: {error}", column) from None
+                        raise remote.refused(part["__url__"], f"{key}: {error}", column) from None
         return sample
 
     def _samples(self, column: Column, tars: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -140,7 +137,7 @@ class StreamedDataset:
             seen: set[str] = set()
             last = ""
             try:
-                with _open(url) as stream:
+                with remote.open_url(url) as stream:
                     for name, data in _read_tar(stream, column, stated["bytes"], stated["sha256"]):
                         key = name.partition(".")[0]
                         if key < last or name in seen:
@@ -149,38 +146,10 @@ class StreamedDataset:
                         last = key
                         yield {"fname": name, "data": data, "__url__": url}
             except ValueError as error:
-                raise _refused(url, str(error), column) from None
+                raise remote.refused(url, str(error), column) from None
             except (OSError, HTTPException) as error:
-                raise _unreachable(url, error) from None
+                raise remote.unreachable(url, error) from None
             yield _END
-
-    def _read_info(self, column: Column) -> dict[str, Any]:
-        url = f"{self._root}/{column.name}/{INFO}"
-        try:
-            with _open(url) as stream:
-                data = stream.read(_MAX_INFO_BYTES)
-            return parse_info(column, data)
-        except ValueError as error:
-            raise _refused(url, str(error), column) from None
-        except (OSError, HTTPException) as error:
-            raise _unreachable(url, error) from None
-
-
-def _open(url: str) -> BinaryIO:
-    """A stream of bytes; the library's own `gopen` would pass addresses to a shell."""
-    scheme = urllib.parse.urlsplit(url).scheme
-    if scheme in ("http", "https"):
-        return urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS)
-    if scheme in ("", "file"):
-        return open(urllib.parse.urlsplit(url).path, "rb")
-    import fsspec
-
-    try:
-        if scheme not in fsspec.available_protocols():
-            raise ValueError(f"no storage is called {scheme!r}")
-        return fsspec.open(url, "rb").open()
-    except (ImportError, ValueError) as error:
-        raise UserError(f"{url} cannot be opened: {error}.", "Install the fsspec package of this storage.") from None
 
 
 def _read_tar(stream: BinaryIO, column: Column, size: int, sha256: str) -> Iterator[tuple[str, bytes]]:
@@ -219,11 +188,3 @@ class _Stated:
         data = parts.getvalue()
         self.digest.update(data)
         return data
-
-
-def _refused(url: str, what: str, column: Column) -> UserError:
-    return UserError(f"{url} is refused: {what}.", f"{column.remedy}, and publish the column again")
-
-
-def _unreachable(url: str, error: BaseException) -> UserError:
-    return UserError(f"{url} cannot be read: {error}.", "Check the address and the network, then run again.")

@@ -10,6 +10,8 @@ from spasemsr.spec import Fraction, Positive, Spec
 class TrainSpec(Spec):
     """The training run; `init` is a folder of weights or null.
 
+    `shards` is the address of a published `data/shards` (HTTP, or any storage fsspec has a package for): its tars are
+    verified, kept in the cache and trained on; null is this project's own folder.
     The learning rate rises over `warmup_steps`, stays, and falls to zero over the last `cooldown_steps`, both linearly.
     `accumulate` cuts each process's share of `global_batch` into so many micro-batches; it, `gradient_checkpointing`,
     `optimizer`, `compile` and `channels_last` trade memory for time and change results by rounding at most, except that
@@ -18,6 +20,7 @@ class TrainSpec(Spec):
     """
 
     init: str | None = None
+    shards: Annotated[str, Field(pattern=r"^[a-z0-9]+://\S+$")] | None = None
     steps: Positive = 200_000
     global_batch: Positive = 32
     lr: Annotated[float, Field(gt=0.0)] = 5e-5

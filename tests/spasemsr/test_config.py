@@ -52,7 +52,7 @@ def test_the_shipped_file_is_valid_and_states_every_value(raw):
         ("lambda", 1.5, "less than or equal to 1"),
         ("lambda", "half", "lambda = 'half'"),
         ("embedded.train.steps", 0, "greater than or equal to 1"),
-        ("embedded.train.stepz", 3, "embedded.train.stepz = 3: no such key (allowed: init, steps"),
+        ("embedded.train.stepz", 3, "embedded.train.stepz = 3: no such key (allowed: init, shards, steps"),
         ("embedded.caption", {"kind": "poet"}, "embedded.caption.kind = 'poet'"),
         ("embedded.dial.sweeps", ["speed"], "embedded.dial.sweeps.0 = 'speed'"),
         ("embedded.dial.seeds", 1, "greater than or equal to 2"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from spasemsr.data import streaming
+from spasemsr.data import remote
 from spasemsr.data.columns import CAPTION, LATENTS, LR, OBJECTS
 from spasemsr.data.dataset import Dataset
 from spasemsr.data.order import Draw
@@ -231,8 +231,8 @@ def test_a_tar_that_never_ends_is_read_no_further_than_stated(toy, monkeypatch):
             Endless.given += len(part)
             return part
 
-    plain = streaming._open
-    monkeypatch.setattr(streaming, "_open", lambda url: Endless(plain(url)) if url.endswith(".tar") else plain(url))
+    plain = remote.open_url
+    monkeypatch.setattr(remote, "open_url", lambda url: Endless(plain(url)) if url.endswith(".tar") else plain(url))
     with pytest.raises(UserError, match="data follows the end"):
         list(open_all(str(toy.shards)).epoch(0))
     assert Endless.given < sum(tar.stat().st_size for tar in toy.shards.rglob("*.tar")) + 100
