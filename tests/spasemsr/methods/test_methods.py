@@ -9,7 +9,7 @@ import torch
 from spasemsr.methods.baselines import Bicubic, Restored
 from spasemsr.methods.latent import Prediction
 from spasemsr.methods.noise import Noise
-from spasemsr.methods.spasemsr.method import Drops, SpaSemSR, base_prompt
+from spasemsr.methods.spasemsr.method import Drops, base_prompt
 from spasemsr.methods.spasemsr.spec import DropSpec
 from spasemsr.pixels import bicubic_upsample
 from tests.worlds.small_methods import MANY, NONE, TWO, objects_of, rows_of, sampling, small_batch, small_method
@@ -74,7 +74,8 @@ def test_a_model_that_is_shown_the_restored_image_starts_from_it():
     clean = small_batch(["x", "y"], 64, 64).lr
     batch = replace(small_batch(["a", "b"]), restored=clean)
     method, asked = small_method(input="restored", **RESIDUAL), sampling(colorfix="none", start=0.3)
-    assert {"restored"} == method.columns - SpaSemSR.columns == method.restore_columns - SpaSemSR.restore_columns
+    plain = small_method(**RESIDUAL)
+    assert {"restored"} == method.columns - plain.columns == method.restore_columns - plain.restore_columns
     other = replace(batch, restored=clean.flip(3))
     assert method(batch, NOISE)["diffusion"] != method(other, NOISE)["diffusion"]  # E_img sees it, the base is it
     for parameter in method.network.unet.conv_out.parameters():

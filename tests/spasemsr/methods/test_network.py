@@ -80,7 +80,9 @@ def test_control_states_start_as_the_encoder_states_under_spatial_text(size, fre
             expected += outputs
         expected.append(unet.mid_block(hidden, temb, **text))
     assert len(states) == len(expected) == 13
-    assert all(torch.equal(state, other) for state, other in zip(states, expected, strict=True))
+    # Up to rounding: SpaSemAtten's result lies otherwise in memory, for which some CPUs choose another kernel.
+    differences = [(state - other).abs().max().item() for state, other in zip(states, expected, strict=True)]
+    assert max(differences) < 2e-6 and differences[:7] == [0.0] * 7
 
 
 def test_residual_shapes_are_those_of_the_table(moved):
