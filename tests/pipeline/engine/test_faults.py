@@ -22,6 +22,7 @@ from PIL import Image
 from pipeline.engine.account import read_accounts
 from pipeline.engine.build import SampleError
 from pipeline.engine.executors import Processes, Serial
+from spasemsr.backends.captioner.spec import RuleCaptionerSpec, identity_of
 from spasemsr.cache import Cache
 from spasemsr.config import load_params
 from spasemsr.data.columns import HR, LR, RESTORED
@@ -224,7 +225,7 @@ class Workspace:
         Path("params.yaml").write_text(yaml.safe_dump(self.params))
         for stage in stages:
             arguments = ["spasemsr"] if stage == "features" else []
-            import_module(f"pipeline.{stage}").run(load_params(), Serial(), *arguments)
+            import_module(f"pipeline.stages.{stage}").run(load_params(), Serial(), *arguments)
         accounts = {a.stage.partition("@")[0]: a for a in read_accounts(Cache().root, Path.cwd())}
         return {stage: (accounts[stage].computed, accounts[stage].cached) for stage in stages}
 
@@ -319,7 +320,9 @@ def test_a_changed_question_or_degradation_recomputes_what_depends_on_it_and_not
     workspace.params["degradation"]["override"] = {}
     assert all(computed == 0 for computed, _ in workspace.run(*EMBEDDED).values())
 
+    known = identity_of(RuleCaptionerSpec(kind="rules"))  # stands for that of weights, which are not here
     monkeypatch.setattr("pipeline.stages.caption.build_captioner", Asker)
+    monkeypatch.setattr("pipeline.stages.caption.identity_of", lambda spec: known)
     asker = {"kind": "llava", "source": "llava-1.5-7b", "question": "How?"}
     workspace.params["embedded"]["caption"] = asker
     assert workspace.run("caption")["caption"] == (total["caption"], 0)
