@@ -57,4 +57,4 @@ def test_it_upscales_and_is_planned(project):
     refused = project.run(
         "python", "-m", "pipeline", "upscale", "picture.png", "-o", "x", "--method", "esr", check=False
     )
-    assert refused.returncode == 2 and "Choose from: spasemsr, toy" in refused.stderr
+    assert refused.returncode == 2 and "Choose from: megasr, seesr, segsr, spasemsr, toy" in refused.stderr

@@ -16,7 +16,7 @@ from spasemsr.errors import UserError
 HOLD = """
 import logging, sys, time
 from pathlib import Path
-from pipeline.guard import exclusive
+from pipeline.engine.lock import exclusive
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 with exclusive("ground", Path(sys.argv[1])):
     print("held", time.monotonic(), flush=True)
@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_hold_the_lock_is_named(tmp_path):
 
 STAGE = """
 import os, sys, time
-from pipeline.guard import end_with_dvc
+from pipeline.engine.lock import end_with_dvc
 end_with_dvc()
 print(os.getpid(), flush=True)
 time.sleep(60)

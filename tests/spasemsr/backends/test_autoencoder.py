@@ -5,9 +5,8 @@ import pytest
 import torch
 from scipy.fft import dctn
 
-from spasemsr.backends import autoencoder
 from spasemsr.backends.autoencoder import build_autoencoder
-from spasemsr.backends.autoencoder.block_dct import channel_scales
+from spasemsr.backends.autoencoder.block_dct import _DC_MEAN, _RGB_TO_YCBCR, channel_scales, term_deviations
 from spasemsr.backends.autoencoder.spec import BlockDCTSpec
 from spasemsr.data.columns import LATENTS
 from tests.worlds.photographs import FLAT, MEASURED, photograph, psnr
@@ -52,7 +51,7 @@ def test_the_terms_are_the_orthonormal_dct_of_ycbcr():
     module = block_dct(4)
     mean = module.moments(tensor(image))[0, :48].reshape(3, 4, 4, 2, 2)
     terms = (mean * module._scale + module._mean).numpy()
-    ycbcr = (image / 255 - 0.5) @ np.array(autoencoder._RGB_TO_YCBCR).T
+    ycbcr = (image / 255 - 0.5) @ np.array(_RGB_TO_YCBCR).T
     for row in range(2):
         for column in range(2):
             block = ycbcr[8 * row : 8 * row + 8, 8 * column : 8 * column + 8].transpose(2, 0, 1)
@@ -82,15 +81,15 @@ def test_the_constants_are_the_photographs_statistics():
     for name in MEASURED:
         image = photograph(name) / 255 - 0.5
         height, width = (side // 8 * 8 for side in image.shape[:2])
-        planes = image[:height, :width] @ np.array(autoencoder._RGB_TO_YCBCR).T
+        planes = image[:height, :width] @ np.array(_RGB_TO_YCBCR).T
         blocks = planes.reshape(height // 8, 8, width // 8, 8, 3).transpose(0, 2, 4, 1, 3)
         terms = dctn(blocks, axes=(3, 4), norm="ortho").reshape(-1, 3, 8, 8)
         powers.append((terms**2).mean(axis=0))
         dc.append(terms[:, 0, 0, 0].mean())
-    assert np.mean(dc) == pytest.approx(autoencoder._DC_MEAN, abs=0.05)
+    assert np.mean(dc) == pytest.approx(_DC_MEAN, abs=0.05)
     measured = np.mean(powers, axis=0)
     measured[0, 0, 0] -= np.mean(dc) ** 2
-    stored = autoencoder.term_deviations(4).numpy()
+    stored = term_deviations(4).numpy()
     ratios = np.sqrt(measured[:, :4, :4]) / stored
     assert ratios.min() > 0.6 and ratios.max() < 1.6
 

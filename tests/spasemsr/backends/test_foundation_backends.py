@@ -145,7 +145,7 @@ def test_no_model_of_the_paper_runs_on_a_cpu_unasked(profile, monkeypatch):
     for run in (
         lambda: build_captioner(profile.caption).caption([A]),
         lambda: build_restorer(profile.restore).restore([A], 4),
-        lambda: build_extractor(profile.features.spasemsr.sam).extract([A]),
+        lambda: build_extractor(own(profile).features.sam).extract([A]),
         lambda: build_autoencoder(profile.autoencoder),
         lambda: build_text_encoder(profile.text_encoder),
     ):
