@@ -49,10 +49,15 @@ def upscale(
     fit: Annotated[
         Literal["inside", "crop", "stretch"], typer.Option(help="Where both are given: within them, filled, distorted.")
     ] = "inside",
-    dial: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 faithful .. 1 sharp.")] = 0.5,
+    dial: Annotated[
+        str, typer.Option(help='0 faithful .. 1 sharp; by object: "person=0, grass=0.9, *=0.5", * is all else.')
+    ] = "0.5",
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps. Default: the model's own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pixels.")] = 0,
-    tags: Annotated[str | None, typer.Option(help='What is in the picture: "dog, red car". Default: found.')] = None,
+    tags: Annotated[
+        str | None,
+        typer.Option(help='What is in the picture: "dog, red car", also where: "dog@0.1,0.2,0.6,0.9". Default: found.'),
+    ] = None,
     caption: Annotated[str | None, typer.Option(help="How it is degraded, in one line. Default: measured.")] = None,
     form: Annotated[
         Literal["png", "jpg", "webp", "tif"] | None, typer.Option("--format", help="Default: the input's own.")
@@ -70,18 +75,20 @@ def upscale(
     """
     from pipeline.tools.upscale import Request, load, run
     from spasemsr.images.writing import FORMATS
-    from spasemsr.upscaling.settings import Settings, clean_text, parse_tags
+    from spasemsr.upscaling.settings import Settings, clean_text, parse_dial, parse_tags
 
+    everywhere, dials = parse_dial(dial)
     settings = Settings(
         scale=scale,
         width=width,
         height=height,
         fit=fit,
-        dial=dial,
+        dial=everywhere,
         seed=seed,
         steps=steps,
         tags=None if tags is None else parse_tags(tags),
         caption=None if caption is None else clean_text(caption),
+        dials=dials,
     )
     request = Request(
         tuple(inputs), out, settings, form and FORMATS[form], quality, _bytes(max_memory), save_map, force

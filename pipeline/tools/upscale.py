@@ -26,6 +26,7 @@ from spasemsr.methods.stored import WEIGHTS
 from spasemsr.progress import Progress
 from spasemsr.upscaling import files
 from spasemsr.upscaling.files import Source
+from spasemsr.upscaling.regions import overlaps
 from spasemsr.upscaling.settings import MAP_SEEDS, Settings
 
 if TYPE_CHECKING:  # it takes seconds to import, and a mistyped name should not
@@ -135,7 +136,7 @@ class _Job:
         if source.size is not None:  # what will not fit is refused before it is decoded
             upscaler.plan(source.size, request.settings, request.max_memory, request.save_map)
         picture = parse_picture(data, MAX_PIXELS)
-        form = request.form or (target and files.suffix_format(target)) or writing.written_as(picture.format)
+        form = request.form or (target and files.suffix_format(target)) or picture.format
         if target is None or form != files.suffix_format(target):
             raise RejectedSample("changed", "another file took its place while this ran; run the same again")
         made_of = self._made_of(data, form)
@@ -168,7 +169,8 @@ class _Job:
                 return "skipped", f"{shown(target)} was done by another run meanwhile"
             raise RejectedSample("exists", f"another run wrote {shown(target)} meanwhile; --force replaces it")
         after = "x".join(map(str, result.size))
-        notes = f" ({', '.join(result.notes)})" if result.notes else ""
+        said = [*result.notes, *overlaps(restored.regions)]
+        notes = f" ({', '.join(said)})" if said else ""
         return "restored", f"{shown(target)} {width}x{height} -> {after}, {restored.budget}{notes}"
 
     def _require_free(self, target: Path, name: str) -> None:
@@ -218,6 +220,8 @@ class _Job:
             "windows": {"height": restored.budget.window_height, "width": restored.budget.window_width},
             **restored.description.plain(),
         }
+        if restored.regions:  # later ones lie over earlier ones
+            record["regions"] = [region.plain() for region in restored.regions]
         if restored.deviation is not None:
             record["map"] = {
                 "seeds": MAP_SEEDS,

@@ -1,7 +1,8 @@
 """What the network is told of a picture: the same chain as in training, run on the fly.
 
 lr -> restorer -> tags -> boxes, and lr -> caption (model.md of the paper's section 3.2). Tags and caption given by hand
-take the place of found ones; a tag that the detector does not find gets the whole picture as its box.
+take the place of found ones; a tag that does not say where it is and that the detector does not find gets the whole
+picture as its box.
 """
 
 from dataclasses import dataclass
@@ -20,10 +21,9 @@ from spasemsr.backends.restorer import build_restorer
 from spasemsr.data.dataset import Objects
 from spasemsr.methods.model_config import InferenceSpec
 from spasemsr.pixels import ImageU8
-from spasemsr.upscaling.settings import clean_text
+from spasemsr.upscaling.settings import WHOLE, clean_text, located
 
 LOOKED_AT = 512  # lr pixels of the longer side; objects are looked for in a smaller copy of what is larger
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,16 @@ class Describer:
 
     def _locate(self, lr: ImageU8, tags: tuple[str, ...] | None) -> list[Box]:
         restored = self.restorer.restore([_small(lr)], self._scale)
-        asked = self._tagger.tag(restored) if tags is None else [[Tag(clean_text(tag), 1.0) for tag in tags]]
+        given = [] if tags is None else [located(tag) for tag in tags]
+        names = dict.fromkeys(clean_text(name) for name, box in given if box is None)
+        asked = self._tagger.tag(restored) if tags is None else [[Tag(name, 1.0) for name in names]]
         boxes = select(self._detector.detect(restored, asked)[0], self._ground)
         if tags is None:
             return boxes
-        found = {box.tag for box in boxes}
+        placed = [Box(clean_text(name), box, 1.0) for name, box in given if box is not None]
+        found = {box.tag for box in [*placed, *boxes]}
         missing = [Box(tag.text, WHOLE, 1.0) for tag in asked[0] if tag.text not in found]
-        return [*missing, *boxes][: self._ground.max_objects]
+        return [*placed, *missing, *boxes][: self._ground.max_objects]
 
 
 def _small(lr: ImageU8) -> ImageU8:

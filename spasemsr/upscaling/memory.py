@@ -24,6 +24,7 @@ GIB = 1 << 30
 _FLOATS_PER_PIXEL = 8 * 3 * 4  # of a window: lr_up, padded, encoded, decoded and what is between them, RGB float32
 _LATENT_COPIES = 10  # start, noise, solver history, prediction and their sums
 _WEIGHT_OF_RESULT = 6 + 6 + 6 + 4  # 16-bit canvas, output, its encoding and the file, per pixel of the result
+_WEIGHT_OF_CANVAS = 6  # 16-bit, of each further strength that is laid into the result
 _WEIGHT_OF_MAP = 12  # float32 sums for the map of deviations
 _NETWORK_AUTOENCODER = 3 * GIB  # a convolutional one at full resolution, 1024 px at a time
 _DEFAULT_SHARE = 0.75  # of the memory that is free
@@ -63,11 +64,16 @@ class Footprint:
 
 
 def budget(
-    footprint: Footprint, height: int, width: int, scale: int, limit: int | None = None, with_map: bool = False
-) -> Budget:
-    """The largest windows that fit. Raises RejectedSample `needs_memory` when even the smallest do not."""
+    footprint: Footprint, height: int, width: int, scale: int, limit: int | None = None, with_map: bool = False,
+    canvases: int = 1,
+) -> Budget:  # fmt: skip
+    """The largest windows that fit. Raises RejectedSample `needs_memory` when even the smallest do not.
+
+    `canvases` of the whole result are held at a time.
+    """
     limit = limit or max(int(free_bytes() * _DEFAULT_SHARE), GIB)
-    result = height * width * scale**2 * (_WEIGHT_OF_RESULT + (_WEIGHT_OF_MAP if with_map else 0))
+    weight = _WEIGHT_OF_RESULT + (canvases - 1) * _WEIGHT_OF_CANVAS + (_WEIGHT_OF_MAP if with_map else 0)
+    result = height * width * scale**2 * weight
     fixed = footprint.at_rest + footprint.per_tile + result
     per_lr_pixel = footprint.per_window_pixel * scale**2
     pixels = (limit - fixed) / per_lr_pixel

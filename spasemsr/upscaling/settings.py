@@ -9,10 +9,10 @@ there are few: a single step from pure noise is the mean of all pictures that fi
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
 from spasemsr.diffusion.spec import SampleSpec
-from spasemsr.errors import RejectedSample
+from spasemsr.errors import RejectedSample, UserError
 from spasemsr.spec import Fraction, Positive, Spec
 
 DIAL_RANGE = 5.0
@@ -24,6 +24,9 @@ MAX_SCALE = 4  # what models make; less is reduced from it
 
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Fit = Literal["inside", "crop", "stretch"]
+Corners = tuple[float, float, float, float]  # x0 y0 x1 y1, shares of width and height in [0, 1]
+WHOLE: Corners = (0.0, 0.0, 1.0, 1.0)  # the box of what may be anywhere
+ELSEWHERE = "*"
 
 
 def _whole(value: Any) -> Any:
@@ -34,7 +37,8 @@ def _whole(value: Any) -> Any:
 class Settings(Spec):
     """Everything that can change a pixel of the result, beside the model; `tags` and `caption` None are found.
 
-    `width` and `height` in pixels take the place of `scale`: one of them keeps the shape; of both, `fit` says how.
+    `width` and `height` in pixels take the place of `scale`: one of them keeps the shape; of both, `fit` says how. A
+    tag may say where it is, see `located`. `dials` are tags with a strength of their own, in the place of `dial`.
     """
 
     scale: Annotated[int | float, BeforeValidator(_whole), Field(ge=1, le=MAX_SCALE)] = MAX_SCALE
@@ -46,11 +50,20 @@ class Settings(Spec):
     steps: Positive | None = None
     tags: Annotated[tuple[Text, ...], Field(max_length=MAX_TAGS)] | None = None
     caption: Text | None = None
+    dials: Annotated[tuple[tuple[Text, Fraction], ...], Field(max_length=MAX_TAGS)] = ()
+
+    @field_validator("tags")
+    @classmethod
+    def _in_the_picture(cls, tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for tag in tags or ():
+            located(tag)
+        return tags
 
     def plain(self) -> dict[str, Any]:
-        """As JSON-ready values, sizes only where they are asked for: older sidecars know none."""
+        """As JSON-ready values, sizes and dials only where they are asked for: older sidecars know none."""
         value = super().plain()
         unasked = [] if self.width or self.height else ["width", "height", "fit"]
+        unasked += [] if self.dials else ["dials"]
         return {name: held for name, held in value.items() if name not in unasked}
 
     @property
@@ -102,7 +115,59 @@ def clean_text(text: str) -> str:
     return " ".join(words)[:MAX_TEXT].rstrip()
 
 
+def located(tag: str) -> tuple[str, Corners | None]:
+    """ "dog@0.1,0.2,0.6,0.9" -> ("dog", (0.1, 0.2, 0.6, 0.9)); a tag without a place has None.
+
+    Raises ValueError for what is no place, has no area, or lies outside the picture.
+    """
+    name, at, place = tag.partition("@")
+    if not at:
+        return tag, None
+    try:
+        x0, y0, x1, y1 = (float(side) for side in place.split(","))
+    except ValueError:
+        raise ValueError(f"{tag!r} does not say where {name!r} is") from None
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        raise ValueError(f"the box of {tag!r} is not within the picture")
+    return name, (x0, y0, x1, y1)
+
+
 def parse_tags(text: str) -> tuple[str, ...]:
-    """ "dog, red car" -> ("dog", "red car"), in order, without repetitions and blanks."""
-    tags = (clean_text(part) for part in text.split(","))
+    """ "dog, red car@0,0.5,0.4,1" -> ("dog", "red car@0,0.5,0.4,1"), in order, without repetitions and blanks.
+
+    Raises UserError for a place that is none, or not in the picture.
+    """
+    parts, tags = [clean_text(part) for part in text.split(",")], []
+    while parts:
+        tag = parts.pop(0)
+        if "@" in tag:  # the other three sides of its box
+            tag, parts = ",".join([tag, *parts[:3]]), parts[3:]
+            try:
+                located(tag)
+            except ValueError as error:
+                remedy = 'Say it like "dog@0.1,0.2,0.6,0.9": left, top, right and bottom, in shares of the picture.'
+                raise UserError(f"--tags: {error}.", remedy) from None
+        tags.append(tag)
     return tuple(dict.fromkeys(tag for tag in tags if tag))[:MAX_TAGS]
+
+
+def parse_dial(text: str) -> tuple[float, tuple[tuple[str, float], ...]]:
+    """ "person=0, grass=0.9, *=0.4" -> (0.4, (("person", 0.0), ("grass", 0.9))): everywhere else, and by tag.
+
+    A number alone holds everywhere. Raises UserError for what is no number from 0 to 1, and a name given twice.
+    """
+    remedy = 'Say it like 0.5, or "person=0, grass=0.9, *=0.5"; * is everything else.'
+    dials: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = (ELSEWHERE, "", part) if "=" not in part else part.rpartition("=")
+        name = clean_text(name)
+        try:
+            dial = float(value)
+        except ValueError:
+            dial = math.nan
+        if not name or not 0 <= dial <= 1:
+            raise UserError(f"--dial: {part.strip()!r} is no number from 0 to 1.", remedy)
+        if name in dials:
+            raise UserError(f"--dial: {name!r} is given twice.", remedy)
+        dials[name] = dial
+    return dials.pop(ELSEWHERE, 0.5), tuple(dials.items())

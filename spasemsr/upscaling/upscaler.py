@@ -8,7 +8,7 @@ One seed, one model and one picture give the same pixels, however many threads w
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -40,6 +40,7 @@ from spasemsr.pixels import bicubic_upsample, to_eight_bits, to_tensor
 from spasemsr.upscaling import hub
 from spasemsr.upscaling.description import Describer, Description
 from spasemsr.upscaling.memory import Budget, Footprint, budget
+from spasemsr.upscaling.regions import Region, laid, regions_of
 from spasemsr.upscaling.settings import MAP_SEEDS, Settings, sampling_for
 from spasemsr.upscaling.windows import FieldNoise, Window, paste, plan
 
@@ -50,13 +51,17 @@ _KEY = "image"
 
 @dataclass(frozen=True)
 class Restored:
-    """A result and how it came about; `deviation` (H, W) uint8 is the map, `deviation.GAIN` per grey level, or None."""
+    """A result and how it came about; `deviation` (H, W) uint8 is the map, `deviation.GAIN` per grey level, or None.
+
+    `sampling` is that of everything outside `regions`, the boxes with a strength of their own.
+    """
 
     picture: Picture
     description: Description
     sampling: SampleSpec
     budget: Budget
     deviation: npt.NDArray[np.uint8] | None
+    regions: tuple[Region, ...] = ()
 
 
 class Upscaler:
@@ -138,7 +143,8 @@ class Upscaler:
         if min(width, height) < MIN_SIDE:
             raise RejectedSample("too_small", f"{width}x{height} pixels; at least {MIN_SIDE} a side are needed")
         footprint = Footprint.of(self._method.grid, self._sampling(settings), self.workers)
-        return budget(footprint, height, width, self.config.scale, max_memory, with_map)
+        canvases = 1 if not settings.dials else 1 + len({settings.dial, *(dial for _, dial in settings.dials)})
+        return budget(footprint, height, width, self.config.scale, max_memory, with_map, canvases)
 
     def restore(
         self,
@@ -155,13 +161,23 @@ class Upscaler:
         """
         planned = self.plan(picture.size, settings, max_memory, with_map)
         description = description or self.describe(picture, settings)
+        regions = regions_of(settings, description.boxes)
         scale, size = self.config.scale, picture.size
-        sampling = self._sampling(settings)
+        dials = dict.fromkeys([settings.dial, *(region.dial for region in regions)])
+        samplings = {dial: self._sampling(settings.model_copy(update={"dial": dial})) for dial in dials}
         windows = plan(size[1], size[0], planned.window_height, planned.window_width, scale)
         lr, seeds = _visible(picture).colour, range(settings.seed, settings.seed + (MAP_SEEDS if with_map else 1))
-        called = self._counter(windows, sampling, len(seeds), report)
+        called = self._counter(windows, samplings.values(), len(seeds), report)
         with self._lock, single_threaded(), self._tiles_in_threads() as run_tiles, _refused_for_memory():
-            canvases = (self._canvas(lr, windows, description, sampling, seed, run_tiles, called) for seed in seeds)
+
+            def drawn(seed: int) -> npt.NDArray[np.uint16]:
+                by_dial = {
+                    dial: self._canvas(lr, windows, description, sampling, seed, run_tiles, called)
+                    for dial, sampling in samplings.items()
+                }
+                return laid(by_dial[settings.dial], regions, by_dial)
+
+            canvases = map(drawn, seeds)
             canvas = next(canvases)
             deviation = as_picture(luma_deviation(chain([canvas], canvases))) if with_map else None
             alpha = None if picture.alpha is None else self._alpha(picture.alpha, windows)
@@ -176,7 +192,7 @@ class Upscaler:
         )
         if deviation is not None:
             deviation = _sized(deviation, large, kept)
-        return Restored(restored, description, sampling, planned, deviation)
+        return Restored(restored, description, samplings[settings.dial], planned, deviation, regions)
 
     def _sampling(self, settings: Settings) -> SampleSpec:
         return sampling_for(self.sampling, settings, self._method.num_train_timesteps)
@@ -244,11 +260,13 @@ class Upscaler:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _counter(self, windows: list[Window], sampling: SampleSpec, seeds: int, report: Report | None) -> Called | None:
-        """Tells `report` of every call of the network, of all windows and seeds together."""
+    def _counter(
+        self, windows: list[Window], samplings: Collection[SampleSpec], seeds: int, report: Report | None
+    ) -> Called | None:
+        """Tells `report` of every call of the network, of all windows, samplings and seeds together."""
         if report is None:
             return None
-        total = seeds * sum(self._method.calls(*window.size, sampling) for window in windows)
+        total = seeds * sum(self._method.calls(*window.size, each) for window in windows for each in samplings)
         done, lock = 0, threading.Lock()
 
         def called() -> None:

@@ -176,6 +176,8 @@ def test_results_inside_the_input_folder_are_not_inputs(command, album):
         (["a.png", "sub/a.png", "-o", "out"], "both become"),
         (["a.png", "-o", "b.png/out"], "not a folder"),
         (["a.png", "-o", "out", "--max-memory", "plenty"], "plenty"),
+        (["a.png", "-o", "out", "--dial", "1.5"], "no number from 0 to 1"),
+        (["a.png", "-o", "out", "--tags", "dog@0.5,0,1.5,1"], "not within the picture"),
     ],
 )
 def test_what_cannot_be_begun_is_said_at_once(command, tmp_path, monkeypatch, arguments, told):
@@ -227,7 +229,7 @@ def test_bad_files_are_listed_with_their_reason_and_good_ones_restored(command, 
         "huge.png": (huge_png(), "too_large"),
         "cut.jpg": (picture_bytes(photograph(64, 64), "JPEG")[:-400], "truncated"),
         "cut.tif": (picture_bytes(photograph(32, 32), "TIFF")[:60], ""),
-        "picture.gif": (picture_bytes(photograph(8, 8), "GIF"), "unsupported_format"),
+        "picture.bmp": (picture_bytes(photograph(8, 8), "BMP"), "unsupported_format"),
         "lab.tif": (picture_bytes(Image.new("LAB", (9, 9)), "TIFF"), "unsupported_mode"),
     }
     folder, out = tmp_path / "in", tmp_path / "out"

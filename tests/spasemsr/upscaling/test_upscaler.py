@@ -28,9 +28,9 @@ from spasemsr.images.transparency import fill_transparent
 from spasemsr.methods.protocol import Grid
 from spasemsr.pixels import bicubic_upsample
 from spasemsr.upscaling import hub, memory, windows
-from spasemsr.upscaling.description import WHOLE, Description
+from spasemsr.upscaling.description import Description
 from spasemsr.upscaling.memory import GIB, Budget, Footprint, budget, parse_bytes
-from spasemsr.upscaling.settings import MAP_SEEDS, Settings, parse_tags, sampling_for
+from spasemsr.upscaling.settings import MAP_SEEDS, WHOLE, Settings, parse_tags, sampling_for
 from tests.worlds import ROOT
 from tests.worlds.tiny_upscaler import SAMPLE, photograph, pixels, tiny_upscaler
 

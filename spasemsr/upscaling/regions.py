@@ -1,0 +1,108 @@
+"""A strength for each object: where the results of several dials lie in one picture.
+
+Every strength is sampled for the whole picture, from the same noise, and boxes of the named objects are then laid over
+the result of the strength that holds everywhere else. A box gives way to what is around it over its own outer pixels,
+so outside all boxes every pixel is that of the one strength alone, to the bit. Where boxes of different strengths
+overlap, the smaller one lies on top. H W are pixels of the result.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spasemsr.errors import RejectedSample
+from spasemsr.upscaling.settings import WHOLE, Corners, Settings, located
+
+if TYPE_CHECKING:
+    from spasemsr.backends.protocols import Box
+
+RAMP = 32  # pixels of the result over which a box gives way, within it
+
+
+@dataclass(frozen=True)
+class Region:
+    """An object's box, x0 y0 x1 y1 in [0, 1], and its own strength."""
+
+    tag: str
+    dial: float
+    box: Corners
+
+    @property
+    def area(self) -> float:
+        """As a share of the picture."""
+        x0, y0, x1, y1 = self.box
+        return (x1 - x0) * (y1 - y0)
+
+    def over(self, other: "Region") -> bool:
+        """Whether the boxes share more than an edge."""
+        return all(
+            max(self.box[axis], other.box[axis]) < min(self.box[axis + 2], other.box[axis + 2]) for axis in (0, 1)
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-ready values."""
+        return {"tag": self.tag, "dial": self.dial, "box": [round(side, 4) for side in self.box]}
+
+
+def regions_of(settings: Settings, boxes: "Sequence[Box]") -> tuple[Region, ...]:
+    """The boxes that `settings.dials` name, in the order in which they are laid: the largest first.
+
+    Raises RejectedSample `tag_not_found` for a name without a box. A tag given by hand that was found nowhere has the
+    whole picture as its box (`Describer`), which is no place for a strength of its own.
+    """
+    placed = {name for name, box in map(located, settings.tags or ()) if box is not None}
+    found = [box for box in boxes if box.tag in placed or tuple(box.xyxy) != WHOLE]
+    regions = []
+    for tag, dial in settings.dials:
+        own = [Region(tag, dial, box.xyxy) for box in found if box.tag == tag]
+        if not own:
+            seen = ", ".join(dict.fromkeys(box.tag for box in found)) or "nothing"
+            raise RejectedSample(
+                "tag_not_found",
+                f'--dial names {tag!r}, found are: {seen}; give its place with --tags "{tag}@left,top,right,bottom"',
+            )
+        regions += own
+    return tuple(sorted(regions, key=lambda region: -region.area))
+
+
+def overlaps(regions: Sequence[Region]) -> list[str]:
+    """Which regions lie over others of another strength, in words."""
+    pairs = [
+        f"{upper.tag} lies over {lower.tag}"
+        for index, lower in enumerate(regions)
+        for upper in regions[index + 1 :]
+        if upper.dial != lower.dial and upper.over(lower)
+    ]
+    return list(dict.fromkeys(pairs))
+
+
+def laid(
+    canvas: npt.NDArray[np.uint16], regions: Sequence[Region], others: Mapping[float, npt.NDArray[np.uint16]]
+) -> npt.NDArray[np.uint16]:
+    """`canvas` (H, W, 3) with each region taken from the canvas of its own strength; a strength not there is its own.
+
+    Inside a box, RAMP pixels from its edges on, the result is that of the box's strength to the bit.
+    """
+    result = canvas.copy() if regions else canvas
+    height, width = canvas.shape[:2]
+    for region in regions:
+        x0, y0, x1, y1 = (round(side * count) for side, count in zip(region.box, (width, height) * 2, strict=True))
+        place, own = result[y0:y1, x0:x1], others.get(region.dial, canvas)[y0:y1, x0:x1]
+        weights = np.minimum.outer(_ramp(y0, y1, height), _ramp(x0, x1, width))[..., None]
+        place[:] = np.rint(place + weights * (own.astype(np.float32) - place)).astype(np.uint16)
+    return result
+
+
+def _ramp(first: int, last: int, count: int) -> npt.NDArray[np.float32]:
+    """Weights of the pixels first..last of an axis: 1, and less near an end that is not the picture's own."""
+    place = np.arange(first, last, dtype=np.float32) + 0.5
+    length = min(RAMP, max((last - first) / 2, 1.0))
+    weights = np.ones(last - first, np.float32)
+    if first > 0:
+        weights = np.minimum(weights, (place - first) / length)
+    if last < count:
+        weights = np.minimum(weights, (last - place) / length)
+    return weights
