@@ -7,7 +7,7 @@ Where the truth is known, on the scenes of `profile: probe`, every scene is aske
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,9 +26,15 @@ from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.scores import write_json
 from spasemsr.methods.columns import columns_of
 from spasemsr.methods.stored import read_model_config
-from spasemsr.pixels import ImageU8
+from spasemsr.pixels import ImageU8, to_tensor
 from spasemsr.progress import Progress
 from spasemsr.scenes.lookup import scene_of
+from spasemsr.scenes.scene import Scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from spasemsr.methods.protocol import Method
 
 log = logging.getLogger(__name__)
 
@@ -58,24 +64,19 @@ def run(params: Params, method_name: str) -> None:
 
     keys = dataset.keys[: spec.images]
     batches = {key: dataset.batch([key]) for key in keys}
-    known = _Known(profile.ground) if "tags" in method.conditions else None
+    truth = _Truth(method, profile.ground)
     cases = [
-        audit.Case(
-            key,
-            batches[key],
-            batches[keys[(index + 1) % len(keys)]],
-            None if known is None else known.on(hr(key), batches[key]),
-            hr(key),
-        )
+        audit.Case(key, batches[key], batches[keys[(index + 1) % len(keys)]], truth.of(batches[key], hr(key)), hr(key))
         for index, key in enumerate(keys)
     ]
     seeds = [params.seed + index for index in range(spec.seeds)]
-    found = audit.audit(cases, method.conditions, metrics, restore, seeds)
+    found = audit.audit(cases, method.conditions, metrics, restore, seeds, method.told)
     found["attention"] = attention_ratios(method, [case.batch for case in cases], scale, params.seed, sampling)
     if scenes is not None:
-        answers = []
+        answers, maps = [], _maps(method)
         for key in dataset.keys:
-            for question in probe.questions(dataset.batch([key]), scene_of(hr(key), scenes), method.conditions):
+            scene = scene_of(hr(key), scenes)
+            for question in probe.questions(dataset.batch([key]), scene, method.conditions, maps):
                 answers.append(probe.answer(question, restore(question.batch, params.seed)))
         found["probe"] = probe.table(answers)
     progress.close()
@@ -85,19 +86,39 @@ def run(params: Params, method_name: str) -> None:
         log.info("audit     %s", line)
 
 
-class _Known:
-    """What the profile's own grounding finds on hr: the truth that a result is told in the place of its own."""
+class _Truth:
+    """What the profile's own grounding and the method's own extractors find on hr."""
 
-    def __init__(self, spec: GroundSpec) -> None:
-        self._spec, self._tagger, self._detector = spec, build_tagger(spec.tagger), build_detector(spec.detector)
+    def __init__(self, method: "Method", spec: GroundSpec) -> None:
+        self._method, self._spec = method, spec
+        if "tags" in method.conditions:
+            self._tagger, self._detector = build_tagger(spec.tagger), build_detector(spec.detector)
 
-    def on(self, hr: ImageU8, batch: Batch) -> Batch:
-        """The batch of one with the objects of hr."""
+    def of(self, batch: Batch, hr: ImageU8) -> Batch:
+        """The batch of one, told what hr shows of what the method reads."""
+        if self._method.told:
+            batch = self._method.seeing(batch, to_tensor(hr).contiguous())
+        if "tags" not in self._method.conditions:
+            return batch
         tags = self._tagger.tag([hr])
         boxes = select(self._detector.detect([hr], tags)[0], self._spec)
         corners = np.array([box.xyxy for box in boxes], np.float32).reshape(-1, 4)
         objects = Objects([box.tag for box in boxes], corners, [box.score for box in boxes], "hr")
         return replace(batch, objects=[objects])
+
+
+def _maps(method: "Method") -> probe.Maps:
+    """The method's maps, and how those that are known look for another scene."""
+    import torch
+
+    from spasemsr.methods.guided import GuidedDiffusion
+
+    known = method.extractors.of_kind("known") if isinstance(method, GuidedDiffusion) else {}
+
+    def of(scene: Scene) -> dict[str, "Tensor"]:
+        return {name: torch.from_numpy(extractor.of(scene)).float()[None] for name, extractor in known.items()}
+
+    return probe.Maps(method.told.get("maps", ()), of)
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:

@@ -39,21 +39,23 @@ def audit(
     metrics: Sequence[Metric],
     restore: Restore,
     seeds: Sequence[int],
+    told: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     """All rows, JSON-ready, means over images of means over seeds, each with its interval over photographs.
 
     `states`: condition, state, images, and by metric the difference to the image's own state; CHANGE is among them.
     `seed`: the same for another noise seed, what a change has to be compared with; null for a single seed. `edit`: the
     best object renamed, change inside its box and outside. `not_used`: the conditions that the method does not have.
+    `told` names the features of a condition that consists of some.
     """
     own = {(case.key, seed): restore(case.batch, seed) for case in cases for seed in seeds}
     rows = []
     for condition in CONDITIONS:
         for state in STATES[1:] if condition in conditions else ():
-            told = [(case, _told(case, condition, state)) for case in cases]
+            batches = [(case, _told(case, condition, state, told)) for case in cases]
             found = [
                 (case, [_differences(restore(batch, seed), own[case.key, seed], case.hr, metrics) for seed in seeds])
-                for case, batch in told
+                for case, batch in batches
                 if batch is not None
             ]
             if found:
@@ -87,9 +89,9 @@ def means(found: Mapping[str, Any]) -> dict[str, Any]:
     return {"conditions": by_condition, "edit": found["edit"] or {}, "probe": found.get("probe", {}), **rest}
 
 
-def _told(case: Case, condition: Condition, state: State) -> Batch | None:
+def _told(case: Case, condition: Condition, state: State, told: Mapping[str, Sequence[str]]) -> Batch | None:
     """The batch of a state, or None where that says the same as the image's own."""
-    batch = in_state(case.batch, condition, state, case.other, case.truth)
+    batch = in_state(case.batch, condition, state, case.other, case.truth, told)
     return None if batch is None or _said(batch) == _said(case.batch) else batch
 
 
@@ -97,7 +99,8 @@ def _said(batch: Batch) -> list[Any]:
     def plain(objects: Objects) -> list[Any]:
         return [objects.tags, objects.boxes.tolist() if objects.tags and objects.located else None]
 
-    return [*map(plain, batch.objects), batch.captions]
+    features = {name: value.numpy().tobytes() for name, value in batch.features.items()}
+    return [*map(plain, batch.objects), batch.captions, features]
 
 
 def _differences(result: ImageU8, own: ImageU8, hr: ImageU8, metrics: Sequence[Metric]) -> dict[str, float]:

@@ -3,15 +3,18 @@
 A method names its `conditions`; an edit of one it does not have is never made.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
 from spasemsr.data.dataset import Batch, Objects
 
-Condition = Literal["tags", "boxes", "caption"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Condition = Literal["tags", "boxes", "caption", "maps", "soft"]
 State = Literal["own", "none", "other", "truth"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 STATES: tuple[State, ...] = get_args(State)
@@ -52,31 +55,59 @@ def recaptioned(batch: Batch, caption: str) -> Batch:
     return replace(batch, captions=[caption] * len(batch.captions))
 
 
-def in_state(batch: Batch, condition: Condition, state: State, other: Batch, truth: Batch | None) -> Batch | None:
+def refeatured(batch: Batch, features: Mapping[str, "Tensor"]) -> Batch:
+    """Other values of some features; all else stays."""
+    return replace(batch, features={**batch.features, **features})
+
+
+def silenced(batch: Batch, names: Sequence[str]) -> Batch:
+    """Features that say nothing: zeros, which in a map of labels is one label everywhere."""
+    return refeatured(batch, {name: batch.features[name] * 0 for name in names if name in batch.features})
+
+
+def in_state(
+    batch: Batch,
+    condition: Condition,
+    state: State,
+    other: Batch,
+    truth: Batch | None,
+    told: Mapping[str, Sequence[str]],
+) -> Batch | None:
     """The batch with one condition in a state, or None where the state does not exist.
 
-    `other` is the batch of another image, `truth` this one's with its objects found on hr. The truth of tags is hr's
-    objects with their places; boxes and captions have none of their own.
+    `other` is the batch of another image, `truth` this one's with its objects and features found on hr; `told` names
+    the features of a condition that consists of some. The truth of tags is hr's objects with their places; boxes and
+    captions have none of their own.
     """
-    (told,) = other.objects
     match condition, state:
         case _, "own":
             return batch
         case "tags", "none":
             return untagged(batch)
         case "tags", "other":
-            return retagged(batch, told.tags)
+            return retagged(batch, other.objects[0].tags)
         case "tags", "truth":
             return None if truth is None else replace(batch, objects=truth.objects)
         case "boxes", "none":
             return unplaced(batch)
         case "boxes", "other":
-            return moved(batch, told.boxes)
+            return moved(batch, other.objects[0].boxes)
         case "caption", "none":
             return recaptioned(batch, "")
         case "caption", "other":
             return recaptioned(batch, other.captions[0])
+        case "maps" | "soft", "none":
+            return silenced(batch, told[condition])
+        case "maps" | "soft", "other" | "truth":
+            return _features_of(batch, other if state == "other" else truth, told[condition])
     return None
+
+
+def _features_of(batch: Batch, source: Batch | None, names: Sequence[str]) -> Batch | None:
+    """None where there is no source, or its picture is of another size."""
+    found = {} if source is None else {name: source.features[name] for name in names if name in source.features}
+    fits = all(value.shape == batch.features[name].shape for name, value in found.items())
+    return refeatured(batch, found) if found and fits else None
 
 
 def _each(batch: Batch, edit: Callable[[Objects], Objects]) -> Batch:

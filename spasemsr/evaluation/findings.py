@@ -6,5 +6,7 @@ PROBE_ROWS: dict[str, tuple[str, frozenset[str]]] = {  # name -> how a reader kn
     "exchanged": ("two tags exchanged", frozenset({"tags", "boxes"})),
     "unplaced": ("tags without boxes", frozenset({"tags", "boxes"})),
     "untagged": ("no tags", frozenset({"tags"})),
+    "remapped": ("two textures of the maps exchanged", frozenset({"maps"})),
+    "unmapped": ("no maps", frozenset({"maps"})),
     "recaptioned": ("the other caption", frozenset({"caption"})),
 }

@@ -4,19 +4,22 @@ Each row tells a method something and compares what it made with the scene that 
 does not have make no row, whatever the method; what chance would give stands beside every row.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spasemsr.data.dataset import Batch
-from spasemsr.evaluation.conditions import exchanged, recaptioned, unplaced, untagged
+from spasemsr.evaluation.conditions import exchanged, recaptioned, refeatured, silenced, unplaced, untagged
 from spasemsr.evaluation.findings import PROBE_ROWS
 from spasemsr.evaluation.metrics import psnr_y
 from spasemsr.pixels import ImageU8
 from spasemsr.scenes.reading import Agreement, agreement
 from spasemsr.scenes.scene import LEVELS, TEXTURES, Scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,28 @@ def rows(conditions: frozenset[str]) -> list[str]:
     return [row for row, (_, needed) in PROBE_ROWS.items() if needed <= conditions]
 
 
-def questions(batch: Batch, scene: Scene, conditions: frozenset[str]) -> Iterator[Told]:
+@dataclass(frozen=True)
+class Maps:
+    """The features that are a method's maps, and what a map that is known says of a scene, by name, (1, C, h, w)."""
+
+    names: Sequence[str]
+    of: "Callable[[Scene], Mapping[str, Tensor]]"
+
+
+def questions(batch: Batch, scene: Scene, conditions: frozenset[str], maps: Maps) -> Iterator[Told]:
     """What a method with these conditions is asked about a scene, its batch of one given."""
     everywhere = tuple(range(len(scene.regions)))
+    turned = _renamed(scene, [*scene.names[1::-1], *scene.names[2:]])
     for row in rows(conditions):
         match row:
             case "own":
                 yield Told(row, batch, scene, everywhere)
             case "exchanged" if len(everywhere) > 1:
-                one, other, *rest = scene.names
-                yield Told(row, exchanged(batch, one, other), _renamed(scene, [other, one, *rest]), (0, 1))
+                yield Told(row, exchanged(batch, *scene.names[:2]), turned, (0, 1))
+            case "remapped" if len(everywhere) > 1 and (known := maps.of(turned)):
+                yield Told(row, refeatured(batch, known), turned, (0, 1))
+            case "unmapped":
+                yield Told(row, silenced(batch, maps.names), scene, everywhere)
             case "unplaced":
                 yield Told(row, unplaced(batch), scene, everywhere)
             case "untagged":

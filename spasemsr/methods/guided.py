@@ -5,6 +5,7 @@ They differ in what a network is told beside the image: that is `training_condit
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -69,6 +70,12 @@ class GuidedDiffusion(LatentDiffusion):
     def side_losses(self, prediction: Prediction, latents_ref_BChw: Tensor, batch: "Batch") -> dict[str, Tensor]:
         """None beside the diffusion loss."""
         return {}
+
+    def seeing(self, batch: "Batch", shown_B3HW: Tensor) -> "Batch":
+        """What the extractors say of another picture."""
+        told = {name for names in self.told.values() for name in names}
+        others = {name: value for name, value in batch.features.items() if name not in told}
+        return self.extractors.completed(replace(batch, features=others), shown_B3HW)
 
     def in_tile(self, batch: "Batch", tile: "Tile", height: float, width: float) -> "Batch":
         """Tags are about the whole picture; maps are cut by the view."""

@@ -6,7 +6,7 @@ to use it. Shapes: B batch, H W pixels of the output, u v pixels of lr, f pixels
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -55,12 +55,14 @@ class Grid:
 class Method(Trainable):
     """A super-resolution method; `restore_columns` are what `restore` reads of a sample.
 
-    `conditions` are what its results follow besides the picture: `tags`, `boxes`, `caption`. `object_rows` are the keys
-    that each object has in `attentions`.
+    `conditions` are what its results follow besides the picture: `tags`, `boxes`, `caption`, `maps` (of labels, edges,
+    depth), `soft` (a recogniser's representation). `told` names the features that the last two consist of.
+    `object_rows` are the keys that each object has in `attentions`.
     """
 
     restore_columns: frozenset[str]
     conditions: frozenset[str] = frozenset()
+    told: Mapping[str, tuple[str, ...]] = {}
     object_rows: int = 0
     grid: Grid
     num_train_timesteps: int  # of its diffusion, T
@@ -82,6 +84,10 @@ class Method(Trainable):
     def attentions(self) -> dict[str, nn.Module]:
         """By layer, the cross-attentions whose keys are `object_rows` rows for no object, then for each object."""
         return {}
+
+    def seeing(self, batch: Batch, shown_B3HW: Tensor) -> Batch:
+        """The batch with the features of another picture, as if the network were shown that, in [0, 1]."""
+        return batch
 
     @abstractmethod
     def in_tile(self, batch: Batch, tile: Tile, height: float, width: float) -> Batch:

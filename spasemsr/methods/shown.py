@@ -105,10 +105,17 @@ class Extractors:
         made = {name: self._extract(name, pictures).to(lr_up_B3HW.device) for name in missing}
         return replace(batch, features={**batch.features, **made})
 
+    def of_kind(self, kind: str) -> dict[str, Any]:
+        """The extractors of one kind, by the feature they make."""
+        return {name: self._of(name) for name, spec in self._features.shown.items() if spec.kind == kind}
+
     def _extract(self, name: str, pictures: list[ImageU8]) -> Tensor:
+        return torch.from_numpy(np.stack(self._of(name).extract(pictures))).float()
+
+    def _of(self, name: str) -> Any:
         if name not in self._built:
             self._built[name] = build_extractor(self._features.shown[name])
-        return torch.from_numpy(np.stack(self._built[name].extract(pictures))).float()
+        return self._built[name]
 
 
 def enlarged(lr: ImageU8, scale: int) -> ImageU8:

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from spasemsr.evaluation.scores import write_tradeoff
 from spasemsr.report import figures, view
 from spasemsr.report.data import Example, ReportData
-from spasemsr.report.guidance import guidance
+from spasemsr.report.guidance import guidance, probe
 from spasemsr.report.pictures import Embedded, Quality, embed_all
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ def build_page(data: ReportData, page: Path, tradeoff: Path) -> int:
         invented=view.invented(data),
         curves=view.curves(data),
         guidance=guidance(data),
+        probe=probe(data),
         cards=cards,
         count=len(data.examples),
         rows=view.score_rows(data, shown),

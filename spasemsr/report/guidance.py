@@ -1,4 +1,4 @@
-"""What guidance does, in words and two tables: the findings of stage audit as the page shows them.
+"""What guidance does, in words and tables: the findings of stage audit as the page shows them.
 
 An effect is called one only where its 95 % interval excludes zero; nothing is said in as plain words as something.
 """
@@ -18,12 +18,18 @@ STATES = {
     ("boxes", "other"): "another image's boxes",
     ("caption", "none"): "no caption",
     ("caption", "other"): "another image's caption",
+    ("maps", "none"): "no maps",
+    ("maps", "other"): "another image's maps",
+    ("maps", "truth"): "the maps of hr",
+    ("soft", "none"): "no soft prompt",
+    ("soft", "other"): "another image's soft prompt",
+    ("soft", "truth"): "the soft prompt of hr",
 }
 _BINDS = 2.0  # attention inside over outside from which on words are said to know their place
 
 
 def guidance(data: ReportData) -> list[dict[str, Any]]:
-    """A part per audited method: its name, sentences, the table of states, and the probe's table where there is one."""
+    """A part per audited method: its name, sentences, and the table of states."""
     parts = []
     for method, found in data.audits.items():
         measured = {name for row in found["states"] for name in row["differences"]}
@@ -34,7 +40,6 @@ def guidance(data: ReportData) -> list[dict[str, Any]]:
                 "sentences": list(_sentences(found, metrics)),
                 "metrics": metrics,
                 "lines": [_line(row, metrics) for row in found["states"]],
-                "probe": list(_probe(found.get("probe", {}))),
             }
         )
     return parts
@@ -93,17 +98,23 @@ def _line(row: Mapping[str, Any], metrics: list[Metric]) -> dict[str, Any]:
     return {"told": told, "change": f"{row['differences'][CHANGE]['mean']:.2f}", "cells": cells, "n": row["images"]}
 
 
-def _probe(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """A line of the probe's table, shares in percent with what chance gives in brackets."""
-    for name, row in rows.items():
-        by_chance = row["place_of_kind_by_chance"] if name == "unplaced" else row["place_by_chance"]
-        yield {
-            "told": PROBE_ROWS[name][0],
-            "cells": [
-                {"mean": f"{row['place']:.1%}", "bounds": f"by chance {by_chance:.0%}"},
-                {"mean": f"{row['kind']:.1%}", "bounds": f"by chance {row['kind_by_chance']:.0%}"},
-                {"mean": f"{row['level']:.1%}", "bounds": f"by chance {row['level_by_chance']:.0%}"},
-                {"mean": f"{row['psnr']:.2f}", "bounds": ""},
-            ],
-            "n": row["regions"],
-        }
+def probe(data: ReportData) -> list[dict[str, Any]]:
+    """The probe's table, all audited methods in one: shares in percent, with what chance gives below them."""
+    lines = []
+    for method, found in data.audits.items():
+        for name, row in found.get("probe", {}).items():
+            scene = f"{row['place_of_kind_by_chance']:.0%} among the scene's own"
+            lines.append(
+                {
+                    "method": data.labels[method],
+                    "told": PROBE_ROWS[name][0],
+                    "cells": [
+                        {"mean": f"{row['place']:.1%}", "bounds": f"by chance {row['place_by_chance']:.0%}, {scene}"},
+                        {"mean": f"{row['kind']:.1%}", "bounds": f"by chance {row['kind_by_chance']:.0%}"},
+                        {"mean": f"{row['level']:.1%}", "bounds": f"by chance {row['level_by_chance']:.0%}"},
+                        {"mean": f"{row['psnr']:.2f}", "bounds": ""},
+                    ],
+                    "n": row["regions"],
+                }
+            )
+    return lines

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from spasemsr.backends.captioner.known import KnownCaptioner
+from spasemsr.backends.extractors.known import KnownFeatures, KnownLabels
 from spasemsr.backends.grounding.known import KnownDetector, KnownSegmenter, KnownTagger
 from spasemsr.backends.protocols import Box
 from spasemsr.backends.restorer.bicubic import BicubicRestorer
@@ -104,6 +105,10 @@ def test_known_backends_say_the_truth_of_whatever_shows_the_scene():
         assert KnownDetector(SPEC).detect([picture], [tags[:1]]) == [boxes[:1]]
         near = Box("anything", tuple(np.clip(scene.boxes[1] + 0.02, 0, 1)), 1.0)
         assert np.array_equal(KnownSegmenter(SPEC).segment([picture], [[near]])[0] == 1, scene.masks() == 2)
+        (labels,), (features,) = KnownLabels(SPEC).extract([picture]), KnownFeatures(SPEC).extract([picture])
+        assert np.array_equal(np.kron(labels[0], np.ones((8, 8))), scene.labels())
+        assert np.array_equal(features.argmax(0) + 1, np.maximum(labels[0], 1))
+        assert np.array_equal(features.sum(0), labels[0] > 0)  # nothing is no channel
     assert KnownCaptioner(SPEC).caption([lr]) == [scene.caption]
 
 

@@ -9,6 +9,8 @@ from spasemsr.backends.extractors.spec import (
     DepthSpec,
     FilterBankSpec,
     FilterRowsSpec,
+    KnownFeaturesSpec,
+    KnownLabelsSpec,
     PlainMapSpec,
     RamRowsSpec,
     SamFeaturesSpec,
@@ -44,6 +46,14 @@ def build_extractor(spec: AnyExtractorSpec, device: str = "auto") -> "FeatureExt
             from spasemsr.backends.extractors.texture import TextureClasses
 
             return TextureClasses()
+        case KnownLabelsSpec():
+            from spasemsr.backends.extractors.known import KnownLabels
+
+            return KnownLabels(spec.scenes)
+        case KnownFeaturesSpec():
+            from spasemsr.backends.extractors.known import KnownFeatures
+
+            return KnownFeatures(spec.scenes)
         case RamRowsSpec():
             from spasemsr.backends.extractors.ram_rows import RamRows
 

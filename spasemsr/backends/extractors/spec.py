@@ -6,6 +6,7 @@ from pydantic import Field
 
 from spasemsr.backends.identity import Identity, identify
 from spasemsr.backends.networks.spec import SAM_PATCH, RamArchitecture, SamArchitecture, ram_size_of, size_of
+from spasemsr.scenes.spec import MAX_REGIONS, ScenesSpec
 from spasemsr.spec import Positive, Spec, WeightsSpec
 
 CELL = 8  # pixels of a filter bank's cell
@@ -22,6 +23,7 @@ VERSIONS = {  # raised when the same image gets other features
     "depth_anything": 1,
     "segformer": 1,
     "segformer_features": 1,
+    "known": 1,
 }
 
 
@@ -183,10 +185,41 @@ class SegformerFeaturesSpec(WeightsSpec):
         return self.channels, side // CELL, side // CELL
 
 
+class KnownLabelsSpec(Spec):
+    """The true labels of a procedural scene; in `params.yaml` `scenes` is `data.scenes` and not stated again."""
+
+    kind: Literal["known"]
+    scenes: ScenesSpec
+    batch_size: Positive = 1
+
+    @property
+    def classes(self) -> int:
+        """Nothing, and the textures there are."""
+        return 1 + MAX_REGIONS
+
+    def shape(self, side: int) -> tuple[int, int, int]:
+        """One channel, and the cells of a square image of `side` pixels."""
+        return 1, side // CELL, side // CELL
+
+
+class KnownFeaturesSpec(Spec):
+    """The same as features: a channel for every texture."""
+
+    kind: Literal["known"]
+    scenes: ScenesSpec
+    batch_size: Positive = 1
+
+    def shape(self, side: int) -> tuple[int, int, int]:
+        """Channels, and the cells of a square image of `side` pixels."""
+        return MAX_REGIONS, side // CELL, side // CELL
+
+
 RowsSpec = Annotated[FilterRowsSpec | ColourLayoutSpec | RamRowsSpec | ClipVisionSpec, Field(discriminator="kind")]
 MapSpec = Annotated[PlainMapSpec | DepthSpec, Field(discriminator="kind")]
-LabelsSpec = Annotated[TextureClassesSpec | SegformerLabelsSpec, Field(discriminator="kind")]
-ExtractorSpec = Annotated[FilterBankSpec | SamFeaturesSpec | SegformerFeaturesSpec, Field(discriminator="kind")]
+LabelsSpec = Annotated[TextureClassesSpec | SegformerLabelsSpec | KnownLabelsSpec, Field(discriminator="kind")]
+ExtractorSpec = Annotated[
+    FilterBankSpec | SamFeaturesSpec | SegformerFeaturesSpec | KnownFeaturesSpec, Field(discriminator="kind")
+]
 AnyExtractorSpec = ExtractorSpec | RowsSpec | MapSpec | LabelsSpec
 
 

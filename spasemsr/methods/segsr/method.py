@@ -53,6 +53,8 @@ class SegSR(GuidedDiffusion):
     ) -> None:
         super().__init__(spec, features, autoencoder=autoencoder, text_encoder=text_encoder)
         self.spec, self.classes = spec, widths[1]
+        self.conditions = frozenset({"maps"} if spec.labels in ("lr", "diffusion") and spec.to_image else set())
+        self.told = {"maps": (GUESS, SEEN)}
         self.network = SegSRNetwork(self.base(spec), spec, *widths)
         self.keep_T = keep_probabilities(spec.segments.steps)
 

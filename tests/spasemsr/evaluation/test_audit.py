@@ -34,12 +34,27 @@ def test_edits_change_what_they_name_and_nothing_else():
     assert retagged(BATCH, []).objects[0].tags == []
     assert not moved(BATCH, NONE.boxes).objects[0].located
     truth = replace(BATCH, objects=OTHER.objects)
-    assert in_state(BATCH, "tags", "truth", OTHER, truth).objects == OTHER.objects
-    assert in_state(BATCH, "boxes", "truth", OTHER, truth) is None
-    assert in_state(BATCH, "tags", "truth", OTHER, None) is None
-    assert in_state(BATCH, "caption", "none", OTHER, None).captions == [""]
-    assert in_state(BATCH, "caption", "other", OTHER, None).captions == OTHER.captions
-    assert in_state(BATCH, "caption", "own", OTHER, None) is BATCH
+    assert in_state(BATCH, "tags", "truth", OTHER, truth, {}).objects == OTHER.objects
+    assert in_state(BATCH, "boxes", "truth", OTHER, truth, {}) is None
+    assert in_state(BATCH, "tags", "truth", OTHER, None, {}) is None
+    assert in_state(BATCH, "caption", "none", OTHER, None, {}).captions == [""]
+    assert in_state(BATCH, "caption", "other", OTHER, None, {}).captions == OTHER.captions
+    assert in_state(BATCH, "caption", "own", OTHER, None, {}) is BATCH
+
+
+def test_maps_and_soft_prompts_are_features_silenced_or_taken_from_another_picture():
+    told = {"maps": ("edges", "regions"), "soft": ("soft",)}
+    features = {"edges": torch.ones(1, 1, 4, 4), "regions": torch.full((1, 1, 4, 4), 3.0), "soft": torch.ones(1, 5, 2)}
+    own = replace(BATCH, features=features)
+    other = replace(OTHER, features={name: value * 2 for name, value in features.items()})
+    none = in_state(own, "maps", "none", other, None, told).features
+    assert not none["edges"].any() and not none["regions"].any() and torch.equal(none["soft"], features["soft"])
+    for state, source in (("other", (other, None)), ("truth", (own, other))):
+        found = in_state(own, "soft", state, *source, told).features
+        assert torch.equal(found["soft"], 2 * features["soft"]) and torch.equal(found["edges"], features["edges"])
+    assert in_state(own, "maps", "truth", other, None, told) is None
+    smaller = replace(other, features={**features, "edges": torch.ones(1, 1, 2, 4)})
+    assert in_state(own, "maps", "other", smaller, None, told) is None
 
 
 def test_tags_without_places_are_those_of_training_without_boxes():
@@ -68,7 +83,7 @@ def _cases(method):
 def found():
     method = small_method(redrawn=True)
     metrics = build_metrics(["psnr"])
-    return audit(_cases(method), ALL, metrics, _restoring(method), seeds=[0, 1])
+    return audit(_cases(method), ALL, metrics, _restoring(method), seeds=[0, 1], told={})
 
 
 def test_every_state_is_a_row_of_paired_differences(found):
@@ -85,7 +100,7 @@ def test_every_state_is_a_row_of_paired_differences(found):
         assert row["images"] == 1 or change["low"] <= change["mean"] <= change["high"]
     assert rows["tags", "truth"]["differences"]["psnr"]["low"] is None  # one photograph has no interval
     assert found["seed"]["differences"][CHANGE]["mean"] > 0
-    assert found["not_used"] == []
+    assert found["not_used"] == ["maps", "soft"]
 
 
 def test_renaming_an_object_is_measured_inside_and_outside_its_box(found):
@@ -101,9 +116,9 @@ def test_a_condition_that_a_method_lacks_makes_no_row():
         calls.append(batch)
         return _restoring(method)(batch, seed)
 
-    found = audit(_cases(method)[:1], frozenset({"caption"}), [], restore, seeds=[0])
+    found = audit(_cases(method)[:1], frozenset({"caption"}), [], restore, seeds=[0], told={})
     assert [row["condition"] for row in found["states"]] == ["caption", "caption"]
-    assert found["not_used"] == ["tags", "boxes"]
+    assert found["not_used"] == ["tags", "boxes", "maps", "soft"]
     assert found["edit"] is None and found["seed"] is None
     assert len(calls) == 3  # its own, no caption, another's: nothing is restored for what makes no row
 
@@ -111,7 +126,8 @@ def test_a_condition_that_a_method_lacks_makes_no_row():
 def test_an_image_of_which_nothing_is_said_makes_no_row():
     method = small_method()
     bare = replace(BATCH, objects=[NONE], captions=[""])
-    found = audit([Case("0" * 16, bare, bare, None, _restoring(method)(bare, 0))], ALL, [], _restoring(method), [0])
+    case = Case("0" * 16, bare, bare, None, _restoring(method)(bare, 0))
+    found = audit([case], ALL, [], _restoring(method), [0], {})
     assert found["states"] == [] and found["edit"] is None
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.evaluation.conditions import silenced
 from spasemsr.methods import method
 from spasemsr.methods.noise import Noise
 from tests.worlds.siblings import NAMES, sibling, sibling_batch
@@ -108,3 +109,14 @@ def test_seesr_prompts_alone():
     assert not torch.equal(_restore(hard, batch), _restore(hard, untagged))
     assert torch.equal(_restore(soft, batch), _restore(soft, untagged))
     assert not torch.equal(_restore(soft, batch), _restore(soft, unseen))
+
+
+def test_what_a_method_says_it_is_told_is_what_it_follows(name, built):
+    """Silencing the features of a condition changes the result; another picture's are those of its own extractors."""
+    batch = sibling_batch(name, built, training=False)
+    own = _restore(built, batch)
+    assert set(built.told) <= built.conditions
+    for names in built.told.values():
+        assert not torch.equal(own, _restore(built, silenced(batch, names)))
+    again = built.seeing(silenced(batch, sum(built.told.values(), ())), built._lr_up(batch))
+    assert all(torch.equal(again.features[key], value) for key, value in batch.features.items())
