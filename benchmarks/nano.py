@@ -25,7 +25,7 @@ from spasemsr.evaluation.intervals import summarize
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_per_image
 from spasemsr.images.flat import read_image
-from spasemsr.images.opening import SUFFIXES
+from spasemsr.images.formats import SUFFIXES
 from spasemsr.images.picture import from_image
 from spasemsr.progress import Progress
 from spasemsr.upscaling.settings import Settings

@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,21 @@ class Cache:
     def has(self, key: str) -> bool:
         """Whether an entry lies there; only reading tells whether it is sound."""
         return self._path(key).is_file()
+
+    def present(self, keys: Iterable[str]) -> set[str]:
+        """Those of the keys for which an entry lies there, from listings alone.
+
+        To ask for a name that is not there has a client of network storage remember for a minute that it is not, and
+        then what another machine writes under that name meanwhile is not found.
+        """
+        wanted: dict[str, set[str]] = {}
+        for key in keys:
+            wanted.setdefault(self._path(key).parent.name, set()).add(key)
+        found: set[str] = set()
+        for shard, names in wanted.items():
+            with contextlib.suppress(FileNotFoundError):
+                found |= names.intersection(os.listdir(self.root / shard))
+        return found
 
     def get(self, key: str) -> bytes | None:
         """The payload, or None where there is none; a torn or altered entry is deleted and counts as none."""

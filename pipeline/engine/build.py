@@ -6,6 +6,7 @@ Call it while holding `lock.exclusive`, as the commands do.
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -22,11 +23,13 @@ from spasemsr.cache import Cache
 from spasemsr.data.job import ColumnJob
 from spasemsr.data.patches import Patch
 from spasemsr.errors import UserError
+from spasemsr.mounts import mount_of
 from spasemsr.progress import Progress, duration
 
 log = logging.getLogger(__name__)
 
 _ROUNDS = 4
+_PATIENCE = (1, 4, 15, 45)  # seconds; NFS remembers for 60 at most that a name was not there (acdirmax)
 
 
 class SampleError(RuntimeError):
@@ -43,7 +46,8 @@ def build_column(
     """
     column, identity = job.column, job.identity()
     tasks = plan_tasks(job, identity, units_of(column, patches, job.variants), shards_root)
-    missing = {task.name for task in tasks if not cache.has(task.name)}
+    names = {task.name for task in tasks}
+    missing = names - cache.present(names)
     cached = sum(task.name not in missing for task in tasks)
     account = Account(
         stage=column.stage,
@@ -62,13 +66,15 @@ def build_column(
     file = AccountFile(cache.root, account)
     make = partial(BatchHandler, job, cache, shards_root.absolute())
     writer = ColumnWriter(column, shards_root / column.name, cache)
-    held = {task.name for task in tasks} - missing
+    held = names - missing
     try:
         for _ in range(_ROUNDS):
             with WritingAhead(writer, tasks, missing) as ahead:
                 lacking = [task for task in tasks if task.name in missing]
                 _compute(lacking, job.batch_size, make, executor, account, file, ahead)
             missing = writer.write(tasks)
+            if missing and mount_of(cache.root).shared:
+                missing = _waited_for(missing, column.stage, writer, tasks, cache)
             if not missing:
                 break
             account.cached -= sum(task.name in missing and task.name in held for task in tasks)
@@ -94,6 +100,18 @@ def build_column(
     took = duration(account.seconds) + (f" · {account.rate:.3g} samples/s" if account.rate else "")
     log.info("%-9s done · %s · digest %s · %s", column.stage, tars, account.digest[:12], took)
     return account
+
+
+def _waited_for(missing: set[str], stage: str, writer: ColumnWriter, tasks: Sequence[Task], cache: Cache) -> set[str]:
+    """What is still missing after shared storage was given time to show what other machines have written."""
+    log.warning("%-9s %d samples cannot be seen yet on shared storage: waits", stage, len(missing))
+    for seconds in _PATIENCE:
+        time.sleep(seconds)
+        if missing <= cache.present(missing):  # listed first: asking by name would have their absence remembered
+            missing = writer.write(tasks)
+        if not missing:
+            break
+    return missing
 
 
 def _compute(

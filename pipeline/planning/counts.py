@@ -13,7 +13,7 @@ from spasemsr.data.patches import Patch, grid, of_splits, read_patches
 from spasemsr.data.sources import Sources
 from spasemsr.data.spec import DataSpec
 from spasemsr.errors import UserError
-from spasemsr.images.opening import SUFFIXES
+from spasemsr.images.formats import SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,10 @@ def run(params: Params, method_name: str) -> None:
 def _train(params: Params, config: ModelConfig, dataset: Dataset, state: Path) -> Spent | None:
     """Train and write the model; None on all processes of a launch but the one that writes."""
     from spasemsr.methods.folder import save_model
-    from spasemsr.training.loop import train
+    from spasemsr.training.loop import take_own_device, train
 
     pin_threads()
+    take_own_device()
     name = config.method
     spec, face = params.active.train_of(name), method(name)
     network = face.build(config)

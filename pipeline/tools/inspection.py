@@ -21,8 +21,8 @@ from spasemsr.data.patches import Patch, of_splits, read_patches
 from spasemsr.data.shards import ColumnReader
 from spasemsr.data.sources import Sources, missing_from_packages
 from spasemsr.errors import UserError
+from spasemsr.images.formats import SUFFIXES
 from spasemsr.images.names import files_below, is_utf8, shown
-from spasemsr.images.opening import SUFFIXES
 from spasemsr.methods.columns import columns_of
 from spasemsr.progress import duration
 

@@ -136,7 +136,7 @@ class _Job:
         if source.size is not None:  # what will not fit is refused before it is decoded
             upscaler.plan(source.size, request.settings, request.max_memory, request.save_map)
         picture = parse_picture(data, MAX_PIXELS)
-        form = request.form or (target and files.suffix_format(target)) or picture.format
+        form = request.form or (target and files.suffix_format(target)) or writing.written_as(picture.format)
         if target is None or form != files.suffix_format(target):
             raise RejectedSample("changed", "another file took its place while this ran; run the same again")
         made_of = self._made_of(data, form)

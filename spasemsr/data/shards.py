@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from spasemsr.data.columns import Column
+from spasemsr.data.member_index import MemberIndex
 from spasemsr.data.patches import KEY
 from spasemsr.errors import UserError
 from spasemsr.hashing import digest_of, sha256_bytes, sha256_file
@@ -89,7 +90,8 @@ def write_info(
 class ColumnReader:
     """Random access to the members of one column below the shards folder; thread-safe.
 
-    Opening scans every header and compares names, sizes and the file list with the schema and `column.json`;
+    Opening scans every header, once for a large column (`member_index.py`), and compares names, sizes and the file list
+    with the schema and `column.json`;
     `verify=True` compares every tar's sha256 too. Raises UserError naming the file and the stage that rebuilds it.
     """
 
@@ -105,8 +107,10 @@ class ColumnReader:
             raise self._damaged(missing[0], "is missing")
         if strange := sorted(path.name for path in self.folder.iterdir() if path.name not in {*tars, INFO}):
             raise self._damaged(strange[0], f"does not belong there: {INFO} does not name it")
+        index = MemberIndex(self.folder, self.info, scan)
         for name in sorted(tars):
-            self._open_tar(name, tars[name], verify)
+            self._open_tar(name, tars[name], index, verify)
+        index.save()
         if len(self._places) != self.info["keys"]:
             raise self._damaged(INFO, f"states {self.info['keys']} keys, the tars hold {len(self._places)}")
         self._file = lru_cache(maxsize=_OPEN_FILES)(_open)
@@ -171,7 +175,7 @@ class ColumnReader:
         except ValueError as error:
             raise self._damaged(INFO, str(error)) from None
 
-    def _open_tar(self, tar: str, stated: Mapping[str, Any], verify: bool) -> None:
+    def _open_tar(self, tar: str, stated: Mapping[str, Any], index: MemberIndex, verify: bool) -> None:
         path = self.folder / tar
         if (size := path.stat().st_size) != stated["bytes"]:
             raise self._damaged(tar, f"has {size} bytes, {INFO} states {stated['bytes']}")
@@ -179,7 +183,7 @@ class ColumnReader:
             raise self._damaged(tar, f"was altered: its sha256 is not the one in {INFO}")
         found: dict[str, dict[str, Place]] = {}
         try:
-            for name, offset, length in scan(path):
+            for name, offset, length in index.members(tar):
                 key, member_name = accept(self.column, name, length)
                 members = found.setdefault(key, {})
                 if member_name in members or key in self._places:

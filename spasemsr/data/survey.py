@@ -17,10 +17,11 @@ from spasemsr.data.spec import DataSpec
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.hashing import fingerprint, sha256_bytes
 from spasemsr.images.flat import decode
+from spasemsr.images.formats import READ
 from spasemsr.images.names import is_utf8, shown
 
 VERSION = 1  # of crops
-VERDICT = 2  # of what is remembered of a file: bump it when `decode` accepts, rejects or treats a file differently
+VERDICT = 3  # of what is remembered of a file: bump it when `decode` accepts, rejects or treats a file differently
 _REMEMBERED_BYTES = 1 << 15  # a smaller file is decoded again in less time than its verdict takes to look up
 
 
@@ -87,7 +88,8 @@ def _remembered(data: bytes, sha256: str, spec: DataSpec, store: Store) -> dict[
     if known is not None:
         return json.loads(known)
     verdict = _verdict(data, spec)
-    store.put(key, json.dumps(verdict, sort_keys=True).encode(), "ingest verdict")
+    if verdict.get("reason") != "needs_package":  # which may be installed by the next run
+        store.put(key, json.dumps(verdict, sort_keys=True).encode(), "ingest verdict")
     return verdict
 
 
@@ -125,7 +127,7 @@ def refuse_bad_input(candidates: int, rejects: Sequence[Reject], spec: DataSpec)
     """
     if candidates == 0:
         raise UserError(
-            "No photographs: the folder holds no JPEG, PNG, WebP or TIFF file, and data.packages is empty.",
+            f"No photographs: the folder holds no {READ} file, and data.packages is empty.",
             "Put photographs into the folder `photographs` of params.yaml, or name packages: [skimage].",
         )
     bad = [reject for reject in rejects if reject.reason != "duplicate"]

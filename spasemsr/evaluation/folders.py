@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spasemsr.errors import UserError
+from spasemsr.images.formats import FOREIGN_SUFFIXES, SUFFIXES
 from spasemsr.images.names import composed, is_utf8, shown
-from spasemsr.images.opening import FOREIGN_SUFFIXES, SUFFIXES
 from spasemsr.images.results import Neighbours
 
 

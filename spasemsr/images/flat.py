@@ -44,8 +44,7 @@ class Decoded:
 def decode(data: bytes, max_pixels: int) -> Decoded:
     """Decode one image file's bytes.
 
-    Raises RejectedSample with reason `unsupported_format`, `unsupported_mode`, `too_large`, `truncated`, `corrupt` or
-    `needs_memory`.
+    Raises RejectedSample with the reasons of `open_image`, and `unsupported_mode`.
     """
     with decoding():
         return _treat(data, open_image(data, max_pixels))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spasemsr.errors import UserError
-from spasemsr.images.opening import FOREIGN_SUFFIXES, SUFFIXES
+from spasemsr.images.formats import FOREIGN_SUFFIXES, SUFFIXES
 
 
 def shown(path: Path | str) -> str:

@@ -10,29 +10,12 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import (  # the plugins by name: Image.open knows a format only once its plugin is imported
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import Image, UnidentifiedImageError
 
 from spasemsr.errors import RejectedSample
+from spasemsr.images.formats import READ, formats_for, stated_format
 
-FORMATS = (  # a JPEG with further pictures (MPO) is opened by the JPEG plugin
-    JpegImagePlugin.JpegImageFile.format,
-    PngImagePlugin.PngImageFile.format,
-    TiffImagePlugin.TiffImageFile.format,
-    WebPImagePlugin.WebPImageFile.format,
-)
-SUFFIXES = frozenset([".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".tif", ".tiff"])
-# Looked at and rejected with a reason, so that a person learns why their file is not used; other files are ignored.
-FOREIGN_SUFFIXES = frozenset(
-    """.bmp .gif .ico .avif .heic .heif .jp2 .jxl .pgm .ppm .pbm .pnm .tga .psd .svg
-    .raw .dng .cr2 .nef .arw""".split()
-)
+_START = 32  # bytes that tell formats apart
 
 
 @contextlib.contextmanager
@@ -59,11 +42,12 @@ def decoding() -> Iterator[None]:
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
     """The loaded Pillow image of a file's bytes, in whatever mode it has.
 
-    Raises RejectedSample with reason `unsupported_format`, `too_large`, `truncated`, `corrupt` or `needs_memory`.
+    Raises RejectedSample with reason `unsupported_format`, `needs_package`, `too_large`, `truncated`, `corrupt` or
+    `needs_memory`.
     """
     with decoding():
         try:
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(data), formats=formats_for(data[:_START]))
         except UnidentifiedImageError:
             raise _unidentified(data) from None
         width, height = image.size
@@ -75,15 +59,18 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
 
 def header(file: Path | bytes) -> tuple[str, tuple[int, int]] | None:
     """Format, and width and height before orientation, as the header states them; None for what cannot be read."""
-    source = io.BytesIO(file) if isinstance(file, bytes) else file
-    with contextlib.suppress(RejectedSample), decoding(), Image.open(source, formats=FORMATS) as image:
+    with contextlib.suppress(RejectedSample), decoding(), contextlib.ExitStack() as opened:
+        source = io.BytesIO(file) if isinstance(file, bytes) else opened.enter_context(file.open("rb"))
+        formats = formats_for(source.read(_START))
+        source.seek(0)
+        image = opened.enter_context(Image.open(source, formats=formats))
         return format_of(image), image.size
     return None
 
 
 def format_of(image: Image.Image) -> str:
-    """JPEG, PNG, TIFF or WEBP; "" for an image that was no file. A JPEG with further pictures is a JPEG."""
-    return {"MPO": "JPEG"}.get(image.format or "", image.format or "")
+    """JPEG, PNG, TIFF, WEBP, BMP, AVIF, HEIF or JXL; "" for an image that was no file. MPO, several JPEGs, is JPEG."""
+    return {"MPO": "JPEG", "DIB": "BMP"}.get(image.format or "", image.format or "")
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
@@ -112,11 +99,9 @@ def has_more_frames(image: Image.Image) -> bool:
 
 def _unidentified(data: bytes) -> RejectedSample:
     """Tell an image of another format from a file that only pretends to be one of ours."""
-    ours = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
-    for magic, name in ours.items():
-        if data.startswith(magic):
-            return RejectedSample("corrupt", f"begins like a {name} file but its header cannot be read")
-    return RejectedSample("unsupported_format", "not JPEG, PNG, WebP or TIFF; convert it to one of them")
+    if name := stated_format(data):
+        return RejectedSample("corrupt", f"begins like a {name} file but its header cannot be read")
+    return RejectedSample("unsupported_format", f"not {READ}; convert it to one of them")
 
 
 def _one_line(error: BaseException) -> str:

@@ -41,7 +41,7 @@ class Picture:
 
     colour: Pixels  # (H, W, 1) gray or (H, W, 3)
     alpha: Pixels | None  # (H, W), as deep as `colour`
-    format: str  # JPEG, PNG, WEBP, TIFF, or "" for a picture that was no file
+    format: str  # as `opening.format_of` calls it
     icc: bytes | None = None
     said: Said = field(default_factory=Said)
     notes: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ name beside the score:
 | 9 to 16 bits a channel | 8 bits, full range to full range, rounded (`16_bit`) |
 | alpha that is opaque everywhere | dropped (`opaque_alpha`) |
 | gray, 1-bit, palette | RGB (`gray`, `one_bit`, `palette`) |
-| JPEG, lossy WebP | scored as decoded (`jpeg`, `webp`) |
+| JPEG, lossy WebP, AVIF, HEIC, JPEG XL | scored as decoded (`jpeg`, `webp`, `avif`, `heif`, `jxl`) |
 | EXIF or XMP orientation | applied (`exif_rotated`) |
 | ICC profile; gAMA, cHRM or cICP that mean another colour than sRGB | ignored (`icc_ignored`, `gama_ignored`, ...) |
 | one colour all over | scored (`constant`); a metric that has no value there says so |
@@ -53,7 +53,7 @@ def _treat(data: bytes, image: Image.Image) -> Decoded:
     if not notes:
         notes += [f"{name}_ignored" for name in metadata.other_colour(metadata.colour_chunks(data))]
     form = format_of(image)
-    if form == "JPEG" or (form == "WEBP" and b"VP8L" not in data[:64]):
+    if form in ("JPEG", "AVIF", "HEIF", "JXL") or (form == "WEBP" and b"VP8L" not in data[:64]):
         notes.append(form.lower())
     orientation = metadata.orientation_of(image, data)
     if orientation > 1:

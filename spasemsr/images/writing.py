@@ -34,6 +34,11 @@ _MARKER = 65_533  # bytes that one JPEG segment holds
 _XMP_HEAD, _IPTC_HEAD = 29, 14 + 4 + 2 + 2 + 4
 
 
+def written_as(form: str) -> str:
+    """The format of a result where none is asked for: its input's own if it can be written, else PNG, without loss."""
+    return form if form in SUFFIXES else "PNG"
+
+
 def require_fit(form: str, width: int, height: int) -> None:
     """Raise RejectedSample `too_large_for_format` before any work if a format cannot hold so many pixels a side."""
     if max(width, height) > MAX_SIDE[form]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from spasemsr.errors import UserError
+from spasemsr.images.formats import READ, SUFFIXES
 from spasemsr.serving.session import Refusal, Session
 from spasemsr.upscaling.settings import Settings
 from spasemsr.upscaling.upscaler import Upscaler
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 HEADERS = ["object", "left %", "top %", "right %", "bottom %"]
 WAITING = 8  # visitors in the queue; one picture is restored at a time
 MAX_BYTES = 100_000_000
-SUFFIXES = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff"]
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
@@ -97,9 +97,9 @@ def build_page(session: Session, max_pixels: int) -> "Blocks":
         gr.Markdown(_INTRODUCTION)
         with gr.Row():
             with gr.Column():
-                limit = f"JPEG, PNG, WebP or TIFF, up to {max_pixels / 1e6:g} million pixels"
+                limit = f"{READ}, up to {max_pixels / 1e6:g} million pixels"
                 file = gr.File(
-                    label=f"Photograph ({limit})", file_types=SUFFIXES, type="filepath", elem_id="photograph"
+                    label=f"Photograph ({limit})", file_types=sorted(SUFFIXES), type="filepath", elem_id="photograph"
                 )
                 marked = gr.Image(
                     label="What the model is told",

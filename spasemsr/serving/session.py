@@ -136,7 +136,7 @@ class Session:
 
     def _keep(self, path: str, restored: Restored, ending: str) -> Path:
         """Write the result in its input's format, under its input's name."""
-        form = restored.picture.format
+        form = writing.written_as(restored.picture.format)
         width, height = restored.picture.size
         writing.require_fit(form, width, height)
         result = writing.fitted(restored.picture, form)

@@ -17,10 +17,11 @@ from typing import Any, Literal
 from spasemsr import __version__, atomic
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.hashing import sha256_bytes, sha256_file
+from spasemsr.images.formats import FOREIGN_SUFFIXES, SUFFIXES
 from spasemsr.images.names import files_below, looks_like_a_picture, shown
-from spasemsr.images.opening import FOREIGN_SUFFIXES, SUFFIXES, header
+from spasemsr.images.opening import header
 from spasemsr.images.results import MAP, PROGRAM, Neighbours, map_of, record_in, sidecar_of
-from spasemsr.images.writing import FORMATS
+from spasemsr.images.writing import FORMATS, written_as
 from spasemsr.images.writing import SUFFIXES as WRITTEN
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -119,10 +120,12 @@ def targets(sources: Sequence[Source], out: Path, ending: str, form: str | None)
 
     def named(source: Source, name: str) -> Path:
         folder = out / source.place.parent
-        return folder / result_name(name, ending, WRITTEN[form or source.form], folder)
+        return folder / result_name(name, ending, WRITTEN[form or written_as(source.form)], folder)
 
     readable = [source for source in sources if source.form]
-    for source in sorted(readable, key=lambda source: source.path.suffix.lower() != WRITTEN[form or source.form]):
+    for source in sorted(
+        readable, key=lambda source: source.path.suffix.lower() != WRITTEN[form or written_as(source.form)]
+    ):
         path = named(source, source.place.name)
         first = owners.setdefault(path, source)
         if first is not source:

@@ -86,6 +86,11 @@ def seeds_of_every_format() -> list[tuple[str, bytes]]:
     found.append((".png", png(16, 2, np.tile(deep, (1, 3)))))
     found += [(".jpg", encoded(rgb.convert("CMYK"), "JPEG")), (".jpg", encoded(rgb.convert("L"), "JPEG"))]
     found += [(".tif", encoded(rgb.convert("CMYK"), "TIFF")), (".tif", encoded(rgb, "TIFF", compression="tiff_lzw"))]
+    found += [
+        (".bmp", encoded(rgb, "BMP")),
+        (".bmp", encoded(rgb.convert("P"), "BMP")),
+        (".avif", encoded(rgb, "AVIF")),
+    ]
     pages = io.BytesIO()
     rgb.save(pages, "TIFF", save_all=True, append_images=[picture(seed=1)])
     found.append((".tif", pages.getvalue()))

@@ -1,9 +1,12 @@
 """One process per out, and no stage that outlives the dvc which started it."""
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -94,3 +97,37 @@ def test_nothing_is_watched_without_dvc(monkeypatch):
     monkeypatch.delenv("DVC_STAGE", raising=False)
     monkeypatch.setattr(lock, "_watch", lambda dvc: pytest.fail("watched"))
     lock.end_with_dvc()
+
+
+def test_where_storage_has_no_flock_a_touched_file_holds_the_outs(tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    claim = tmp_path / ".ground.lock-claim"
+    with lock.exclusive("ground", tmp_path):
+        assert str(os.getpid()) in claim.read_text()
+    assert not claim.exists()
+    claim.write_text(f"{socket.gethostname()} {2**22 + 1} a")  # its process is gone
+    with caplog.at_level("WARNING"), lock.exclusive("ground", tmp_path):
+        assert str(os.getpid()) in claim.read_text()
+    assert "waits" in caplog.text
+
+
+def test_a_claim_of_another_machine_counts_as_long_as_it_is_touched(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "_STALE_SECONDS", 0.3)
+    monkeypatch.setattr(lock, "_POLL_SECONDS", 0.02)
+    claim = tmp_path / ".ground.lock-claim"
+    claim.write_text("elsewhere 1 a")
+    ends = time.monotonic() + 0.6
+
+    def touch():
+        while time.monotonic() < ends:
+            os.utime(claim)
+            time.sleep(0.05)
+
+    holder = threading.Thread(target=touch)
+    holder.start()
+    with lock.claimed("ground", claim):
+        assert time.monotonic() >= ends
+    holder.join()

@@ -197,7 +197,7 @@ def rgb_float(path: Path, value: float) -> None:
         (lambda p: rgb_float(p.with_suffix(".tif"), 0.5), "holds floats\\."),
         (lambda p: Image.new("CMYK", (SIDE, SIDE)).save(p.with_suffix(".jpg")), "colour mode is CMYK"),
         (lambda p: p.with_suffix(".png").write_bytes(b""), "no bytes"),
-        (lambda p: Image.new("RGB", (SIDE, SIDE)).save(p.with_suffix(".bmp")), "format that is not scored"),
+        (lambda p: Image.new("RGB", (SIDE, SIDE)).save(p.with_suffix(".gif")), "format that is not scored"),
         (lambda p: Image.new("RGB", (SIDE, SIDE)).save(p.with_suffix(".jpg")), "a.jpg and a.png have the same key"),
     ],
 )

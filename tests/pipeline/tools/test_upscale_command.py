@@ -229,7 +229,7 @@ def test_bad_files_are_listed_with_their_reason_and_good_ones_restored(command, 
         "huge.png": (huge_png(), "too_large"),
         "cut.jpg": (picture_bytes(photograph(64, 64), "JPEG")[:-400], "truncated"),
         "cut.tif": (picture_bytes(photograph(32, 32), "TIFF")[:60], ""),
-        "picture.bmp": (picture_bytes(photograph(8, 8), "BMP"), "unsupported_format"),
+        "picture.gif": (picture_bytes(photograph(8, 8), "GIF"), "unsupported_format"),
         "lab.tif": (picture_bytes(Image.new("LAB", (9, 9)), "TIFF"), "unsupported_mode"),
     }
     folder, out = tmp_path / "in", tmp_path / "out"

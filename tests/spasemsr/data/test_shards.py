@@ -13,6 +13,7 @@ import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spasemsr.data import member_index, shards
 from spasemsr.data.columns import LR, Column, Member
 from spasemsr.data.patches import make_key
 from spasemsr.data.shards import ColumnReader, TarInfo, base_of, scan, write_info, write_tar
@@ -116,6 +117,25 @@ def test_threads_may_read_at_once(folder):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_headers_of_a_large_column_are_read_once_until_a_tar_is_touched(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPASEMSR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(member_index, "LEAST", 6)
+    scanned: list[str] = []
+    monkeypatch.setattr(shards, "scan", lambda path: scanned.append(path.name) or scan(path))
+    first = reader(folder)
+    assert sorted(scanned) == sorted(first.tars())
+    scanned.clear()
+    again = reader(folder)
+    assert scanned == [] and again.hashes() == first.hashes()
+    os.utime(folder / "val-00000.tar", (1, 1))
+    assert reader(folder).keys() == KEYS and len(scanned) == 3
+    scanned.clear()
+    for entry in (tmp_path / "cache").rglob("*"):  # an index that was altered is none
+        if entry.is_file():
+            entry.write_bytes(entry.read_bytes()[:-1] + b" ")
+    assert reader(folder).keys() == KEYS and len(scanned) == 3
 
 
 def test_the_webdataset_library_reads_the_same_samples(folder):

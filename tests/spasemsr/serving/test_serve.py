@@ -171,7 +171,7 @@ def test_a_persons_way_through_the_page(address, photo, tmp_path):
 
         (tmp_path / "text.png").write_text("no picture")
         tab.set_input_files("#photograph input[type=file]", tmp_path / "text.png")
-        expect(tab.get_by_text("not JPEG, PNG, WebP or TIFF").first).to_be_visible(timeout=60_000)
+        expect(tab.get_by_text("not JPEG, PNG, WebP, TIFF").first).to_be_visible(timeout=60_000)
         tab.click("#photograph button[aria-label=Clear]")
 
         tab.set_input_files("#photograph input[type=file]", photo)
