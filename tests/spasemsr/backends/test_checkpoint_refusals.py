@@ -29,17 +29,10 @@ from spasemsr.diffusion.spec import PretrainedBaseSpec, ScheduleSpec, UNetSpec
 from spasemsr.errors import UserError
 from spasemsr.weights.pretrained import load_pretrained
 from spasemsr.weights.tensors import load_strictly, read_state_dict
-from tests.worlds.tiny_checkpoints import HIDDEN, SAM, UNET, edit_json, edit_tensors, write_all
+from tests.worlds.tiny_checkpoints import HIDDEN, SAM, UNET, edit_json, edit_tensors
 
 IMAGE = np.full((64, 64, 3), 90, np.uint8)
 Use = Callable[[Path], Any]
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SPASEMSR_MODELS", str(tmp_path_factory.mktemp("models")))
-        yield write_all(tmp_path_factory.mktemp("checkpoints"))
 
 
 def caption(path: Path) -> Any:

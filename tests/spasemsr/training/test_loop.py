@@ -1,6 +1,5 @@
 """The trainer: resume to the bit, files that survive a kill, refusals, the log, the learning rate, the average."""
 
-import json
 import os
 import signal
 from dataclasses import replace
@@ -17,32 +16,14 @@ from spasemsr.methods.noise import Noise
 from spasemsr.methods.stored import read_config
 from spasemsr.training import checkpoint
 from spasemsr.training.checkpoint import Position, load_state, save_state
-from spasemsr.training.log import LossLog
 from spasemsr.training.loop import train
-from spasemsr.training.optimizer import Average, build_optimizer, learning_rate, named_parameters
-from spasemsr.training.spec import TrainSpec
+from spasemsr.training.optimizer import Average, named_parameters
+from tests.worlds.short_training import SPEC, batches, equal, trained, weights_of
 from tests.worlds.small_methods import Colours, small_batch, small_method
-
-SPEC = TrainSpec(
-    steps=11, global_batch=4, lr=0.01, warmup_steps=3, ema_decay=0.9, precision="fp32", save_every=3, log_every=2
-)
 
 
 class Killed(BaseException):
     """Stands for the end of the process: nothing in the trainer may catch it."""
-
-
-def batches(step, rank, world):
-    share = 4 // world
-    return small_batch([f"s{step}k{i}" for i in range(rank * share, (rank + 1) * share)])
-
-
-def weights_of(method):
-    return {name: p.detach().clone() for name, p in named_parameters(method.trainable()).items()}
-
-
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def run(folder: Path, method=None, kill_before=None, spec=SPEC, batches=batches):
@@ -172,18 +153,6 @@ def test_a_broken_gradient_stops_as_well(tmp_path):
 # Files
 
 
-def trained(method=None, steps=2):
-    method = method or Colours()
-    optimizer = build_optimizer(method.trainable(), SPEC)
-    average = Average(named_parameters(method.trainable()), 0.9)
-    for step in range(steps):
-        sum(method(batches(step, 0, 1), Noise(1, step)).values()).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        average.update(step)
-    return method, optimizer, average
-
-
 @pytest.mark.parametrize("moment", ["save_tensors", "fsync", "replace", "remove"])
 def test_a_kill_while_saving_leaves_a_whole_state(tmp_path, monkeypatch, moment):
     method, optimizer, average = trained()
@@ -286,77 +255,3 @@ def test_training_can_start_from_given_weights(tmp_path):
 
     run(tmp_path, Watched(), spec=SPEC.model_copy(update={"init": str(tmp_path / "given"), "steps": 1}))
     assert equal(started[0], weights_of(method))
-
-
-# Optimizer, average, log
-
-
-def test_decay_spares_biases_norms_and_layer_scales():
-    method = small_method(redrawn=False)
-    modules = method.trainable()
-    names = {id(p): name for name, p in named_parameters(modules).items()}
-    decayed, spared = ({names[id(p)] for p in group["params"]} for group in build_optimizer(modules, SPEC).param_groups)
-    assert len(decayed) + len(spared) == len(names) == 1370
-    assert not decayed & spared
-    assert {"e_sem.blocks.0.layer_scale", "fusion.norm.weight", "controlnet.conv_in.bias"} <= spared
-    assert {"controlnet.conv_in.weight", "e_img.stack.layers.0.weight", "fusion.layers.0.weight"} <= decayed
-    assert not any(name.endswith("bias") or ".norm" in name for name in decayed)
-    assert not any(name.startswith("unet.") for name in names.values())
-
-
-def test_frozen_parameters_are_not_optimized():
-    method = Colours()
-    method.layers[0].weight.requires_grad_(False)
-    assert "layers.0.weight" not in named_parameters(method.trainable())
-
-
-def test_the_learning_rate_warms_up_and_stays():
-    assert [learning_rate(step, SPEC) for step in (0, 1, 2, 3, 10)] == pytest.approx([0.01 / 3, 0.02 / 3] + [0.01] * 3)
-    assert learning_rate(0, SPEC.model_copy(update={"warmup_steps": 0})) == 0.01
-
-
-def test_the_learning_rate_falls_to_zero_over_the_cooldown():
-    spec = SPEC.model_copy(update={"steps": 10, "warmup_steps": 2, "cooldown_steps": 4})
-    shares = [learning_rate(step, spec) / spec.lr for step in range(10)]
-    assert shares == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
-
-
-def test_the_average_follows_its_recurrence():
-    method, _, average = trained(steps=0)
-    expected = weights_of(method)
-    for step in range(5):
-        with torch.no_grad():
-            for parameter in method.parameters():
-                parameter.add_(step + 1)
-        average.update(step)
-        decay = min(0.9, (1 + step) / (10 + step))
-        expected = {name: decay * expected[name] + (1 - decay) * now for name, now in weights_of(method).items()}
-    assert all(torch.allclose(average.shadow[name], expected[name], atol=1e-5) for name in expected)
-    average.copy_to_parameters()
-    assert all(torch.equal(now, average.shadow[name]) for name, now in weights_of(method).items())
-
-
-def test_without_decay_the_weights_are_their_own_average(tmp_path):
-    method = Colours()
-    average = Average(named_parameters(method.trainable()), 0.0)
-    before = weights_of(method)
-    average.update(0)
-    average.copy_to_parameters()
-    assert average.shadow == {} and equal(weights_of(method), before)
-
-
-def test_rows_are_means_since_the_row_before(tmp_path):
-    log = LossLog(tmp_path / "new" / "losses.csv", 2)
-    for step in range(1, 6):
-        log.add(step, {"a": float(step), "b": 0.5, "total": step + 0.5, "grad_norm": 2.0}, 0.1)
-    lines = (tmp_path / "new" / "losses.csv").read_text().splitlines()
-    assert lines[0] == "step,a,b,total,grad_norm,lr"
-    assert lines[1] == "2,1.500000e+00,5.000000e-01,2.000000e+00,2.000000e+00,1.000000e-01"
-    assert lines[2].startswith("4,3.500000e+00")
-    assert len(lines) == 3
-    state = json.loads(json.dumps(log.state()))
-    (tmp_path / "new" / "losses.csv").write_text("spoiled")
-    again = LossLog(tmp_path / "new" / "losses.csv", 2, state)
-    again.add(6, {"a": 9.0, "b": 0.5, "total": 9.5, "grad_norm": 2.0}, 0.1)
-    lines = (tmp_path / "new" / "losses.csv").read_text().splitlines()
-    assert lines[3].startswith("6,7.000000e+00")  # the mean of 5, which had no row yet, and 9

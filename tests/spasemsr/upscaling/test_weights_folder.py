@@ -1,0 +1,138 @@
+"""Weights of an upscaler: a folder, the Hub."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from spasemsr import Upscaler
+from spasemsr.errors import UserError
+from spasemsr.upscaling import hub
+from tests.worlds import ROOT
+from tests.worlds.tiny_upscaler import SAMPLE, photograph, pixels
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "tiny"
+    tiny.save_pretrained(path)
+    return path
+
+
+# Weights: a folder, the Hub.
+
+
+def test_a_saved_folder_restores_the_same_pixels(tiny, folder):
+    image = photograph(40, 32)
+    loaded = Upscaler.from_pretrained(folder, workers=1)
+    assert loaded.sampling == SAMPLE and len(loaded.weights_sha256) == 64
+    large = tiny(image)
+    assert large.size == (160, 128) and large.mode == "RGB"
+    assert np.array_equal(pixels(large), pixels(loaded(image)))
+
+
+def test_the_folder_has_the_layout_of_the_hub(tiny, folder, tmp_path):
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "weights.safetensors"]
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\n") and "pipeline_tag: image-to-image" in card and "Upscaler.from_pretrained" in card
+    assert json.loads((folder / "config.json").read_text())["inference"]["sample"]["steps"] == SAMPLE.steps
+    tiny.save_pretrained(tmp_path / "again")
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+class FakeHub:
+    def __init__(self, token=None):
+        FakeHub.seen = {"token": token}
+
+    def create_repo(self, name, private, exist_ok):
+        FakeHub.seen |= {"private": private}
+        return SimpleNamespace(repo_id=f"me/{name}")
+
+    def upload_folder(self, repo_id, folder_path, commit_message):
+        FakeHub.seen |= {"name": repo_id, "files": sorted(path.name for path in Path(folder_path).iterdir())}
+        if "refused" in repo_id:
+            raise OSError("no such account")
+        return f"https://hub/{repo_id}/commit/1"
+
+
+def test_half_precision_takes_half_the_room_and_restores_the_same_to_a_grey_level(tiny, folder, tmp_path):
+    tiny.save_pretrained(tmp_path / "half", half=True)
+    whole, half = (path / "weights.safetensors" for path in (folder, tmp_path / "half"))
+    assert half.stat().st_size < 0.55 * whole.stat().st_size
+    image = photograph(40, 32)
+    restored = [pixels(Upscaler.from_pretrained(path.parent)(image)).astype(int) for path in (whole, half)]
+    assert np.abs(restored[0] - restored[1]).mean() < 0.5
+
+
+def test_weights_beyond_half_precision_are_refused(tiny, tmp_path):
+    tensor = next(parameter for part in tiny._method.trainable().values() for parameter in part.parameters())
+    kept = tensor.flatten()[0].item()
+    tensor.data.flatten()[0] = 1e6
+    try:
+        with pytest.raises(UserError, match="float16"):
+            tiny.save_pretrained(tmp_path / "half", half=True)
+    finally:
+        tensor.data.flatten()[0] = kept
+    assert not (tmp_path / "half" / "weights.safetensors").exists()
+
+
+def test_push_uploads_the_folder_and_says_where(tiny, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.HfApi", FakeHub)
+    assert tiny.push_to_hub("nano", token="t").endswith("me/nano/commit/1")
+    expected = ["README.md", "config.json", "weights.safetensors"]
+    assert FakeHub.seen == {"token": "t", "private": True, "name": "me/nano", "files": expected}
+    with pytest.raises(UserError, match="no such account"):
+        tiny.push_to_hub("refused")
+
+
+def test_a_hub_repository_needs_a_commit(monkeypatch, folder):
+    with pytest.raises(UserError, match="commit"):
+        Upscaler.from_pretrained("somebody/nano")
+    with pytest.raises(UserError, match="commit"):
+        Upscaler.from_pretrained("somebody/nano", revision="main")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, revision, allow_patterns: str(folder))
+    assert Upscaler.from_pretrained("somebody/nano", revision="0" * 40).sampling == SAMPLE
+
+
+@pytest.mark.parametrize("harm", ["no folder", "no config", "no json", "old config", "no weights", "cut weights"])
+def test_unusable_weights_are_named(folder, tmp_path, harm):
+    broken = tmp_path / "model"
+    for path in folder.iterdir() if harm != "no folder" else []:
+        broken.mkdir(exist_ok=True)
+        (broken / path.name).write_bytes(path.read_bytes())
+    match harm:
+        case "no config" | "no weights":
+            (broken / {"no config": "config.json", "no weights": "weights.safetensors"}[harm]).unlink()
+        case "no json":
+            (broken / "config.json").write_text("{")
+        case "old config":
+            config = json.loads((broken / "config.json").read_text())
+            del config["inference"]
+            (broken / "config.json").write_text(json.dumps(config))
+        case "cut weights":
+            (broken / "weights.safetensors").write_bytes((folder / "weights.safetensors").read_bytes()[:-100])
+    with pytest.raises(UserError) as raised:
+        Upscaler.from_pretrained(broken)
+    named = {"no folder": "model", "old config": "inference"}.get(harm, "config" if "config" in harm else ".")
+    assert named in str(raised.value) and raised.value.remedy
+
+
+def test_a_projects_model_samples_as_its_params_say(tmp_path, tiny):
+    project = tmp_path / "models" / "spasemsr"
+    hub.save(project, tiny._method, tiny.config)
+    root = ROOT
+    (tmp_path / "params.yaml").write_text((root / "params.yaml").read_text())
+    from spasemsr.config import load_params
+
+    assert Upscaler.from_pretrained(project).sampling == load_params(root / "params.yaml").embedded.evaluate.sample
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, spasemsr; print('torch' in sys.modules, 'Upscaler' in spasemsr.__all__)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.split() == ["False", "True"]
