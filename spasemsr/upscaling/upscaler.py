@@ -28,7 +28,6 @@ from spasemsr.determinism import single_threaded
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.diffusion.tiling import Tile, TileMap
 from spasemsr.errors import RejectedSample
-from spasemsr.images.colour import fix_canvas, lr_float, tensor_of
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.images.picture import MIN_SIDE, Picture, Pixels, from_image
 from spasemsr.images.transparency import fill_transparent
@@ -38,6 +37,7 @@ from spasemsr.methods.protocol import Called, Method
 from spasemsr.methods.stored import read_model_config, weights_digest
 from spasemsr.pixels import bicubic_upsample, to_eight_bits, to_tensor
 from spasemsr.upscaling import hub
+from spasemsr.upscaling.colour import fix_canvas, lr_float, tensor_of
 from spasemsr.upscaling.description import Describer, Description
 from spasemsr.upscaling.memory import Budget, Footprint, budget
 from spasemsr.upscaling.regions import Region, laid, regions_of
