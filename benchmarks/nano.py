@@ -100,10 +100,10 @@ def photographs(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
-def make_pair(path: Path, preset: str) -> Pair:
-    """The central square of 512 px, or the largest whose side is a multiple of 4, reduced to 512, and its lr."""
+def make_pair(path: Path, preset: str, most: int = SIDE) -> Pair:
+    """The central square of at most so many px, a multiple of 4, and its lr."""
     pixels = read_image(path, 100_000_000, 40_000_000).pixels
-    side = min(SIDE, min(pixels.shape[:2]) // SCALE * SCALE)
+    side = min(most, min(pixels.shape[:2]) // SCALE * SCALE)
     y, x = ((length - side) // 2 for length in pixels.shape[:2])
     hr = np.ascontiguousarray(pixels[y : y + side, x : x + side])
     spec = DegradationSpec.model_validate({"preset": preset})

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from spasemsr.backends.extractors.filter_bank import texture_decibels
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.evaluation.conditions import CONDITIONS, STATES, Condition, State, in_state, retagged
 from spasemsr.evaluation.findings import CHANGE
@@ -132,35 +133,40 @@ def _summary(found: Sequence[tuple[Case, list[dict[str, float]]]], *names: str) 
 def _edit(
     cases: Sequence[Case], restore: Restore, own: Mapping[tuple[str, int], ImageU8], seed: int
 ) -> dict[str, Any] | None:
-    """The best object whose box leaves room around it gets another image's tag: change inside and outside its box."""
-    inside, outside = [], []
-    for case in cases:
-        renamed = _renamed(case)
-        if renamed is None:
-            continue
-        batch, box = renamed
-        change = np.abs(restore(batch, seed).astype(np.int16) - own[case.key, seed]).mean(axis=2)
+    """The best object whose box leaves room around it gets another image's tag: change inside and outside its box.
+
+    In grey levels, and in decibels of texture energy by the filters of the texture metric.
+    """
+    found = [_change(restore(told, seed), own[case.key, seed], box) for case in cases for told, box in _renamed(case)]
+    if not found:
+        return None
+    means = {name: _rounded(np.mean([each[name] for each in found])) for name in found[0]}
+    return {"images": len(found), **means}
+
+
+def _change(result: ImageU8, before: ImageU8, box: np.ndarray) -> dict[str, float]:
+    """Mean absolute change inside a box, x0 y0 x1 y1 in [0, 1], and outside: grey levels, decibels."""
+    grey = np.abs(result.astype(np.int16) - before).mean(axis=2)
+    decibels = np.abs(texture_decibels(result) - texture_decibels(before)).mean(axis=0)
+    found = {}
+    for ending, change in (("", grey), ("_db", decibels)):
         height, width = change.shape
         within = np.zeros(change.shape, bool)
         x0, y0, x1, y1 = np.round(box * (width, height, width, height)).astype(int)
-        within[y0:y1, x0:x1] = True
-        inside.append(change[within].mean())
-        outside.append(change[~within].mean())
-    if not inside:
-        return None
-    means = _rounded(np.mean(inside)), _rounded(np.mean(outside))
-    return {"images": len(inside), "inside": means[0], "outside": means[1]}
+        within[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = True
+        found[f"inside{ending}"], found[f"outside{ending}"] = change[within].mean(), change[~within].mean()
+    return found
 
 
-def _renamed(case: Case) -> tuple[Batch, np.ndarray] | None:
-    """The batch with one object renamed, and that object's box; None where nothing can be renamed."""
+def _renamed(case: Case) -> Iterator[tuple[Batch, np.ndarray]]:
+    """The batch with one object renamed, and that object's box; nothing where nothing can be renamed."""
     (objects,), (others,) = case.batch.objects, case.other.objects
     names = [name for name in others.tags if name not in objects.tags]
     for index, (x0, y0, x1, y1) in enumerate(objects.boxes):
         if names and 0.01 <= (x1 - x0) * (y1 - y0) <= 0.8:
             tags = [*objects.tags[:index], names[0], *objects.tags[index + 1 :]]
-            return retagged(case.batch, tags), objects.boxes[index]
-    return None
+            yield retagged(case.batch, tags), objects.boxes[index]
+            return
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -169,8 +175,11 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         scores = "  ".join(f"{name} {each['mean']:+.4f}" for name, each in row["differences"].items())
         yield f"{row['condition']:<9}{row['state']:<7}{row['images']:>3} images  {scores}"
     if found["edit"]:
-        inside, outside = found["edit"]["inside"], found["edit"]["outside"]
-        yield f"one object renamed: {inside} grey levels of change inside its box, {outside} outside"
+        edit = found["edit"]
+        yield (
+            f"one object renamed: {edit['inside']} grey levels and {edit['inside_db']} dB of change inside its box, "
+            f"{edit['outside']} and {edit['outside_db']} outside"
+        )
     if found["not_used"]:
         yield f"not used: {', '.join(found['not_used'])}"
 

@@ -54,7 +54,8 @@ def _sentences(found: Mapping[str, Any], metrics: list[Metric]) -> Iterator[str]
         often = f"{inside / outside:.1f} times as much inside its box as outside" if outside else "inside its box alone"
         yield (
             f"Renaming one object changes the result by {inside:.2f} grey levels inside its box and {outside:.2f} "
-            f"outside: {often}."
+            f"outside: {often}; the energy of textures by {found['edit']['inside_db']:.1f} dB and "
+            f"{found['edit']['outside_db']:.1f} dB."
         )
     ratios = list(found.get("attention", {}).values())
     if ratios:

@@ -70,11 +70,20 @@ def texture_energies(image: ImageU8) -> np.ndarray:
 
     Raises ValueError for an image without a cell of 8 px.
     """
+    mean, deviation = np.array(_STATISTICS, np.float32)[list(_ENERGIES)].T[:, :, None, None]
+    return (_log_energies(image) - mean) / deviation
+
+
+def texture_decibels(image: ImageU8) -> np.ndarray:
+    """The same energies in decibels of their own size; shape and refusal as above."""
+    return np.float32(10 / np.log(10)) * _log_energies(image)
+
+
+def _log_energies(image: ImageU8) -> np.ndarray:
     height, width = (side // CELL * CELL for side in image.shape[:2])
     if not height or not width:
         raise ValueError(f"an image of {image.shape[1]}x{image.shape[0]} has no cell of {CELL} px")
-    mean, deviation = np.array(_STATISTICS, np.float32)[list(_ENERGIES)].T[:, :, None, None]
-    return (responses(np.ascontiguousarray(image[:height, :width]))[list(_ENERGIES)] - mean) / deviation
+    return responses(np.ascontiguousarray(image[:height, :width]))[list(_ENERGIES)]
 
 
 def responses(image: ImageU8) -> np.ndarray:

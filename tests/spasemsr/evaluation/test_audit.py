@@ -105,7 +105,7 @@ def test_every_state_is_a_row_of_paired_differences(found):
 
 def test_renaming_an_object_is_measured_inside_and_outside_its_box(found):
     assert found["edit"]["images"] == 2
-    assert found["edit"]["inside"] > 0
+    assert found["edit"]["inside"] > 0 and found["edit"]["inside_db"] > 0
 
 
 def test_a_condition_that_a_method_lacks_makes_no_row():

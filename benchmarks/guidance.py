@@ -1,0 +1,177 @@
+"""Does guidance act? `python benchmarks/guidance.py MODEL [--photographs FOLDER] [--images N] [--seeds 3]`.
+
+MODEL is a folder of weights. Without photographs, the evaluation split of this project's `data/shards` is asked (the
+scenes of `profile: probe`, say); of photographs, the central square of 256 px is degraded, restored, tagged and
+captioned as `spasemsr upscale` does. Prints, every figure paired by picture and noise, with 95 % bootstrap intervals
+over photographs:
+
+- how much the denoising error at t = 600 and 999 grows when tags, boxes or caption are taken away, are those of
+  another picture (shuffled), or are exchanged among the boxes of their own (swapped);
+- the rows of the audit: PSNR and texture error with own conditions against none, another picture's;
+- one object renamed: change inside its box against outside;
+- attention to an object's words inside its box over outside, by layer.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from nano import make_pair, photographs
+
+from pipeline import layout
+from pipeline.engine.restoring import restoration
+from spasemsr.backends.restorer import build_restorer
+from spasemsr.cache import Cache
+from spasemsr.config import load_params
+from spasemsr.data.columns import HR
+from spasemsr.data.dataset import Batch
+from spasemsr.data.shards import ColumnReader
+from spasemsr.determinism import pin_threads
+from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.evaluation.attention import attention_ratios
+from spasemsr.evaluation.audit import Case, audit, lines
+from spasemsr.evaluation.conditions import CONDITIONS, in_state, retagged
+from spasemsr.evaluation.intervals import interval
+from spasemsr.evaluation.metrics import build_metrics
+from spasemsr.evaluation.restoration import CachedRestoration
+from spasemsr.images.picture import Picture
+from spasemsr.methods.columns import columns_of
+from spasemsr.methods.folder import load_method
+from spasemsr.methods.latent import LatentDiffusion, View
+from spasemsr.methods.noise import Noise
+from spasemsr.methods.stored import made_of, read_model_config
+from spasemsr.pixels import ImageU8, to_tensor
+from spasemsr.upscaling.upscaler import Upscaler
+
+TIMESTEPS = (600, 999)
+SIDE, PRESET = 256, "seesr"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture and what is told of it, a batch of one."""
+
+    key: str
+    batch: Batch
+    hr: ImageU8
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--photographs", type=Path)
+    parser.add_argument("--skip", type=Path, help="a file with names of photographs, one a line, that are left out")
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--seeds", type=int, default=3)
+    chosen = parser.parse_args()
+    pin_threads()
+    upscaler, config = Upscaler.from_pretrained(chosen.model, device="cpu"), read_model_config(chosen.model)
+    method, sampling = load_method(chosen.model, config).eval(), upscaler.sampling
+    assert isinstance(method, LatentDiffusion)
+    if chosen.photographs is None:
+        samples = of_shards(chosen.model, chosen.images)
+    else:
+        left_out = chosen.skip.read_text().split("\n") if chosen.skip else []
+        paths = [path for path in photographs(chosen.photographs) if path.name not in left_out]
+        samples = of_photographs(upscaler, method, paths[: chosen.images])
+    others, seeds = [*samples[1:], samples[0]], range(chosen.seeds)
+    print(f"{chosen.model}: {len(samples)} pictures, {chosen.seeds} seeds\n\nDenoising error, change in percent")
+    for line in errors(method, samples, others, seeds, sampling):
+        print(line)
+
+    keep = CachedRestoration(method, Cache(), made_of(config, chosen.model))
+    cases = [Case(s.key, s.batch, other.batch, None, s.hr) for s, other in zip(samples, others, strict=True)]
+    found = audit(
+        cases, method.conditions, build_metrics(["psnr", "texture"]), lambda batch, seed: keep(batch, seed, sampling),
+        seeds, method.told,
+    )  # fmt: skip
+    print("\nResults, differences to those under own conditions")
+    for row in found["states"]:
+        said = (
+            f"{name} {d['mean']:+.4f} [{d['low']:+.4f}, {d['high']:+.4f}]" for name, d in row["differences"].items()
+        )
+        print(f"{row['condition']:<8} {row['state']:<6} {'  '.join(said)}")
+    print(*list(lines(found))[len(found["states"]) :], sep="\n")
+    ratios = attention_ratios(method, [sample.batch for sample in samples], config.scale, 0, sampling)
+    print(
+        "\nAttention inside over outside, by layer:", ", ".join(f"{ratio:.2f}" for ratio in ratios.values()) or "none"
+    )
+    if ratios:
+        print(f"mean {np.mean(list(ratios.values())):.2f}")
+
+
+def of_shards(model: Path, count: int) -> list[Sample]:
+    """The first of the evaluation split of this folder's project."""
+    bench = restoration(model, layout.SHARDS, columns_of(load_params().sections()), Cache(), "fp32")
+    reader = ColumnReader(layout.SHARDS, HR)
+    return [Sample(key, bench.dataset.batch([key]), reader.read(key, "hr.png")) for key in bench.dataset.keys[:count]]
+
+
+def of_photographs(upscaler: Upscaler, method: LatentDiffusion, paths: Sequence[Path]) -> list[Sample]:
+    """Degraded and described as `spasemsr upscale` does."""
+    restorer = build_restorer(upscaler.config.inference.restore, "cpu")
+    samples = []
+    for path in paths:
+        pair = make_pair(path, PRESET, SIDE)
+        told = upscaler.describe(Picture(pair.lr, None, "PNG"))
+        restored = to_tensor(restorer.restore([pair.lr], upscaler.config.scale)[0]).contiguous()
+        lr = to_tensor(pair.lr).contiguous()
+        batch = Batch([pair.key], lr, [told.objects], [told.caption], None, {}, None, restored)
+        samples.append(Sample(pair.key, method.seeing(batch, method._lr_up(batch)), pair.hr))
+    return samples
+
+
+def errors(
+    method: LatentDiffusion, samples: Sequence[Sample], others: Sequence[Sample], seeds: Sequence[int],
+    sampling: SampleSpec,
+) -> Iterator[str]:  # fmt: skip
+    """A line for each timestep, condition and state that says something else than the picture's own."""
+    for timestep in TIMESTEPS:
+        own = {(s.key, seed): error(method, s, s.batch, timestep, seed, sampling) for s in samples for seed in seeds}
+        for condition in CONDITIONS:
+            for state in ("none", "shuffled", "swapped") if condition in method.conditions else ():
+                changes = {}
+                for sample, other in zip(samples, others, strict=True):
+                    batch = sample.batch
+                    if state != "swapped":
+                        told = in_state(
+                            batch, condition, "none" if state == "none" else "other", other.batch, None, method.told
+                        )
+                    elif condition == "tags" and len(set(tags := batch.objects[0].tags)) > 1:
+                        told = retagged(batch, [*tags[1:], tags[0]])
+                    else:
+                        continue
+                    if told is not None:
+                        grown = [error(method, sample, told, timestep, n, sampling) / own[sample.key, n] for n in seeds]
+                        changes[sample.key] = 100 * (float(np.mean(grown)) - 1)
+                if changes:
+                    low, high = interval(changes, 0, "error", condition, state) or (np.nan, np.nan)
+                    mean = np.mean(list(changes.values()))
+                    yield (
+                        f"t = {timestep}  {condition:<8} {state:<9} {mean:+.2f} % [{low:+.2f}, {high:+.2f}], "
+                        f"{len(changes)} pictures"
+                    )
+
+
+@torch.no_grad()
+def error(
+    method: LatentDiffusion, sample: Sample, told: Batch, timestep: int, seed: int, sampling: SampleSpec
+) -> float:
+    """Mean squared error of z_0, predicted from hr's latents noised to t, under what a method is told."""
+    noise, keys = Noise(seed, 0), [sample.key]
+    latents = method._lr_latents(to_tensor(sample.hr).contiguous())
+    lr_up = method._lr_up(told)
+    lr_latents, timesteps = method._lr_latents(lr_up), torch.tensor([timestep])
+    noisy = method.schedule.add_noise(latents, noise.gaussian("noise", keys, latents.shape[1:]), timesteps)
+    encoded = method.encode(View(lr_up, lr_latents, told.features), method.condition(told, sampling))
+    predicted = method.predict(noisy, timesteps, encoded, method.begin(told, noise, timesteps)).sample
+    if method.from_lr:
+        predicted = predicted + lr_latents
+    return float(torch.mean((method.schedule.clean(predicted, noisy, timesteps) - latents) ** 2))
+
+
+if __name__ == "__main__":
+    main()
