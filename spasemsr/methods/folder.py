@@ -4,6 +4,7 @@ Training writes it, evaluation and upscaling read it; what is read is compared w
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from spasemsr.errors import UserError
 from spasemsr.methods import method as face_of
 from spasemsr.methods.model_config import ModelConfig
+from spasemsr.methods.protocol import Addition
 from spasemsr.methods.stored import CONFIG, WEIGHTS
 from spasemsr.weights.tensors import fill, read_state_dict, save_tensors
 
@@ -60,13 +62,27 @@ def load_init(folder: Path, method: "Trainable") -> None:
     """Start from the weights of a folder, in place. Raises UserError as `load_model` does.
 
     The folder may hold parts that an ablation switches off (`heads.img`, `fusion`): a tensor is passed over when the
-    model has nothing under its first two names. Whatever the model has must be there.
+    model has nothing under its first two names. Whatever the model has must be there, but for additions of which the
+    folder has nothing: they are silenced, so that the model starts as what the folder holds.
     """
     remedy = "Set train.init to null to start from random weights, or to weights of this architecture."
     found, expected = read_state_dict(folder / WEIGHTS, remedy), tensors_of(method.trainable())
     parts = {_part(name) for name in expected}
     kept = {name: tensor for name, tensor in found.items() if _part(name) in parts}
+    present = {_part(name) for name in kept}
+    for name, addition in _additions(method.trainable()):
+        if _part(name) not in present:
+            addition.silence()
+            expected = {other: tensor for other, tensor in expected.items() if not other.startswith(f"{name}.")}
     fill(expected, kept, str(folder / WEIGHTS), remedy)
+
+
+def _additions(modules: dict[str, nn.Module]) -> Iterator[tuple[str, Addition]]:
+    """By name, as tensors are."""
+    for prefix, module in modules.items():
+        for name, part in module.named_modules():
+            if isinstance(part, Addition):
+                yield f"{prefix}.{name}", part
 
 
 def _part(name: str) -> tuple[str, ...]:

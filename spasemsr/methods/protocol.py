@@ -19,6 +19,14 @@ from spasemsr.methods.noise import Noise
 Called = Callable[[], None]  # told of every call of the network that is over; may raise to stop
 
 
+class Addition(nn.Module):
+    """A part that can be added to a trained network: weights without it load, and `silence` makes it change nothing."""
+
+    @abstractmethod
+    def silence(self) -> None:
+        """Set the parameters so that a network with this part computes what the same without it does."""
+
+
 class Trainable(nn.Module):
     """A network and its losses; `columns` are what training joins."""
 

@@ -15,10 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spasemsr.methods.protocol import Addition
+
 FULL = -6.0  # nats: a word weighs 1/400 outside its box
 
 
-class RegionBias(nn.Module):
+class RegionBias(Addition):
     """The bias of one attention position: a strength per head, `start * FULL` nats before training.
 
     The parameter counts in units of FULL, so that a step of the optimizer moves it as far as it moves other weights in
@@ -28,6 +30,10 @@ class RegionBias(nn.Module):
     def __init__(self, heads: int, start: float) -> None:
         super().__init__()
         self.strength = nn.Parameter(torch.full((heads,), start))
+
+    def silence(self) -> None:
+        """No bias; what a trained network without one starts from, to learn it."""
+        nn.init.zeros_(self.strength)
 
     def forward(self, inside_BNhw: Tensor, mask_BM: Tensor, size: Sequence[int]) -> Tensor:
         """What is added to the logits of an (H, W) state, (B heads, H W, M) float32, masked rows at -10000.

@@ -8,6 +8,8 @@ import torch
 
 from spasemsr.diffusion.attention import build_attention
 from spasemsr.diffusion.tiling import Tile, boxes_in_tile
+from spasemsr.errors import UserError
+from spasemsr.methods.folder import load_init, save_model
 from spasemsr.methods.noise import Noise
 from spasemsr.methods.spasemsr.binding import FULL, RegionBias, inside_boxes
 from tests.worlds.small_methods import TWO, objects_of, sampling, small_batch, small_method
@@ -185,3 +187,20 @@ def test_a_bound_method_restores_in_tiles_and_trains():
         losses = method(small_batch(["a", "b"]), NOISE)
     sum(losses.values()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in method.trainable()["binding"].parameters())
+
+
+def test_weights_trained_without_a_bias_start_as_what_they_were(tmp_path):
+    keys, bound = small_method(redrawn=True), small_method(redrawn=True, **BIAS)
+    save_model(tmp_path / "keys", keys, {})
+    load_init(tmp_path / "keys", bound)
+    assert not any(p.any() for p in bound.trainable()["binding"].parameters())
+    batch = small_batch(["a"], training=False)
+    assert torch.allclose(bound.restore(batch, NOISE, sampling()), keys.restore(batch, NOISE, sampling()), atol=1e-5)
+    torch.nn.init.ones_(bound.trainable()["binding"].control[0].strength)
+    save_model(tmp_path / "bias", bound, {})
+    load_init(tmp_path / "bias", again := small_method(**BIAS))
+    assert torch.equal(again.trainable()["binding"].control[0].strength, torch.ones(2))
+    load_init(tmp_path / "bias", small_method())  # the other way round the bias is passed over
+    save_model(tmp_path / "less", small_method(spatial={"boxes": False}), {})
+    with pytest.raises(UserError, match="fusion"):  # no addition: it must be there
+        load_init(tmp_path / "less", small_method())
