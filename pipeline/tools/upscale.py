@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # it takes seconds to import, and a mistyped name should not
 log = logging.getLogger(__name__)
 
 OK, FAILED, INTERRUPTED = 0, 3, 130
-VERSION = 1  # of what a result is: bump it when the same input, model and settings give other pixels
+VERSION = 2  # of what a result is: bump it when the same input, model and settings give other pixels
 MAX_PIXELS = 1_000_000_000  # what memory allows is decided later, from the header
 PRETRAINED, PARAMS = Path("data/pretrained/nano"), Path("params.yaml")
 

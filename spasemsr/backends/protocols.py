@@ -73,9 +73,13 @@ class Segmenter(Protocol):
 
 
 class Captioner(Protocol):
-    """Degraded images -> one line each about their quality, not their content."""
+    """Degraded images -> one line each about their quality, not their content.
+
+    An image with a side longer than `sees` pixels is reduced before it is looked at; None: none is.
+    """
 
     prompt: str
+    sees: int | None
 
     def caption(self, images: Sequence[ImageU8]) -> list[str]: ...
 

@@ -93,14 +93,19 @@ def boxes_in_tile(boxes_N4: np.ndarray, tile: Tile, height: float, width: float)
     in their old order (by score). A tile that holds the whole image, padded or not, keeps every object; a smaller one
     drops those it hardly shows, see the two thresholds above.
     """
-    scale, origin, size = _frames(tile, height, width)
-    inside = (np.asarray(boxes_N4, dtype=np.float64).reshape(-1, 4) * scale - origin) / size
+    inside = boxes_seen_from(boxes_N4, tile, height, width)
     clipped = np.clip(inside, 0.0, 1.0)
     if tile.height >= height and tile.width >= width:
         return clipped.astype(np.float32), np.arange(len(clipped))
     visible, whole = _area(clipped), _area(inside)
     kept = np.flatnonzero((visible >= MIN_COVER) & (visible >= MIN_VISIBLE * whole))
     return clipped[kept].astype(np.float32), kept
+
+
+def boxes_seen_from(boxes_N4: np.ndarray, tile: Tile, height: float, width: float) -> np.ndarray:
+    """Boxes in the coordinates of a tile, (N, 4) float64, neither clipped nor dropped: beyond it they leave [0, 1]."""
+    scale, origin, size = _frames(tile, height, width)
+    return (np.asarray(boxes_N4, dtype=np.float64).reshape(-1, 4) * scale - origin) / size
 
 
 def boxes_from_tile(boxes_N4: np.ndarray, tile: Tile, height: float, width: float) -> np.ndarray:

@@ -75,7 +75,7 @@ class Describer:
     def describe(self, lr: ImageU8, tags: tuple[str, ...] | None = None, caption: str | None = None) -> Description:
         """(u, v, 3) uint8 -> objects and caption; no object is a value, not an error."""
         if caption is None:
-            caption = self._captioner.caption([lr])[0]
+            caption = self._captioner.caption([_closely(lr, self._captioner.sees)])[0]
         boxes = () if tags == () else self._locate(lr, tags)
         return Description(tuple(boxes), clean_text(caption))
 
@@ -99,3 +99,20 @@ def _small(lr: ImageU8) -> ImageU8:
         return lr
     size = max(round(lr.shape[1] * factor), 8), max(round(lr.shape[0] * factor), 8)
     return cv2.resize(lr, size, interpolation=cv2.INTER_AREA)
+
+
+def _closely(lr: ImageU8, side: int | None) -> ImageU8:
+    """What a captioner is shown that reduces whatever is larger than `side`: the most detailed window of that size.
+
+    In a reduced copy noise, blur and blocks are gone, and in training it saw whole patches.
+    """
+    if side is None or max(lr.shape[:2]) <= side:
+        return lr
+    height, width = (min(side, length) for length in lr.shape[:2])
+    detail = np.abs(cv2.Laplacian(cv2.cvtColor(lr, cv2.COLOR_RGB2GRAY), cv2.CV_32F))
+    sums = cv2.integral(detail)
+    rows, columns = ([*range(0, n - w, w), n - w] for n, w in zip(lr.shape[:2], (height, width), strict=True))
+    places = [(y, x) for y in rows for x in columns]
+    totals = [sums[y + height, x + width] - sums[y, x + width] - sums[y + height, x] + sums[y, x] for y, x in places]
+    y, x = places[int(np.argmax(totals))]
+    return np.ascontiguousarray(lr[y : y + height, x : x + width])

@@ -23,15 +23,16 @@ import torch
 from PIL import Image
 
 from spasemsr.config import load_params
-from spasemsr.data.dataset import Batch
+from spasemsr.data.dataset import Batch, Objects
 from spasemsr.determinism import single_threaded
 from spasemsr.diffusion.spec import SampleSpec
-from spasemsr.diffusion.tiling import Tile, TileMap
+from spasemsr.diffusion.tiling import Tile, TileMap, boxes_seen_from, tile_grid
 from spasemsr.errors import RejectedSample
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.images.picture import MIN_SIDE, Picture, Pixels, from_image
 from spasemsr.images.transparency import fill_transparent
 from spasemsr.methods.folder import load_method
+from spasemsr.methods.latent import MULTIPLE
 from spasemsr.methods.model_config import ModelConfig
 from spasemsr.methods.protocol import Called, Method
 from spasemsr.methods.stored import read_model_config, weights_digest
@@ -216,7 +217,12 @@ class Upscaler:
             y, x = (span.start * scale // cell for span in (window.rows, window.columns))
             crop = window.crop(lr)
             place = Tile(y, x, -(-crop.shape[0] * scale // cell), -(-crop.shape[1] * scale // cell))
-            batch = method.in_tile(self._batch(crop, description), place, height, width).to(self.device)
+            batch = self._batch(crop, description)
+            if _is_one_tile(crop.shape[:2], scale, cell, sampling):
+                batch = method.in_tile(batch, place, height, width)
+            else:  # its tiles decide which objects they show: what is small in a window may fill one of them
+                batch = replace(batch, objects=[_seen_from(place, height, width, batch.objects[0])])
+            batch = batch.to(self.device)
             restored = method.restore(batch, FieldNoise(seed, 0, y, x), own_colours, run_tiles, called)
             paste(canvas, window, restored[0].permute(1, 2, 0).float().cpu().numpy(), scale)
         fix_canvas(sampling.colorfix, canvas, lr, scale)
@@ -314,3 +320,14 @@ def _sized(pixels: npt.NDArray, size: tuple[int, int], kept: tuple[int, int]) ->
 def _deep_as(pixels: npt.NDArray[np.uint16], picture: Picture) -> Pixels:
     """16-bit pixels at the depth of a picture."""
     return pixels if picture.bits == 16 else to_eight_bits(pixels)
+
+
+def _is_one_tile(size: tuple[int, int], scale: int, cell: int, sampling: SampleSpec) -> bool:
+    """Whether a window of (u, v) pixels is sampled in one piece; its sides are padded to a multiple first."""
+    rows, columns = (-(-side * scale // MULTIPLE) * MULTIPLE // cell for side in size)
+    return len(tile_grid(rows, columns, sampling.tile, sampling.tile_overlap)) == 1
+
+
+def _seen_from(window: Tile, height: float, width: float, objects: Objects) -> Objects:
+    """All objects of a picture of `height` x `width` cells in the coordinates of a window, in it or not."""
+    return replace(objects, boxes=boxes_seen_from(objects.boxes, window, height, width).astype(np.float32))

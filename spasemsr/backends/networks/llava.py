@@ -149,6 +149,8 @@ def _four_bit(device: Any) -> dict[str, Any]:
 class LlavaCaptioner:
     """One line about the quality of each image."""
 
+    sees: int | None = 336  # pixels a side of CLIP ViT-L/14-336, LLaVA-1.5's eyes
+
     def __init__(self, spec: LlavaCaptionerSpec, device: str) -> None:
         self._answers = answers_of(spec, device)
         self._policy = CaptionPolicy(spec.max_words, spec.max_content_words)

@@ -18,7 +18,7 @@ from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.images.picture import Picture, from_image
 from spasemsr.pixels import bicubic_upsample
 from spasemsr.upscaling import windows
-from spasemsr.upscaling.description import Description
+from spasemsr.upscaling.description import Description, _closely
 from spasemsr.upscaling.memory import Budget
 from spasemsr.upscaling.settings import MAP_SEEDS, WHOLE, Settings, parse_tags, sampling_for
 from tests.worlds.tiny_upscaler import SAMPLE, photograph, pixels, tiny_upscaler
@@ -68,12 +68,42 @@ def test_windows_leave_no_seam(tiny, monkeypatch):
 def test_each_window_sees_its_own_part_of_the_objects(tiny, monkeypatch):
     right = Description((Box("house", (0.75, 0.0, 1.0, 1.0), 0.9), Box("sky", WHOLE, 0.8)), "")
     seen, real = [], tiny._method.restore
+    monkeypatch.setattr(tiny, "sampling", tiny.sampling.model_copy(update={"tile": 192, "tile_overlap": 0}))
     monkeypatch.setattr(tiny, "plan", lambda *args: Budget(16, 192, 0, 0))
     monkeypatch.setattr(tiny._method, "restore", lambda batch, *how: seen.append(batch) or real(batch, *how))
     tiny.restore(from_image(photograph(320, 16)), Settings(), right)
     assert [batch.lr.shape[3] for batch in seen] == [192, 192] and [batch.captions for batch in seen] == [[""]] * 2
     assert [batch.objects[0].tags for batch in seen] == [["sky"], ["house", "sky"]]
     assert np.allclose(seen[1].objects[0].boxes, [((240 - 128) / 192, 0, 1, 1), WHOLE])
+
+
+def test_an_object_that_is_small_in_its_window_counts_where_it_fills_a_tile(tiny, monkeypatch):
+    """Dropped from a window of which it is 0.5 %, it would be missing in the tile that it fills."""
+    small = Description((Box("cat", (290 / 320, 0.0, 300 / 320, 0.1), 0.9),), "")
+    tiles, real = [], tiny._method.in_tile
+
+    def in_tile(batch, tile, height, width):
+        tiles.append((tile, real(batch, tile, height, width).objects[0]))
+        return real(batch, tile, height, width)
+
+    monkeypatch.setattr(tiny, "plan", lambda *args: Budget(16, 192, 0, 0))
+    monkeypatch.setattr(tiny, "sampling", tiny.sampling.model_copy(update={"tile": 16, "tile_overlap": 0}))
+    monkeypatch.setattr(tiny._method, "in_tile", in_tile)
+    tiny.restore(from_image(photograph(320, 16)), Settings(), small)
+    shown = [(tile, objects) for tile, objects in tiles if objects.tags == ["cat"]]
+    (tile, objects), *_ = shown
+    cell = tiny._method.grid.cell
+    left = (290 - 128) * tiny.config.scale / cell - tile.x  # cells from the tile's left border
+    assert np.allclose(objects.boxes[0][0] * tile.width, max(left, 0), atol=1e-4)
+    assert {tile.x for tile, _ in shown} == {80}
+
+
+def test_a_captioner_that_reduces_pictures_is_shown_their_most_detailed_window():
+    lr = np.full((500, 700, 3), 120, np.uint8)
+    lr[350:400, 500:560] = np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8)
+    shown = _closely(lr, 336)
+    assert shown.shape == (336, 336, 3) and np.ptp(shown) > 200
+    assert _closely(lr, None) is lr and _closely(lr[:200, :300], 336).shape == (200, 300, 3)
 
 
 def test_a_model_that_is_shown_the_restored_image_gets_that_of_each_window(monkeypatch):
