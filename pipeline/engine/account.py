@@ -26,6 +26,8 @@ _SAVE_SECONDS = 1.0
 class Account:
     """Counts in samples; `errors` by exception class; `digest` and `tars` (name -> sha256) once the out is written.
 
+    `made_with` names devices and library versions that the samples were computed with, as far as accounts tell: their
+    bytes are the same on any number of workers, but between two of these they may differ by rounding.
     `rate` is samples per second since the first one was finished, so that loading a model does not count.
     `state` is running, done, failed or interrupted; a running account whose process is gone reads as interrupted.
     """
@@ -49,6 +51,7 @@ class Account:
     backend_seconds: float = 0.0
     digest: str = ""
     tars: dict[str, str] = field(default_factory=dict)
+    made_with: list[str] = field(default_factory=list)
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
     updated: float = 0.0
@@ -86,6 +89,12 @@ class AccountFile:
             atomic.write_text(self.path, json.dumps(asdict(self._account), sort_keys=True))
 
 
+def inherited(account: Account, previous: Account | None) -> list[str]:
+    """What cached samples were made with: as the account before this one tells, if it is of the same models."""
+    same = previous is not None and (previous.identity, previous.version) == (account.identity, account.version)
+    return list(previous.made_with) if same and previous is not None and account.cached else []
+
+
 def backend_name(identity: Any) -> str:
     """An identity as `kind@version`, several joined by +."""
     if isinstance(identity, dict) and "kind" in identity:
@@ -109,6 +118,6 @@ def read_accounts(cache_root: Path, workspace: Path | None = None) -> Iterator[A
 def _read(path: Path) -> Account | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        return Account(**{name.name: values[name.name] for name in fields(Account)})
+        return Account(**{name.name: values[name.name] for name in fields(Account) if name.name in values})
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from pipeline.engine.account import Account, AccountFile, backend_name
+from pipeline.engine.account import Account, AccountFile, backend_name, inherited
 from pipeline.engine.executors import Executor
 from pipeline.engine.failures import Failed
 from pipeline.engine.handler import BatchHandler
@@ -64,6 +64,7 @@ def build_column(
     counts = f"{len(tasks)} samples · {cached} cached · {len(tasks) - cached} to compute"
     log.info("%-9s %s · backend=%s · workers=%d", column.stage, counts, backend_name(identity), executor.workers)
     file = AccountFile(cache.root, account)
+    account.made_with = inherited(account, file.previous)
     make = partial(BatchHandler, job, cache, shards_root.absolute())
     writer = ColumnWriter(column, shards_root / column.name, cache)
     held = names - missing
@@ -94,6 +95,11 @@ def build_column(
     finally:
         writer.discard()
         file.save(force=True)
+    if len(account.made_with) > 1:
+        several = "; ".join(account.made_with)
+        log.warning(
+            "%-9s samples of several devices or versions, which may differ by rounding: %s", column.stage, several
+        )
     former = file.previous.tars if file.previous else {}
     changed = sum(former.get(tar) != sha256 for tar, sha256 in account.tars.items())
     tars = f"{len(account.tars)} tars, {changed} changed"
@@ -139,6 +145,8 @@ def _compute(
         else:
             account.computed += count
             ahead.finished(batch)
+            if result.made_with and result.made_with not in account.made_with:
+                account.made_with = sorted({*account.made_with, result.made_with})
             account.backend_seconds = round(account.backend_seconds + result.backend_seconds, 6)
             if progress is None:  # from the first result on: loading a model says nothing about the rate
                 progress = Progress(account.stage, account.total, account.total - len(tasks) + count, "samples")

@@ -1,11 +1,14 @@
 """What runs in a worker process: read the inputs of a batch, compute, store the encoded results in the cache."""
 
 import os
+import platform
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,36 @@ from spasemsr.determinism import pin_threads
 from spasemsr.errors import UserError
 from spasemsr.hashing import sha256_bytes
 
+_LIBRARIES = {
+    "numpy": "numpy",
+    "cv2": "opencv-python-headless",
+    "torch": "torch",
+    "transformers": "transformers",
+    "diffusers": "diffusers",
+    "spandrel": "spandrel",
+    "onnxruntime": "onnxruntime",
+}
+
+
+@lru_cache(maxsize=1)
+def _versions(imported: frozenset[str]) -> str:
+    return ", ".join(f"{package} {version(package)}" for module, package in _LIBRARIES.items() if module in imported)
+
+
+def made_with() -> str:
+    """The device that computes in this process, and the versions of the libraries that it has imported for that."""
+    torch = sys.modules.get("torch")
+    on_gpu = torch is not None and torch.cuda.is_initialized()
+    device = torch.cuda.get_device_name() if on_gpu else f"CPU {platform.machine()}"
+    return f"{device}: {_versions(frozenset(_LIBRARIES.keys() & sys.modules.keys()))}"
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What travels back for a batch: seconds spent in the backend's own call."""
+    """What travels back for a batch: seconds spent in the backend's own call, on which device and by which versions."""
 
     backend_seconds: float
+    made_with: str = ""
 
 
 class BatchHandler:
@@ -36,6 +63,7 @@ class BatchHandler:
         self._cache, self._shards_root = cache, shards_root
         self._file = lru_cache(maxsize=64)(partial(open, mode="rb", buffering=0))
         self._worker = job.worker()
+        self._prepare = getattr(self._worker, "prepare", None)
         self._computing = ThreadPoolExecutor(1, thread_name_prefix="computing", initializer=pin_threads)
 
     def __call__(self, tasks: tuple[Task, ...]) -> Finished:
@@ -47,13 +75,15 @@ class BatchHandler:
         if not tasks:
             return Finished(0.0)
         samples = [self._load(task) for task in tasks]
+        for sample in samples if self._prepare is not None else ():
+            self._prepare(sample)
         samples += [samples[-1]] * (self._batch_size - len(samples))
         results, seconds = self._computing.submit(self._compute, samples).result()
         if len(results) != len(samples):
             raise ValueError(f"the worker returned {len(results)} results for {len(samples)} samples")
         for task, values in zip(tasks, results, strict=False):  # what is left over is padding
             self._cache.put(task.name, pack(self._column, task.unit.variant, values), self._column.name)
-        return Finished(seconds)
+        return Finished(seconds, made_with())
 
     def _compute(self, samples: Sequence[Sample]) -> tuple[list[dict[str, Any]], float]:
         start = time.perf_counter()

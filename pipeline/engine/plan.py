@@ -44,8 +44,7 @@ def plan_tasks(job: ColumnJob, identity: Any, units: Sequence[Unit], shards_root
             "column": job.column.name,
             "version": job.column.version,
             "identity": identity,
-            "params": job.params,
-            "batch_size": job.batch_size,
+            "params": _without_batch_sizes(job.params),
         }
     )
     absent: dict[str, list[Unit]] = {}
@@ -73,6 +72,12 @@ def plan_tasks(job: ColumnJob, identity: Any, units: Sequence[Unit], shards_root
         lacked, all_ = ({unit.patch.key for unit in some if unit.patch.split == split} for some in (lacking, units))
         raise lacking_keys(readers[name].column, split, sorted(lacked), len(all_))
     return tasks
+
+
+def _without_batch_sizes(params: Any) -> Any:
+    if not isinstance(params, dict):
+        return params
+    return {name: _without_batch_sizes(value) for name, value in params.items() if name != "batch_size"}
 
 
 def tasks_by_tar(tasks: Iterable[Task]) -> dict[str, list[Task]]:

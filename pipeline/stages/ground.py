@@ -73,6 +73,12 @@ class GroundWorker:
         self._detector = build_detector(spec.detector)
         self._segmenter = build_segmenter(spec.segmenter)
 
+    def prepare(self, sample: Sample) -> None:
+        """Let networks resize what they will look at."""
+        for backend in (self._detector, self._segmenter):
+            if prepare := getattr(backend, "prepare", None):
+                prepare(next(iter(sample.inputs.values())))
+
     def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         """Ground a batch; no object found is a value (N = 0), not an error."""
         sources = [next(iter(sample.inputs)) for sample in samples]

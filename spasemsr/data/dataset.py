@@ -98,9 +98,12 @@ class Dataset:
         ]
 
     def batch(self, samples: Sequence[Draw | str], seed: int = 0) -> Batch:
-        """The batch of these samples: a key stands for its variant 0, a draw for that of (seed, epoch, key)."""
-        draws = [(s, 0) if isinstance(s, str) else (s.key, self.variant(s, seed)) for s in samples]
-        return collate([self.sample(key, variant) for key, variant in draws])
+        """The batch of these samples: a key stands for its variant 0, a draw for that of (seed, epoch, key).
+
+        Its keys are those of the samples, and the names of draws.
+        """
+        draws = [(s, s, 0) if isinstance(s, str) else (s.name, s.key, self.variant(s, seed)) for s in samples]
+        return collate([{**self.sample(key, variant), "key": name} for name, key, variant in draws])
 
     def variant(self, draw: Draw, seed: int) -> int:
         """Which degradation of a sample an epoch sees."""

@@ -23,7 +23,11 @@ class Sample:
 
 
 class Worker(Protocol):
-    """Built once per process; always called with `batch_size` samples, returns {base name: value} for each."""
+    """Built once per process; always called with `batch_size` samples, returns {base name: value} for each.
+
+    A method `prepare(sample)`, where a worker has one, is called for each sample before that, in the thread that read
+    it and for several samples at once: what needs no model and can be remembered by the input objects.
+    """
 
     def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         """Compute a batch."""
@@ -71,9 +75,11 @@ class ColumnJob:
     """Everything that can change a byte of a column, and what planning needs to know about it.
 
     `identity` says what computes the samples, as JSON-ready values, without loading weights; it raises UserError for
-    weights that are not here. It enters every cache key, as do `column.version`, `params` (JSON-ready), `batch_size`,
-    the inputs' bytes, and `seed_inputs` (patch, variant), which names what else a sample depends on. `worker` must
-    survive pickling. Training patches have `variants` variants. `backends` are the specs of the models that run.
+    weights that are not here. It enters every cache key, as do `column.version`, `params` (JSON-ready), the inputs'
+    bytes, and `seed_inputs` (patch, variant), which names what else a sample depends on. `batch_size` does not: a
+    network's results may differ by rounding with it, as they do between two kinds of GPU, and tuning it to a card must
+    not compute everything again. `worker` must survive pickling. Training patches have `variants` variants. `backends`
+    are the specs of the models that run.
     """
 
     column: Column

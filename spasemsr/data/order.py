@@ -5,6 +5,7 @@ shards, so that reading stays local. A step is a slice of the endless sequence o
 the step: neither the number of ranks nor the point of resuming can change which samples a step holds.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,10 +17,16 @@ WINDOW = 16
 
 
 class Draw(NamedTuple):
-    """One sample of a step: its key, and the epoch, which decides the variant."""
+    """One sample of a step: its key, the epoch, which decides the variant, and how often the step had it before."""
 
     key: str
     epoch: int
+    again: int = 0
+
+    @property
+    def name(self) -> str:
+        """What its noise is drawn from: where a step holds a sample twice, each has noise of its own."""
+        return f"{self.key}+{self.again}" if self.again else self.key
 
 
 def sample_order(shards: Mapping[str, Sequence[str]], seed: int, epoch: int, window: int = WINDOW) -> list[str]:
@@ -54,6 +61,10 @@ class SampleOrder:
                 "Choose a number of processes that divides it.",
             )
         share = self._global_batch // world
-        first = step * self._global_batch + rank * share
-        positions = (divmod(position, self.size) for position in range(first, first + share))
-        return [Draw(self._epoch(epoch)[index], epoch) for epoch, index in positions]
+        first, before, draws = step * self._global_batch, Counter[str](), []
+        for position in range(first, first + self._global_batch):
+            epoch, index = divmod(position, self.size)
+            key = self._epoch(epoch)[index]
+            draws.append(Draw(key, epoch, before[key]))
+            before[key] += 1
+        return draws[rank * share : (rank + 1) * share]

@@ -5,12 +5,14 @@ tag whose tokens answer it best, its score is that answer; the published code jo
 which can mix two tags into a word that nobody asked for. B batch, Q queries, T tokens.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from spasemsr.backends.grounding.spec import GroundingDinoSpec
+from spasemsr.backends.networks.ahead import Ahead
 from spasemsr.backends.networks.runtime import autocast, by_size, choose_device
 from spasemsr.backends.protocols import Box, Tag
 from spasemsr.pixels import ImageU8
@@ -37,6 +39,11 @@ class GroundingDino:
         self._checkpoint = locate(spec.source, spec.revision)
         self._min_score, self._precision = spec.min_score, spec.precision
         self._device = device
+        self._ahead, self._loading = Ahead(self._pixels), threading.Lock()
+
+    def prepare(self, image: ImageU8) -> None:
+        """Resize and normalise an image before its turn, in another thread."""
+        self._ahead.prepare(image)
 
     def detect(self, images: Sequence[ImageU8], tags: Sequence[list[Tag]]) -> list[list[Box]]:
         """(H, W, 3) u8 images and their tags -> boxes; an image without tags has none."""
@@ -53,7 +60,7 @@ class GroundingDino:
 
     def prompts(self, tags: Sequence[str]) -> list[Prompt]:
         """Distinct tags in as few prompts as hold them, in order; a tag longer than a whole prompt is left out."""
-        tokenizer, room = self._loaded[1].tokenizer, self._loaded[0].config.max_text_len - 2  # [CLS], [SEP]
+        tokenizer, room = self._processor.tokenizer, self._model.config.max_text_len - 2  # [CLS], [SEP]
         prompts: list[Prompt] = []
         chosen: list[str] = []
         spans: list[tuple[int, int]] = []
@@ -74,8 +81,8 @@ class GroundingDino:
         """One prompt per image. Text is padded to one length, so that no image depends on its neighbours' tags."""
         import torch
 
-        model, processor = self._loaded
-        text = processor.tokenizer(
+        model = self._model
+        text = self._processor.tokenizer(
             [prompt.text for prompt in prompts],
             padding="max_length",
             max_length=model.config.max_text_len,
@@ -83,7 +90,8 @@ class GroundingDino:
             return_token_type_ids=True,
             return_tensors="pt",
         )
-        pixels = processor.image_processor(images=list(images), return_tensors="pt")
+        taken = [self._ahead.take(image) for image in images]
+        pixels = {name: torch.cat([one[name] for one in taken]) for name in taken[0]}
         with torch.inference_mode(), autocast(model.device, self._precision):
             out = model(**{name: value.to(model.device) for name, value in {**text, **pixels}.items()})
         scores_BQT, boxes_BQ4 = out.logits.float().sigmoid().cpu(), out.pred_boxes.float().cpu()
@@ -108,14 +116,27 @@ class GroundingDino:
                 found.append(Box(prompt.tags[tag], (x0, y0, x1, y1), score))
         return found
 
+    def _pixels(self, image: ImageU8) -> dict[str, "Tensor"]:
+        """What the model reads of one image; images of one size need no padding to be stacked."""
+        return dict(self._processor.image_processor(images=[image], return_tensors="pt"))
+
     @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
-        """Model and processor."""
-        from transformers import GroundingDinoForObjectDetection, GroundingDinoProcessor
+    def _model(self) -> Any:
+        from transformers import GroundingDinoForObjectDetection
 
         model = load_pretrained(GroundingDinoForObjectDetection, self._checkpoint.path)
-        processor = load_processor(GroundingDinoProcessor, self._checkpoint.path)
-        return model.to(choose_device(self._device)), processor
+        return model.to(choose_device(self._device))
+
+    @property
+    def _processor(self) -> Any:
+        with self._loading:  # several lanes ask for it at once
+            return self._loaded_processor
+
+    @cached_property
+    def _loaded_processor(self) -> Any:
+        from transformers import GroundingDinoProcessor
+
+        return load_processor(GroundingDinoProcessor, self._checkpoint.path)
 
 
 def _prompt(tags: Sequence[str], spans: Sequence[tuple[int, int]]) -> Prompt:

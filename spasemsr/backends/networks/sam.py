@@ -13,6 +13,7 @@ import numpy as np
 
 from spasemsr.backends.extractors.spec import SamFeaturesSpec
 from spasemsr.backends.grounding.spec import SamSegmenterSpec
+from spasemsr.backends.networks.ahead import Ahead
 from spasemsr.backends.networks.runtime import autocast, by_size, choose_device, compute, pixels_of
 from spasemsr.backends.networks.spec import SAM_PATCH, SamSizeSpec, size_of
 from spasemsr.backends.protocols import Array, Box, MaskU8
@@ -49,7 +50,31 @@ def build_sam(size: SamSizeSpec) -> "nn.Module":
     prompt = PromptEncoder(size.channels, (grid, grid), (size.image_size, size.image_size), mask_in_chans=16)
     transformer = TwoWayTransformer(depth=2, embedding_dim=size.channels, mlp_dim=2048, num_heads=8)
     decoder = MaskDecoder(transformer_dim=size.channels, transformer=transformer)
+    for block in encoder.blocks:
+        block.attn.forward = partial(fused_attention, block.attn)
     return Sam(encoder, prompt, decoder).eval().requires_grad_(False)
+
+
+def fused_attention(attention: Any, x_BhwC: "Tensor") -> "Tensor":
+    """The package's attention of an image encoder (with relative positions) in one kernel: (B, h, w, C) to the same.
+
+    The package writes scores, their sum with the positions and their softmax to memory, each of 1 GB an image in the
+    blocks that see everything. Equal up to rounding.
+    """
+    from segment_anything.modeling.image_encoder import get_rel_pos
+    from torch import einsum
+    from torch.nn.functional import scaled_dot_product_attention
+
+    size, h, w, _ = x_BhwC.shape
+    query, key, value = (
+        attention.qkv(x_BhwC).reshape(size, h * w, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    )
+    at_BNhwc = query.unflatten(2, (h, w))
+    rows = einsum("bnhwc,hkc->bnhwk", at_BNhwc, get_rel_pos(h, h, attention.rel_pos_h).to(query.dtype))
+    columns = einsum("bnhwc,wkc->bnhwk", at_BNhwc, get_rel_pos(w, w, attention.rel_pos_w).to(query.dtype))
+    positions = (rows.unsqueeze(-1) + columns.unsqueeze(-2)).reshape(*query.shape[:3], h * w)
+    found = scaled_dot_product_attention(query, key, value, positions, scale=attention.scale)
+    return attention.proj(found.unflatten(2, (h, w)).permute(0, 2, 3, 1, 4).reshape(size, h, w, -1))
 
 
 class _Sam:
@@ -58,6 +83,11 @@ class _Sam:
     def __init__(self, spec: SamSegmenterSpec | SamFeaturesSpec, device: str) -> None:
         self._checkpoint = locate(spec.source, spec.revision)
         self._size, self._precision, self._device = size_of(spec.architecture), spec.precision, device
+        self._ahead = Ahead(self._enlarged)
+
+    def prepare(self, image: ImageU8) -> None:
+        """Resize an image before its turn, in another thread."""
+        self._ahead.prepare(image)
 
     @cached_property
     def _model(self) -> Any:
@@ -67,11 +97,12 @@ class _Sam:
 
     def _inputs(self, images: Sequence[ImageU8]) -> "Tensor":
         """Images of one size -> (B, 3, S, S): resized to the longest side as the package does, normalised, padded."""
+        return self._model.preprocess(pixels_of([self._ahead.take(image) for image in images], self._model.device))
+
+    def _enlarged(self, image: ImageU8) -> ImageU8:
         from segment_anything.utils.transforms import ResizeLongestSide
 
-        resize = ResizeLongestSide(self._size.image_size)
-        resized = pixels_of([resize.apply_image(image) for image in images], self._model.device)
-        return self._model.preprocess(resized)
+        return ResizeLongestSide(self._size.image_size).apply_image(image)
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         """What `ResizeLongestSide` makes of an image size."""

@@ -36,6 +36,11 @@ class ExtractWorker:
     def __init__(self, spec: ExtractorSpec) -> None:
         self._extractor = build_extractor(spec)
 
+    def prepare(self, sample: Sample) -> None:
+        """Let a network resize what it will look at."""
+        if prepare := getattr(self._extractor, "prepare", None):
+            prepare(sample.inputs["hr.png"])
+
     def __call__(self, samples: Sequence[Sample]) -> list[dict[str, Any]]:
         """Extract a batch."""
         features = self._extractor.extract([sample.inputs["hr.png"] for sample in samples])

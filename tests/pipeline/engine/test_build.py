@@ -80,7 +80,7 @@ def test_short_batches_are_padded_and_same_batch_size_means_same_bytes(toy, tmp_
     for other, batch_size in ((small, 1), (large, 3)):
         other.hr(PATCHES)
         other.lr(PATCHES, batch_size=batch_size)
-    # ShrinkWorker's bits depend on the batch size: it must be part of a result's name, and padding must hide the rest
+    # ShrinkWorker's bits depend on the batch size, as a network's may; padding must hide which samples were missing
     assert small.tree() != large.tree()
     large.lr(PATCHES[:7], batch_size=3)
     only = Toy(tmp_path / "only")

@@ -54,7 +54,7 @@ def test_grounding_dino_finds_what_was_asked_for(profile):
 def test_padding_the_prompt_changes_no_box(profile):
     """Prompts are padded to one length for the sake of batches; the model must not notice."""
     detector = build_detector(profile.ground.detector)
-    model, processor = detector._loaded
+    model, processor = detector._model, detector._processor
     found = detector.detect([A], TAGS[:1])[0]
     text = processor.tokenizer("cat. red car. astronaut.", return_tensors="pt", return_token_type_ids=True)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_a_vocabulary_is_asked_in_prompts_that_hold_it(profile, tiny, tmp_path):
     detector = build_detector(spec)
     prompts = detector.prompts([tag.text for tag in tags])
     assert [name for prompt in prompts for name in prompt.tags] == list(object_names())
-    tokenizer = detector._loaded[1].tokenizer
+    tokenizer = detector._processor.tokenizer
     for prompt in prompts:
         tokens = tokenizer(prompt.text)["input_ids"]
         assert len(tokens) <= 256

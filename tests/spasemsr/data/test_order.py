@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from spasemsr.data.order import SampleOrder, sample_order
 from spasemsr.errors import UserError
+from spasemsr.methods.noise import Noise
 
 SHARDS = (
     st.lists(st.integers(0, 6), min_size=1, max_size=7)
@@ -42,6 +43,16 @@ def test_ranks_share_the_global_batch_and_any_step_can_be_the_first(shards, seed
     together = [draw for rank in range(world) for draw in resumed.at(step, rank, world)]
     assert together == alone.at(step)
     assert all(len(resumed.at(step, rank, world)) == per_rank for rank in range(world))
+
+
+def test_a_sample_that_a_step_holds_twice_has_noise_of_its_own_each_time():
+    order = SampleOrder({"train-00000.tar": ["a", "b", "c"]}, seed=5, global_batch=8)
+    draws = [draw for rank in range(4) for draw in order.at(1, rank, 4)]
+    names = [draw.name for draw in draws]
+    assert len(set(names)) == 8 and {"a", "b", "c"} < set(names)
+    assert {name.partition("+")[0] for name in names} == {"a", "b", "c"}
+    noise = Noise(5, 1).gaussian("noise", names, (4,))
+    assert len({tuple(row.tolist()) for row in noise}) == 8
 
 
 def test_samples_mix_within_a_window_of_shards_and_epochs_differ():
