@@ -13,11 +13,10 @@ from spasemsr import Upscaler
 from spasemsr.backends.protocols import Box
 from spasemsr.diffusion.colorfix import fix_colors
 from spasemsr.diffusion.tiling import tile_grid
-from spasemsr.images import colour
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.images.picture import Picture, from_image
 from spasemsr.pixels import bicubic_upsample
-from spasemsr.upscaling import windows
+from spasemsr.upscaling import colour, windows
 from spasemsr.upscaling.description import Description, _closely
 from spasemsr.upscaling.memory import Budget
 from spasemsr.upscaling.settings import MAP_SEEDS, WHOLE, Settings, parse_tags, sampling_for
