@@ -1,4 +1,4 @@
-"""The geometry of the page's plots: loss curves, the perception-distortion plane, and object boxes over pictures.
+"""The geometry of the page's plots: loss curves, the perception-distortion plane, attention, object boxes.
 
 Places are percentages of the plotting area (y counted downwards, as in SVG and CSS), so the page draws them at any
 width with text that stays readable; what the axes and hovers say is text made here. No drawing library, no script.
@@ -198,6 +198,31 @@ def sweep(
         y_ticks=y.ticks(downwards=True),
         strokes=tuple(strokes),
         dots=tuple(dots),
+        hover="nearest",
+    )
+
+
+def attention(ratios: Mapping[str, float], group: str) -> Chart:
+    """Attention to an object's words inside its box over outside, layer by layer, on a scale of doublings; 1 dashed."""
+    layers, levels = list(ratios), [math.log2(max(ratio, 1e-6)) for ratio in ratios.values()]
+    x, y = _Axis.over(range(1, len(layers) + 1), exact=True), _Axis.over([0.0, *levels])
+    places = [(x.at(number), y.down(level)) for number, level in enumerate(levels, start=1)]
+    dots = tuple(
+        Dot(*place, f"{layer}: {ratio:.2f} times", group, "setting")
+        for place, (layer, ratio) in zip(places, ratios.items(), strict=True)
+    )
+    return Chart(
+        title="Attention to an object's words, inside its box over outside",
+        description="; ".join(dot.text for dot in dots),
+        x_label="layer",
+        y_label="times as strong",
+        x_ticks=tuple(tick for tick in x.ticks() if float(tick.text).is_integer()),
+        y_ticks=tuple(Tick(tick.at, f"{2 ** float(tick.text):.3g}") for tick in y.ticks(downwards=True)),
+        strokes=(
+            Stroke(tuple(places), group, "curve"),
+            Stroke(((0.0, y.down(0.0)), (100.0, y.down(0.0))), "hr", "reference"),
+        ),
+        dots=dots,
         hover="nearest",
     )
 

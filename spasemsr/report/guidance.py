@@ -9,6 +9,7 @@ from typing import Any
 from spasemsr.evaluation.findings import CHANGE, PROBE_ROWS
 from spasemsr.evaluation.metrics import Metric
 from spasemsr.report.data import ReportData
+from spasemsr.report.figures import attention
 
 STATES = {
     ("tags", "none"): "no tags",
@@ -29,7 +30,7 @@ _BINDS = 2.0  # attention inside over outside from which on words are said to kn
 
 
 def guidance(data: ReportData) -> list[dict[str, Any]]:
-    """A part per audited method: its name, sentences, and the table of states."""
+    """A part per audited method: its name, sentences, a plot of attention if it has any, and the table of states."""
     parts = []
     for method, found in data.audits.items():
         measured = {name for row in found["states"] for name in row["differences"]}
@@ -39,6 +40,7 @@ def guidance(data: ReportData) -> list[dict[str, Any]]:
                 "label": data.labels[method],
                 "sentences": list(_sentences(found, metrics)),
                 "metrics": metrics,
+                "attention": attention(ratios, method) if (ratios := found.get("attention")) else None,
                 "lines": [_line(row, metrics) for row in found["states"]],
             }
         )
