@@ -24,6 +24,11 @@ def losses_csv(method: str) -> Path:
     return REPORTS / "train" / method / "losses.csv"
 
 
+def student_losses_csv(learner: str) -> Path:
+    """The curve of a student's training."""
+    return REPORTS / "adapt" / learner / "losses.csv"
+
+
 def images_folder(method: str) -> Path:
     """Pictures written by evaluation: `<key>.<what>.png`."""
     return REPORTS / "images" / method

@@ -23,6 +23,7 @@ from spasemsr.evaluation.spec import AuditSpec, DialSpec, EvaluateSpec
 from spasemsr.methods import method, names
 from spasemsr.methods.face import Ingredients, Section
 from spasemsr.spec import Fraction, Spec
+from spasemsr.students.spec import AnyLearner, with_students
 from spasemsr.training.spec import TrainSpec
 
 ProfileName = Literal["embedded", "probe", "foundation"]
@@ -69,6 +70,7 @@ class Profile(Spec):
     caption: CaptionerSpec
     autoencoder: AutoencoderSpec
     text_encoder: TextEncoderSpec
+    learners: dict[str, AnyLearner] = Field(default_factory=dict)
     methods: Sections
     train: TrainSpec
     evaluate: EvaluateSpec
@@ -83,14 +85,20 @@ class Profile(Spec):
         scenes = data.get("scenes") if isinstance(data, dict) else None
         return raw if scenes is None else _with_scenes(raw, scenes)
 
-    def running(self, names: Collection[str]) -> "Profile":
-        """The profile without the sections of other methods: what is needed to run these."""
+    def running(self, names: Collection[str], learners: Collection[str] = ()) -> "Profile":
+        """The profile without the sections of other methods and students: what is needed to run these."""
+        students = {name: learner for name, learner in self.learners.items() if name in learners}
         kept = {name: section if name in names else None for name, section in self.methods.items()}
-        return self.model_copy(update={"methods": self.methods.model_copy(update=kept)})
+        return self.model_copy(update={"methods": self.methods.model_copy(update=kept), "learners": students})
 
     def train_of(self, name: str) -> TrainSpec:
         """How a method is trained: `train` with what its own section states instead. Raises pydantic's error."""
         return TrainSpec.model_validate({**self.train.plain(), **self.methods[name].train})
+
+    def train_of_learner(self, name: str) -> TrainSpec:
+        """How a student is trained, likewise; never from a method's weights, nor on published shards."""
+        own = {"init": None, "shards": None, **self.learners[name].train}
+        return TrainSpec.model_validate({**self.train.plain(), **own})
 
 
 def _with_scenes(section: dict[str, Any], scenes: Any) -> dict[str, Any]:
@@ -107,6 +115,7 @@ class Params(Spec):
     seed: int
     scale: Literal[4]
     methods: Annotated[tuple[MethodName, ...], Field(min_length=1)]
+    learners: tuple[str, ...] = ()
     degradation: DegradationSpec
     embedded: Profile
     probe: Profile
@@ -120,7 +129,17 @@ class Params(Spec):
     def sections(self, profile: ProfileName | None = None) -> dict[str, Section]:
         """The sections of the methods that are run, in the active profile or another one."""
         of: Profile = getattr(self, profile or self.profile)
-        return {name: of.methods[name] for name in self.methods}
+        return {name: self._told(of, name, self.learners) for name in self.methods}
+
+    def _told(self, profile: Profile, name: str, learners: Collection[str]) -> Section:
+        """A method's section with these students in the places of their teachers. Raises ValueError for a misfit."""
+        section = profile.methods[name]
+        students = {own: learner for own, learner in profile.learners.items() if own in learners}
+        try:
+            features = with_students(section.features, getattr(section.model, "input", "lr"), students)
+        except ValueError as error:
+            raise ValueError(f"methods.{name}: {error}") from None
+        return section.model_copy(update={"features": features})
 
     def ingredients(self, name: str, profile: ProfileName | None = None) -> Ingredients:
         """What a method is made from, in the active profile or another one. Raises UserError as `sections` does."""
@@ -133,7 +152,7 @@ class Params(Spec):
             lambda_=self.lambda_,
             patch=of.data.patch,
             variants=of.data.variants,
-            section=of.methods[name],
+            section=self._told(of, name, self.learners),
             autoencoder=of.autoencoder,
             text_encoder=of.text_encoder,
             restore=of.restore,
@@ -150,17 +169,25 @@ class Params(Spec):
                 method(own).check(self.ingredients(own, name))
                 if section.train:
                     _check_train(_trained(profile, own, name), f"{name}.methods.{own}.train")
+                if own in self.methods:
+                    self._told(profile, own, self.learners)
+            for own in profile.learners:
+                _check_train(_trained(profile, own, name, learner=True), f"{name}.learners.{own}.train")
+        if unknown := [own for own in self.learners if own not in self.active.learners]:
+            known = ", ".join(self.active.learners) or "none"
+            raise ValueError(f"learners: {unknown[0]} is none of {self.profile}.learners (there are: {known})")
         stated = [own for own, _ in self.active.methods.items()]
         if missing := [own for own in self.methods if own not in stated]:
             raise ValueError(f"{self.profile}.methods.{missing[0]}: missing, and `methods` lists {missing[0]}")
         return self
 
 
-def _trained(profile: Profile, own: str, name: str) -> TrainSpec:
+def _trained(profile: Profile, own: str, name: str, learner: bool = False) -> TrainSpec:
     try:
-        return profile.train_of(own)
+        return profile.train_of_learner(own) if learner else profile.train_of(own)
     except ValidationError as error:
-        said = [f"{name}.methods.{own}.train.{explain(item, TrainSpec)}" for item in error.errors()]
+        at = f"{name}.{'learners' if learner else 'methods'}.{own}.train"
+        said = [f"{at}.{explain(item, TrainSpec)}" for item in error.errors()]
         raise ValueError("; ".join(said)) from None
 
 

@@ -28,6 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "spasemsr.backends": {"spasemsr", "spasemsr.images", "spasemsr.weights", "spasemsr.scenes"},
     "spasemsr.diffusion": {"spasemsr", "spasemsr.weights"},
     "spasemsr.methods": {"spasemsr", "spasemsr.weights", "spasemsr.diffusion", "spasemsr.backends", "spasemsr.data"},
+    "spasemsr.students": {"spasemsr", "spasemsr.weights", "spasemsr.methods", "spasemsr.backends", "spasemsr.data"},
     "spasemsr.training": {"spasemsr", "spasemsr.weights", "spasemsr.methods", "spasemsr.data"},
     "spasemsr.evaluation": {"spasemsr", "spasemsr.weights", "spasemsr.backends.extractors", "spasemsr.images",
                             "spasemsr.diffusion.spec", "spasemsr.methods", "spasemsr.data", "spasemsr.scenes"},
@@ -93,7 +94,8 @@ STANDS_FOR = {
     "spasemsr/backends/grounding/spec.py": ("spasemsr/backends/networks", "spasemsr/scenes"),
     "spasemsr/backends/restorer/spec.py": ("spasemsr/backends/networks", "spasemsr/images/quality.py"),
     "spasemsr/backends/autoencoder/spec.py": ("spasemsr/backends/networks",),
-    "spasemsr/backends/extractors/spec.py": ("spasemsr/backends/networks",),
+    "spasemsr/backends/extractors/spec.py": ("spasemsr/backends/networks", "spasemsr/scenes"),
+    "spasemsr/students/spec.py": ("pipeline/stages/teach.py", "spasemsr/pixels.py", "spasemsr/randomness.py"),
     **{
         f"spasemsr/methods/{name}/features.py": ("pipeline/stages/features.py", "spasemsr/pixels.py")
         for name in ("megasr", "seesr", "segsr", "spasemsr")

@@ -20,6 +20,9 @@ COLUMN_STAGES = {
     "caption": "Column lr -> caption: how each image is degraded.",
     "latents": "Column hr -> latents: the autoencoder's moments, training splits only.",
 }
+# Stages of one student, before the methods that it tells of pictures.
+LEARNER_COLUMN_STAGES = {"teach": "What the frozen teacher of one student says of hr."}
+LEARNER_STAGES = {"adapt": "Train one student of degraded pictures; resumes where it was stopped."}
 # Stages of one method that several workers can share, before and after it is trained.
 METHOD_COLUMN_STAGES = {"features": "What one method needs beyond the common columns."}
 METHOD_PICTURE_STAGES = {
@@ -33,6 +36,7 @@ METHOD_STAGES = {
 }
 PLAIN_STAGES = {"report": "All scores, pictures and curves -> reports/report.html."}
 
+Learner = Annotated[str, typer.Argument(help="Which of `learners` in params.yaml.")]
 Method = Annotated[str, typer.Argument(help="Which of `methods` in params.yaml.")]
 Where = Annotated[
     Literal["serial", "processes", "ray"] | None,
@@ -45,8 +49,9 @@ Workers = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add one command for each stage, in the order in which `dvc repro` runs them."""
-    before = (COLUMN_STAGES, _column), (METHOD_COLUMN_STAGES, _method_shared), (METHOD_STAGES, _method)
-    for stages, command in (*before, (METHOD_PICTURE_STAGES, _method_shared), (PLAIN_STAGES, _plain)):
+    before = (COLUMN_STAGES, _column), (LEARNER_COLUMN_STAGES, _learner_shared), (LEARNER_STAGES, _learner)
+    trained = (METHOD_COLUMN_STAGES, _method_shared), (METHOD_STAGES, _method)
+    for stages, command in (*before, *trained, (METHOD_PICTURE_STAGES, _method_shared), (PLAIN_STAGES, _plain)):
         for name, what in stages.items():
             app.command(name, help=what, rich_help_panel="Stages")(command(name))
 
@@ -54,6 +59,20 @@ def register(app: typer.Typer) -> None:
 def _column(name: str) -> Callable[..., None]:
     def command(executor: Where = None, workers: Workers = 1) -> None:
         _run(name, executor=(executor, workers))
+
+    return command
+
+
+def _learner_shared(name: str) -> Callable[..., None]:
+    def command(learner: Learner, executor: Where = None, workers: Workers = 1) -> None:
+        _run(name, learner, of="learners", executor=(executor, workers))
+
+    return command
+
+
+def _learner(name: str) -> Callable[..., None]:
+    def command(learner: Learner) -> None:
+        _run(name, learner, of="learners")
 
     return command
 
@@ -79,8 +98,13 @@ def _plain(name: str) -> Callable[..., None]:
     return command
 
 
-def _run(name: str, *methods: str, executor: tuple[str | None, int] | None = None) -> None:
-    """Run the stage of this name; `methods` is its method, or nothing for stages of all methods."""
+def _run(
+    name: str,
+    *items: str,
+    of: Literal["methods", "learners"] = "methods",
+    executor: tuple[str | None, int] | None = None,
+) -> None:
+    """Run the stage of this name; `items` is its method or student, or nothing for stages of all methods."""
     from pipeline.engine.lock import exclusive
     from spasemsr.config import load_params
 
@@ -90,7 +114,9 @@ def _run(name: str, *methods: str, executor: tuple[str | None, int] | None = Non
 
         arguments.append(build_executor(*executor))
     params = load_params()
-    if unknown := [method for method in methods if method not in params.methods]:
-        raise UserError(f"No method {unknown[0]!r}.", f"Those of params.yaml are: {', '.join(params.methods)}.")
-    with exclusive(".".join([name, *methods])):
-        import_module(f"pipeline.stages.{name}").run(params, *arguments, *methods)
+    listed: tuple[str, ...] = getattr(params, of)
+    if unknown := [item for item in items if item not in listed]:
+        known = ", ".join(listed) or "none"
+        raise UserError(f"No {of.removesuffix('s')} {unknown[0]!r}.", f"Those of params.yaml are: {known}.")
+    with exclusive(".".join([name, *items])):
+        import_module(f"pipeline.stages.{name}").run(params, *arguments, *items)

@@ -62,7 +62,7 @@ class Plan:
 
 def make_plan(params: Params, name: ProfileName, hardware: Hardware, samples: int | None = None) -> Plan:
     """Look at data, accounts and networks; half a minute for a network of paper size, which is never allocated."""
-    profile: Profile = getattr(params, name).running(params.methods)
+    profile: Profile = getattr(params, name).running(params.methods, params.learners)
     counts = count(params, name, samples)
     accounts = {account.column: account for account in read_accounts(default_root(), Path.cwd())}
     processes = hardware.count if hardware.gpu is not None else 1

@@ -12,8 +12,7 @@ from pipeline.code import code_digest
 from pipeline.engine.training_account import record
 from spasemsr.cache import default_root
 from spasemsr.config import Params
-from spasemsr.data.dataset import Batch, Dataset
-from spasemsr.data.order import SampleOrder
+from spasemsr.data.dataset import Dataset
 from spasemsr.determinism import pin_threads
 from spasemsr.hashing import fingerprint
 from spasemsr.methods import method
@@ -24,12 +23,6 @@ from spasemsr.training.spent import Spent
 from spasemsr.training.states import state_of
 
 log = logging.getLogger(__name__)
-
-# Of `train`; max_skipped changes nothing that was done before it mattered.
-_CHANGE_NO_RESULT = (
-    *("accumulate", "gradient_checkpointing", "compile", "max_skipped", "save_every", "log_every"),
-    "shards",  # which columns they are, their digests say
-)
 
 
 def run(params: Params, method_name: str) -> None:
@@ -69,11 +62,7 @@ def _train(params: Params, config: ModelConfig, dataset: Dataset, state: Path) -
     name = config.method
     spec, face = params.active.train_of(name), method(name)
     network = face.build(config)
-    order = SampleOrder(dataset.keys_by_shard, params.seed, spec.global_batch)
-
-    def batches(step: int, rank: int, world: int) -> Batch:
-        return dataset.batch(order.at(step, rank, world), params.seed)
-
+    batches = dataset.batches(params.seed, spec.global_batch)
     smaller = f"methods.{name}.{face.smaller}" if face.smaller else ""
     spent = train(network, batches, spec, params.seed, state, layout.losses_csv(name), smaller)
     if spent is not None:
@@ -89,7 +78,6 @@ def run_id(params: Params, config: ModelConfig) -> str:
     want of memory goes on with the settings that its message advises.
     """
     train = params.active.train_of(config.method)
-    spec = {name: value for name, value in train.plain().items() if name not in _CHANGE_NO_RESULT}
     remedy = "Set train.init to a folder of weights, or to null to start from random ones."
     init = weights_digest(Path(train.init), remedy) if train.init else None
-    return fingerprint([config.plain(), spec, init, params.seed, code_digest("train", config.method)])[:32]
+    return fingerprint([config.plain(), train.content(), init, params.seed, code_digest("train", config.method)])[:32]

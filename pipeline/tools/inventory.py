@@ -67,7 +67,7 @@ def chosen(names: Sequence[str]) -> list[Entry]:
 def _of_params() -> list[str]:
     """What the methods that params.yaml lists use in its profile."""
     params = load_params(Path("params.yaml"))
-    return used_by(params.active.running(params.methods))
+    return used_by(params.active.running(params.methods, params.learners))
 
 
 def used_by(profile: Profile) -> list[str]:

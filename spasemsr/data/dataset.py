@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spasemsr.data.columns import LR, Column
-from spasemsr.data.order import Draw
+from spasemsr.data.order import Draw, SampleOrder
 from spasemsr.data.patches import Split
 from spasemsr.data.shards import ColumnReader, lacking_keys
 from spasemsr.errors import UserError
@@ -104,6 +104,11 @@ class Dataset:
         """
         draws = [(s, s, 0) if isinstance(s, str) else (s.name, s.key, self.variant(s, seed)) for s in samples]
         return collate([{**self.sample(key, variant), "key": name} for name, key, variant in draws])
+
+    def batches(self, seed: int, size: int) -> Callable[[int, int, int], Batch]:
+        """(step, rank, world) -> that rank's share of a step of `size` samples, in the order of this seed."""
+        order = SampleOrder(self.keys_by_shard, seed, size)
+        return lambda step, rank, world: self.batch(order.at(step, rank, world), seed)
 
     def variant(self, draw: Draw, seed: int) -> int:
         """Which degradation of a sample an epoch sees."""

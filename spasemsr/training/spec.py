@@ -1,10 +1,16 @@
 """The section `train` of `params.yaml`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from spasemsr.spec import Fraction, Positive, Spec
+
+# What trades time against memory, and how often is saved and logged. max_skipped changes nothing that was done before
+# it mattered; which columns `shards` are, their digests say.
+_CHANGE_NO_RESULT = frozenset(
+    ("accumulate", "gradient_checkpointing", "compile", "max_skipped", "save_every", "log_every", "shards")
+)
 
 
 class TrainSpec(Spec):
@@ -38,3 +44,7 @@ class TrainSpec(Spec):
     channels_last: bool = False
     save_every: Positive = 1000
     log_every: Positive = 10
+
+    def content(self) -> dict[str, Any]:
+        """What of the run its weights follow from, so that one which stopped goes on after its message's advice."""
+        return {name: value for name, value in self.plain().items() if name not in _CHANGE_NO_RESULT}

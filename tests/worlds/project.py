@@ -26,7 +26,7 @@ TRACKED = [
     ".dvc/plots",
     ".dvcignore",
 ]
-TRACKED += [".gitignore", "data/raw/README.md", "data/pretrained/README.md"]
+TRACKED += [".gitignore", "data/raw/README.md", "data/pretrained/README.md", "data/students/README.md"]
 # Small in every number, the same in every mechanism.
 TINY: dict[str, Any] = {
     "embedded.data.packages": ["skimage"],

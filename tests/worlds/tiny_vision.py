@@ -1,7 +1,11 @@
-"""Tiny random checkpoints of RAM, CLIP's image encoder, SegFormer and Depth Anything, in their published layouts."""
+"""Tiny random checkpoints of RAM, CLIP's image encoder, SegFormer and Depth Anything, in their published layouts.
+
+`write_vision` makes them in a folder; `vision_features` are the sections `features` of the methods that read them.
+"""
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,6 +16,39 @@ RAM = RamSizeSpec(
     image_size=64, embed_dim=8, depths=(2, 2, 2, 2), heads=(1, 2, 4, 8), window=2, width=12, tags=7, head_width=16,
     head_heads=4,
 )  # fmt: skip
+
+CLASSES = 5  # of the tiny SegFormer
+
+
+def write_vision(folder: Path) -> Path:
+    """Write every checkpoint below `folder`; the layout is what `vision_features` names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_ram(folder / "ram.pth")
+    write_clip_vision(folder / "clip")
+    write_segformer(folder / "segformer")
+    write_depth_anything(folder / "depth")
+    return folder
+
+
+def vision_features(folder: Path) -> dict[str, dict[str, Any]]:
+    """By method, what its features are extracted with: kinds of the foundation profile, sources and sizes of these."""
+
+    def told(kind: str, name: str, **sizes: Any) -> dict[str, Any]:
+        return {"kind": kind, "source": str(folder / name), "precision": "fp32", **sizes}
+
+    soft = told("ram", "ram.pth", architecture=RAM.plain())
+    labels = told("segformer", "segformer", classes=CLASSES)
+    return {
+        "seesr": {"soft": soft},
+        "segsr": {"labels": labels, "lq": told("segformer_features", "segformer", channels=12)},
+        "megasr": {
+            "edges": {"kind": "edges"},
+            "depth": told("depth_anything", "depth"),
+            "regions": labels,
+            "image": told("clip_vision", "clip", hidden=16, rows=5),
+            "soft": soft,
+        },
+    }
 
 
 def write_ram(path: Path, size: RamSizeSpec = RAM) -> Ram:
@@ -44,7 +81,7 @@ def write_clip_vision(folder: Path) -> None:
     CLIPVisionModelWithProjection(config).save_pretrained(folder)
 
 
-def write_segformer(folder: Path, classes: int = 5) -> None:
+def write_segformer(folder: Path, classes: int = CLASSES) -> None:
     """A SegFormer of one block a level."""
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 

@@ -16,6 +16,9 @@ from spasemsr.backends.extractors.spec import (
     SamFeaturesSpec,
     SegformerFeaturesSpec,
     SegformerLabelsSpec,
+    StudentLabelsSpec,
+    StudentMapSpec,
+    StudentRowsSpec,
     TextureClassesSpec,
 )
 
@@ -78,4 +81,8 @@ def build_extractor(spec: AnyExtractorSpec, device: str = "auto") -> "FeatureExt
             from spasemsr.backends.networks.sam import SamFeatures
 
             return SamFeatures(spec, device)
+        case StudentMapSpec() | StudentLabelsSpec() | StudentRowsSpec():
+            from spasemsr.backends.extractors.student import Student
+
+            return Student(spec)
     assert_never(spec)

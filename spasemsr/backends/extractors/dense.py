@@ -42,17 +42,28 @@ class _Dense:
 
     def _answers(self, image: ImageU8, multiple: int, network: Callable[[Tensor], Tensor]) -> Tensor:
         """A picture -> (1, C, h, w) float32 on the CPU, cell means of what the network says of it."""
-        height, width = (side // CELL * CELL for side in image.shape[:2])
-        if not height or not width:
-            raise ValueError(f"an image of {image.shape[1]}x{image.shape[0]} has no cell of {CELL} px")
-        pixels = pixels_of([np.ascontiguousarray(image[:height, :width])]) / 255
-        mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
-        size = [-(-side // multiple) * multiple for side in (height, width)]
-        inputs = functional.interpolate((pixels - mean) / deviation, size=size, mode="bilinear", antialias=True)
+        pixels = pixels_of([image]) / 255
+        inputs = prepared(pixels, multiple)
         found = compute(network, inputs, choose_device(self._device), self._spec.precision, self._spec.kind).cpu()
-        cells = (height // CELL, width // CELL)
-        finer = found.shape[2] > cells[0]
-        return functional.interpolate(found, size=cells, mode="bilinear", antialias=finer, align_corners=False)
+        return in_cells(found, pixels)
+
+
+def prepared(images_B3HW: Tensor, multiple: int) -> Tensor:
+    """(B, 3, H, W) in [0, 1] -> whole cells of them, normalised, enlarged to sides that `multiple` divides."""
+    height, width = (side // CELL * CELL for side in images_B3HW.shape[2:])
+    if not height or not width:
+        raise ValueError(f"an image of {images_B3HW.shape[3]}x{images_B3HW.shape[2]} has no cell of {CELL} px")
+    mean, deviation = (torch.tensor(v, device=images_B3HW.device).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
+    size = [-(-side // multiple) * multiple for side in (height, width)]
+    normed = (images_B3HW[:, :, :height, :width] - mean) / deviation
+    return functional.interpolate(normed, size=size, mode="bilinear", antialias=True)
+
+
+def in_cells(found_BCxy: Tensor, images_B3HW: Tensor) -> Tensor:
+    """What a network says of images -> (B, C, h, w), means of their cells."""
+    cells = tuple(side // CELL for side in images_B3HW.shape[2:])
+    finer = found_BCxy.shape[2] > cells[0]
+    return functional.interpolate(found_BCxy, size=cells, mode="bilinear", antialias=finer, align_corners=False)
 
 
 class Depth(_Dense):

@@ -7,7 +7,7 @@ from pydantic import Field
 from spasemsr.backends.identity import Identity, identify
 from spasemsr.backends.networks.spec import SAM_PATCH, RamArchitecture, SamArchitecture, ram_size_of, size_of
 from spasemsr.scenes.spec import MAX_REGIONS, ScenesSpec
-from spasemsr.spec import Positive, Spec, WeightsSpec
+from spasemsr.spec import Positive, Precision, Spec, WeightsSpec
 
 CELL = 8  # pixels of a filter bank's cell
 VERSIONS = {  # raised when the same image gets other features
@@ -24,6 +24,9 @@ VERSIONS = {  # raised when the same image gets other features
     "segformer": 1,
     "segformer_features": 1,
     "known": 1,
+    "student_map": 1,
+    "student_labels": 1,
+    "student_rows": 1,
 }
 
 
@@ -214,9 +217,68 @@ class KnownFeaturesSpec(Spec):
         return MAX_REGIONS, side // CELL, side // CELL
 
 
-RowsSpec = Annotated[FilterRowsSpec | ColourLayoutSpec | RamRowsSpec | ClipVisionSpec, Field(discriminator="kind")]
-MapSpec = Annotated[PlainMapSpec | DepthSpec, Field(discriminator="kind")]
-LabelsSpec = Annotated[TextureClassesSpec | SegformerLabelsSpec | KnownLabelsSpec, Field(discriminator="kind")]
+class StudentSpec(WeightsSpec):
+    """A small network that says of a degraded picture what an embedded extractor, `of`, says of the original.
+
+    Stage `adapt` trains it; `channels` is its width. A kind for each sort of answer.
+    """
+
+    channels: Positive = 32
+    precision: Precision = "fp32"
+    batch_size: Positive = 1
+
+
+class StudentMapSpec(StudentSpec):
+    """A student of a map in [0, 1]."""
+
+    kind: Literal["student_map"]
+    of: PlainMapSpec
+
+    def shape(self, side: int) -> tuple[int, int, int]:
+        """The teacher's."""
+        return self.of.shape(side)
+
+
+class StudentLabelsSpec(StudentSpec):
+    """A student of labels."""
+
+    kind: Literal["student_labels"]
+    of: TextureClassesSpec
+
+    @property
+    def classes(self) -> int:
+        """Labels there are."""
+        return self.of.classes
+
+    def shape(self, side: int) -> tuple[int, int, int]:
+        """The teacher's."""
+        return self.of.shape(side)
+
+
+class StudentRowsSpec(StudentSpec):
+    """A student of rows."""
+
+    kind: Literal["student_rows"]
+    of: Annotated[FilterRowsSpec | ColourLayoutSpec, Field(discriminator="kind")]
+
+    @property
+    def width(self) -> int:
+        """Numbers of a row."""
+        return self.of.width
+
+    def shape(self, side: int) -> tuple[int, int]:
+        """The teacher's."""
+        return self.of.shape(side)
+
+
+AnyStudentSpec = StudentMapSpec | StudentLabelsSpec | StudentRowsSpec
+RowsSpec = Annotated[
+    FilterRowsSpec | ColourLayoutSpec | RamRowsSpec | ClipVisionSpec | StudentRowsSpec, Field(discriminator="kind")
+]
+MapSpec = Annotated[PlainMapSpec | DepthSpec | StudentMapSpec, Field(discriminator="kind")]
+LabelsSpec = Annotated[
+    TextureClassesSpec | SegformerLabelsSpec | StudentLabelsSpec | KnownLabelsSpec, Field(discriminator="kind")
+]
 ExtractorSpec = Annotated[
     FilterBankSpec | SamFeaturesSpec | SegformerFeaturesSpec | KnownFeaturesSpec, Field(discriminator="kind")
 ]

@@ -65,3 +65,11 @@ def merged_state(network: nn.Module, added: dict[str, LoraLinear]) -> dict[str, 
         elif name.endswith(".base.bias"):
             state[f"{owner}.bias"] = tensor
     return state
+
+
+def thin_layers(added: dict[str, LoraLinear]) -> nn.ModuleDict:
+    """What learns, as one module: the thin layers, by the name of the layer they adapt."""
+    thin = {
+        name.replace(".", "/"): nn.ModuleDict({"down": layer.down, "up": layer.up}) for name, layer in added.items()
+    }
+    return nn.ModuleDict(thin)

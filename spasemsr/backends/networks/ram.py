@@ -103,9 +103,14 @@ def _used(name: str) -> bool:
     return not name.startswith(_CAPTIONING) and not _COMPUTED.match(name)
 
 
-def _renamed(name: str) -> str:
+def published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's tensors under the names of the published file, as `load_ram` reads them."""
+    return {_renamed(name, -1): tensor for name, tensor in state.items()}
+
+
+def _renamed(name: str, by: int = 1) -> str:
     """timm halves the size at the start of a stage, the original at the end of the one before."""
-    return _DOWNSAMPLE.sub(lambda found: f"visual_encoder.layers.{int(found[1]) + 1}.downsample.", name)
+    return _DOWNSAMPLE.sub(lambda found: f"visual_encoder.layers.{int(found[1]) + by}.downsample.", name)
 
 
 def _swin(size: RamSizeSpec) -> "SwinTransformer":

@@ -20,5 +20,5 @@ FEATURES = Column(
 
 def shown(model: SegSRSpec, features: SegSRFeaturesSpec, scale: int) -> ShownFeatures:
     """The segmenter looks at hr and at what the network is shown; its features are of the latter."""
-    seen = {"guess": features.labels, "lq": features.lq}
+    seen = {"guess": features.guess, "lq": features.lq}
     return ShownFeatures(seen, {"labels": features.labels}, model.input, scale)

@@ -3,9 +3,9 @@
 Defaults are the paper's sizes.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from spasemsr.backends.extractors.spec import ExtractorSpec, LabelsSpec
 from spasemsr.methods.guided_spec import GuidedConfig, GuidedSection, GuidedSpec
@@ -51,10 +51,25 @@ class SegSRSpec(GuidedSpec):
 
 
 class SegSRFeaturesSpec(Spec):
-    """`labels` are extracted from hr and from what the network is shown, `lq` (F_lq of the paper) from the latter."""
+    """`labels` are extracted from hr; `guess` and `lq` (F_lq of the paper) from what the network is shown.
+
+    Where `guess` is not stated it is made as `labels` are.
+    """
 
     labels: LabelsSpec
+    guess: LabelsSpec
     lq: ExtractorSpec
+
+    @model_validator(mode="before")
+    @classmethod
+    def _guessed_alike(cls, raw: Any) -> Any:
+        return {"guess": raw["labels"], **raw} if isinstance(raw, dict) and "labels" in raw else raw
+
+    @model_validator(mode="after")
+    def _same_classes(self) -> "SegSRFeaturesSpec":
+        if self.guess.classes != self.labels.classes:
+            raise ValueError(f"guess has {self.guess.classes} classes, labels {self.labels.classes}")
+        return self
 
 
 class SegSRSection(GuidedSection):

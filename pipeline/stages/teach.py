@@ -1,0 +1,38 @@
+"""Stage teach: hr -> column teacher/<learner>, what a frozen teacher says of the originals; training splits only."""
+
+from functools import partial
+
+from pipeline import layout
+from pipeline.engine.build import build_column
+from pipeline.engine.executors import Executor
+from spasemsr.backends.extractors.spec import identity_of
+from spasemsr.cache import Cache
+from spasemsr.config import Params
+from spasemsr.data.columns import HR
+from spasemsr.data.job import ColumnJob, InputRef, Typical
+from spasemsr.data.patches import read_patches
+from spasemsr.students.build import TeachWorker
+from spasemsr.students.columns import teacher_column
+
+RATE, BYTES = 60.0, 0.1  # samples a second of one core at 128 px, and bytes a pixel, of the embedded teachers
+
+
+def job(params: Params, name: str) -> ColumnJob:
+    """Ask the teacher of one learner."""
+    learner = params.active.learners[name]
+    told = learner.plain()
+    return ColumnJob(
+        teacher_column(name, learner),
+        inputs=(InputRef(HR, splits=("train",)),),
+        worker=partial(TeachWorker, learner),
+        identity=partial(identity_of, learner.teacher),
+        params={"teacher": learner.teacher.content(), "kind": told["kind"], "every": told.get("every")},
+        batch_size=learner.teacher.batch_size,
+        backends=(learner.teacher,),
+        typical=Typical(rate=RATE, at=128, per_pixel=BYTES),
+    )
+
+
+def run(params: Params, executor: Executor, learner: str) -> None:
+    """Build the column."""
+    build_column(job(params, learner), read_patches(layout.PATCHES), executor, Cache(), layout.SHARDS)

@@ -1,0 +1,1 @@
+"""What learns before a method: students that see in degraded pictures what their teachers see in the originals."""
