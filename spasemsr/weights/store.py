@@ -19,8 +19,9 @@ from spasemsr import atomic
 from spasemsr.cache import default_root
 from spasemsr.errors import UserError
 from spasemsr.hashing import digest_of, sha256_file
+from spasemsr.weights.entry import Entry, HubSource, PackageSource, WeightFile
 from spasemsr.weights.packages import folder_in
-from spasemsr.weights.registry import ENTRIES, Entry, HubSource, PackageSource, WeightFile, entry
+from spasemsr.weights.registry import ENTRIES, entry
 
 LOCK = Path("models.lock.json")
 _REMEMBER_ABOVE = 16 << 20  # smaller files are hashed every time

@@ -9,9 +9,10 @@ import pytest
 from pipeline.tools import inventory
 from spasemsr.errors import UserError
 from spasemsr.weights import store
+from spasemsr.weights.entry import Entry, PackageSource, WeightFile
 from spasemsr.weights.fetch import fetch
 from spasemsr.weights.packages import NotInstalled
-from spasemsr.weights.registry import ENTRIES, Entry, PackageSource, WeightFile
+from spasemsr.weights.registry import ENTRIES
 from spasemsr.weights.store import locate, verify
 
 WEIGHTS = b"tensors" * 1000

@@ -18,8 +18,9 @@ from spasemsr.config import load_params
 from spasemsr.errors import UserError
 from spasemsr.weights import fetch as fetching
 from spasemsr.weights import store
+from spasemsr.weights.entry import Entry, HubSource, UrlSource, WeightFile
 from spasemsr.weights.fetch import fetch
-from spasemsr.weights.registry import ENTRIES, Entry, HubSource, UrlSource, WeightFile
+from spasemsr.weights.registry import ENTRIES
 from spasemsr.weights.store import locate, verify
 from tests.worlds import ROOT
 
