@@ -46,13 +46,16 @@ def plan(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Training patches; default: those of the photographs.")
     ] = None,
+    gpus_per_machine: Annotated[int, typer.Option(min=1, help="GPUs that are linked within a machine.")] = 8,
+    network: Annotated[float, typer.Option(min=0.1, help="Gbit/s between machines.")] = 100.0,
 ) -> None:
     """Say what a profile costs here: disk, memory, hours, what is missing and what to change; runs nothing."""
     from pipeline.planning import hardware, plan
     from spasemsr.config import load_params
 
     params = load_params()
-    say(plan.lines(plan.make_plan(params, profile or params.profile, hardware.hardware(gpu, gpus), samples)))
+    machine = hardware.hardware(gpu, gpus, gpus_per_machine, network)
+    say(plan.lines(plan.make_plan(params, profile or params.profile, machine, samples)))
 
 
 def show(key: Annotated[str, typer.Argument(help="A key of data/patches.jsonl, or its beginning.")]) -> None:

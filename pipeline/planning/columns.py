@@ -7,13 +7,14 @@ from typing import Any
 from pipeline.engine.account import Account
 from pipeline.jobs import column_jobs
 from pipeline.planning.counts import Counts
-from pipeline.planning.recorded import ASSUMED_MFU, FP32_SHARE, MODELS, Recorded
+from pipeline.planning.recorded import ASSUMED_BANDWIDTH, ASSUMED_MFU, FP32_SHARE, MODELS, Recorded
 from spasemsr.config import Params, ProfileName
 from spasemsr.data.job import ColumnJob
 from spasemsr.spec import WeightsSpec
 from spasemsr.training.devices import Device, known_device
 
 _TAR = 768  # bytes of header and padding per member, on average
+_AT_ENDPOINT = 64  # requests that an engine answers together
 _RECORDED = "recorded, not measured in this folder"
 
 
@@ -65,7 +66,7 @@ def _cost(job: ColumnJob, counts: Counts, gpu: Device | None, account: Account |
         origin += f" at {measured_at} px, scaled by area)" if scale != 1 else ")"
         return ColumnCost(name, units, size, 1 / rate, bool(models) and gpu is not None, memory, origin)
     if models:
-        seconds = _recorded_seconds(models, gpu, counts)
+        seconds = sum(_recorded_seconds(model, spec, job.batch_size, gpu, counts) for model, spec in models)
         sources = tuple(dict.fromkeys(model.source for model, _ in models))
         return ColumnCost(name, units, size, seconds, True, memory, _RECORDED, sources)
     source = f"{name}: {typical.rate:g} results/s of one core at {typical.at} px, this project's default run"
@@ -73,11 +74,10 @@ def _cost(job: ColumnJob, counts: Counts, gpu: Device | None, account: Account |
     return ColumnCost(name, units, size, typical.seconds(counts.patch), False, None, _RECORDED, sources)
 
 
-def _models(job: ColumnJob) -> list[tuple[Recorded, str]]:
-    """The networks a column's stage runs, with their precisions; none for embedded backends."""
+def _models(job: ColumnJob) -> list[tuple[Recorded, WeightsSpec]]:
+    """The networks a column's stage runs, with their specs; none for embedded backends."""
     specs = [spec for spec in job.backends if isinstance(spec, WeightsSpec)]
-    found = [(recorded_for(spec), spec.precision) for spec in specs]
-    return [(model, precision) for model, precision in found if model is not None]
+    return [(model, spec) for spec in specs if (model := recorded_for(spec)) is not None]
 
 
 def recorded_for(spec: Any) -> Recorded | None:
@@ -94,9 +94,9 @@ def recorded_for(spec: Any) -> Recorded | None:
     return MODELS.get(spec.source) or MODELS.get(usual.get(spec.kind, ""))
 
 
-def _memory(models: list[tuple[Recorded, str]], batch: int) -> int:
+def _memory(models: list[tuple[Recorded, WeightsSpec]], batch: int) -> int:
     """Weights of all, the batch of the largest, and CUDA's own; LLaVA alone keeps its weights in a small type."""
-    weights = sum(model.parameters * _bytes_per_weight(model, precision) for model, precision in models)
+    weights = sum(model.parameters * _bytes_per_weight(model, spec.precision) for model, spec in models)
     return int(weights + batch * max(model.sample_gb for model, _ in models) * 1e9) + 10**9
 
 
@@ -106,18 +106,19 @@ def _bytes_per_weight(model: Recorded, precision: str) -> float:
     return 4.0
 
 
-def _recorded_seconds(models: list[tuple[Recorded, str]], gpu: Device | None, counts: Counts) -> float:
+def _recorded_seconds(model: Recorded, spec: WeightsSpec, batch: int, gpu: Device | None, counts: Counts) -> float:
     """Seconds of one GPU for a result; a rate of another GPU is scaled by the peaks of both."""
     gpu = gpu or known_device("A100")
     assert gpu is not None
-    seconds = 0.0
-    for model, precision in models:
-        if model.rate is not None:
-            device = known_device(model.device)
-            assert device is not None, model.device
-            seconds += device.flops / gpu.flops / model.rate
-        else:
-            assert model.operations is not None
-            peak = gpu.flops * (FP32_SHARE if precision == "fp32" else 1.0)
-            seconds += model.operations * (counts.patch / 512) ** 2 / (peak * ASSUMED_MFU)
-    return seconds
+    if model.rate is not None:
+        device = known_device(model.device)
+        assert device is not None, model.device
+        return device.flops / gpu.flops / model.rate
+    assert model.operations is not None
+    peak = gpu.flops * (FP32_SHARE if spec.precision == "fp32" else 1.0) * ASSUMED_MFU
+    if not model.kept:
+        return model.operations * (counts.patch / 512) ** 2 / peak
+    tokens: int = spec.max_new_tokens  # type: ignore[attr-defined]  # what answers in words has a limit of them
+    together = max(batch, _AT_ENDPOINT) if getattr(spec, "endpoint", None) else batch
+    weights = model.parameters * _bytes_per_weight(model, spec.precision) / together
+    return model.operations / peak + tokens * (weights + model.kept) / (gpu.bandwidth * ASSUMED_BANDWIDTH)

@@ -1,6 +1,6 @@
 """The machine that is planned for: the one at hand, or one that is named."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -15,12 +15,23 @@ _DRIVER = Path("/proc/driver/nvidia")
 
 @dataclass(frozen=True)
 class Hardware:
-    """GPUs (None: there is none), how many of them in all, free memory of this machine and whether it was named."""
+    """GPUs (None: there is none), how many of them in all, free memory of this machine and whether it was named.
+
+    `per_machine` of them are linked, and machines exchange `network` bytes per second in one direction.
+    """
 
     gpu: Device | None
     count: int
     memory: int
     named: bool
+    per_machine: int = 8
+    network: float = 12.5e9
+
+    @property
+    def exchange(self) -> float:
+        """Bytes per second at which all GPUs sum up what each of them has: of the slowest link that it passes."""
+        link = self.gpu.link if self.gpu is not None else self.network
+        return min(link, self.network) if self.count > self.per_machine else link
 
     @property
     def flops(self) -> float:
@@ -33,8 +44,17 @@ class Hardware:
         return f"{self.count} x {self.gpu.name} ({self.gpu.memory / 1e9:.0f} GB){', as named' if self.named else ''}"
 
 
-def hardware(name: str | None = None, count: int | None = None) -> Hardware:
-    """The GPUs of this machine, or `count` of the kind `name`. Raises UserError for a name that is not listed."""
+def hardware(
+    name: str | None = None, count: int | None = None, per_machine: int = 8, gigabits: float = 100.0
+) -> Hardware:
+    """The GPUs of this machine, or `count` of the kind `name`. Raises UserError for a name that is not listed.
+
+    Machines of `per_machine` GPUs are linked by so many gigabits per second.
+    """
+    return replace(_found(name, count), per_machine=per_machine, network=gigabits * 1e9 / 8)
+
+
+def _found(name: str | None, count: int | None) -> Hardware:
     if name is not None:
         device = known_device(name)
         if device is None:
@@ -51,7 +71,8 @@ def hardware(name: str | None = None, count: int | None = None) -> Hardware:
     assumed = known_device("A100")  # of a device that nothing is known of
     assert assumed is not None
     flops = peak_flops(properties.name, "bf16") or assumed.flops
-    found = Device(properties.name, properties.total_memory, flops)
+    known = known_device(properties.name) or assumed
+    found = replace(known, name=properties.name, memory=properties.total_memory, flops=flops)
     return Hardware(found, count or torch.cuda.device_count(), free_bytes(), False)
 
 

@@ -16,7 +16,8 @@ from spasemsr.training.spent import Spent
 class MethodCost:
     """One method: how it is trained and sampled, what a step takes, and what its last run here took, if there was one.
 
-    `smaller` says what would make its network smaller, as `Face.smaller` does.
+    `smaller` says what would make its network smaller, as `Face.smaller` does. `text` are operations of a sample's
+    texts: its prompt and its caption; the tags' states are remembered.
     """
 
     name: str
@@ -26,6 +27,7 @@ class MethodCost:
     spent: Spent | None
     hardware: Hardware
     smaller: str = ""
+    text: float = 0.0
 
     @property
     def disk(self) -> int:
@@ -50,13 +52,34 @@ class MethodCost:
         if self.spent is not None and self.spent.samples_per_second > 0:
             rate = self.spent.samples_per_second / self.spent.processes * self.hardware.count
             return rate, f"measured here: {self.spent}"
-        operations = self.step.operations
+        assumed = f"MFU {self._share:.0%}" if self.hardware.gpu else f"{self.hardware.flops / 1e9:.0f} GFLOPS"
+        rate = self.train.global_batch / (self.compute_seconds + self.waiting_seconds)
+        return rate, f"estimated: operations counted, {assumed} assumed, not measured"
+
+    @property
+    def _share(self) -> float:
+        return ASSUMED_MFU if self.hardware.gpu is not None else 1.0
+
+    @property
+    def compute_seconds(self) -> float:
+        """Of a step, estimated by its operations."""
+        operations = self.step.operations + self.text
         if self.train.gradient_checkpointing:
             operations += self.step.forward
-        share = ASSUMED_MFU if self.hardware.gpu is not None else 1.0
-        assumed = f"MFU {share:.0%}" if self.hardware.gpu is not None else f"{self.hardware.flops / 1e9:.0f} GFLOPS"
-        rate = share * self.hardware.flops * self.hardware.count / operations
-        return rate, f"estimated: operations counted, {assumed} assumed, not measured"
+        return operations * self.train.global_batch / (self._share * self.hardware.flops * self.hardware.count)
+
+    @property
+    def exchanged(self) -> int:
+        """Bytes of gradients that every process has after a step's backward."""
+        return self.step.trained * (2 if self.train.gradients == "bf16" else 4)
+
+    @property
+    def waiting_seconds(self) -> float:
+        """Of a step: what exchanging gradients takes beyond the last micro-batch's backward, which it runs beside."""
+        count = self.hardware.count
+        exchange = 2 * (count - 1) / count * self.exchanged / self.hardware.exchange
+        backward = 1 - self.step.forward / self.step.operations
+        return max(exchange - backward * self.compute_seconds / self.train.accumulate, 0.0)
 
     @property
     def train_hours(self) -> float:
@@ -101,6 +124,12 @@ class MethodCost:
             f"{hours / self.hardware.count:.1f} h by the clock"
         )
         yield f"    {origin}"
+        if self.hardware.count > 1:
+            yield (
+                f"    a step (estimated): {1000 * self.compute_seconds:.0f} ms of computing and "
+                f"{1000 * self.waiting_seconds:.0f} ms of waiting for {_gb(self.exchanged)} of gradients at "
+                f"{self.hardware.exchange / 1e9:.0f} GB/s (train.gradients: {self.train.gradients})"
+            )
         yield (
             f"    memory (estimated): {_gb(self.step.state.total)} of weights, gradients and moments (exact), and "
             f"activations of {self.micro_batch} samples"

@@ -10,6 +10,7 @@ from pathlib import Path
 from pipeline import layout
 from pipeline.engine import training_account
 from pipeline.engine.account import read_accounts
+from pipeline.planning import storage
 from pipeline.planning.columns import ColumnCost, column_costs, recorded_for
 from pipeline.planning.counts import Counts, count
 from pipeline.planning.hardware import Hardware, free_disk
@@ -41,6 +42,7 @@ class Plan:
     hardware: Hardware
     columns: list[ColumnCost]
     methods: list[MethodCost]
+    copies: int = 2
 
     @property
     def device_memory(self) -> int:
@@ -49,10 +51,12 @@ class Plan:
 
     @property
     def disk(self) -> int:
-        """Tars, the sample cache that holds the same again, training states and models, and weights not here yet."""
+        """Tars in each of their `copies`, training states and models, and weights not here yet."""
         absent = [ENTRIES[name] for name in inventory.used_by(self.profile)]
         weights = sum(model.size for model in absent if inventory.state(model).startswith("not here"))
-        return 2 * sum(cost.bytes for cost in self.columns) + sum(cost.disk for cost in self.methods) + weights
+        return (
+            self.copies * sum(cost.bytes for cost in self.columns) + sum(cost.disk for cost in self.methods) + weights
+        )
 
     @property
     def train_memory(self) -> int:
@@ -65,18 +69,18 @@ def make_plan(params: Params, name: ProfileName, hardware: Hardware, samples: in
     profile: Profile = getattr(params, name).running(params.methods, params.learners)
     counts = count(params, name, samples)
     accounts = {account.column: account for account in read_accounts(default_root(), Path.cwd())}
-    processes = hardware.count if hardware.gpu is not None else 1
     text = recorded_for(profile.text_encoder) if hasattr(profile.text_encoder, "source") else None
     beside = 2 * text.parameters if text is not None else 0  # the autoencoder is never loaded: latents are a column
     spent = dict(training_account.read(default_root(), Path.cwd(), name))
 
     def cost(own: str) -> MethodCost:
         face, given, train = method(own), params.ingredients(own, name), profile.train_of(own)
-        step = step_cost(face, given, train, processes, beside)
-        return MethodCost(own, train, profile.evaluate.sample, step, spent.get(own), hardware, face.smaller)
+        step = step_cost(face, given, train, beside)
+        texts = 2 * text.operations if text is not None and text.operations is not None else 0.0
+        return MethodCost(own, train, profile.evaluate.sample, step, spent.get(own), hardware, face.smaller, texts)
 
     columns = list(column_costs(params, name, counts, hardware.gpu, accounts))
-    return Plan(name, profile, counts, hardware, columns, [cost(own) for own in params.methods])
+    return Plan(name, profile, counts, hardware, columns, [cost(own) for own in params.methods], storage.copies())
 
 
 def missing_weights(profile: Profile) -> Iterator[Shortage]:
@@ -104,7 +108,8 @@ def shortages(plan: Plan) -> Iterator[Shortage]:
     if plan.disk > free:
         yield Shortage(
             f"disk: {_size(plan.disk)} are needed, {_size(free)} are free",
-            "Set SPASEMSR_CACHE to another disk and run `spasemsr cache prune` after each stage, or lower max_patches.",
+            "Set SPASEMSR_CACHE to another disk and run `spasemsr cache prune --column NAME` after each stage, or "
+            f"lower max_patches.{storage.remedy()}",
         )
     for cost in networks:
         if plan.hardware.gpu is not None and cost.memory is not None and cost.memory > plan.device_memory:
@@ -141,7 +146,8 @@ def lines(plan: Plan) -> Iterator[str]:
     if any(cost.memory is not None for cost in plan.columns):
         yield "Rates of other GPUs are scaled by their peaks; memory of networks is estimated."
     yield ""
-    yield f"disk   {_size(plan.disk)}: tars, the same in the sample cache, training states, models, absent weights"
+    tars = f"{_size(sum(cost.bytes for cost in plan.columns))} of tars"
+    yield f"disk   {_size(plan.disk)}: {tars} {storage.where()}, training states, models, absent weights"
     yield f"       {_size(free_disk(layout.SHARDS))} free here"
     gpu = sum(cost.hours for cost in plan.columns if cost.on_gpu)
     networks = sum(cost.train_hours + cost.evaluate_hours(counts) for cost in plan.methods)

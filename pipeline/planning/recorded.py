@@ -8,12 +8,17 @@ stand with a share of the peak that is assumed.
 from dataclasses import dataclass
 
 ASSUMED_MFU = 0.35  # of training and of networks without a recorded rate; a guess until a run has said its own
+ASSUMED_BANDWIDTH = 0.6  # of a memory's published rate that decoding a language model reaches; a guess too
 FP32_SHARE = 1 / 16  # of a GPU's dense bf16 rate that plain float32 reaches: A100 19.5 of 312, H100 67 of 989 TFLOPS
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """One model: parameters, GB that one more sample of a batch takes, and a rate or operations to estimate one."""
+    """One model: parameters, GB that one more sample of a batch takes, and a rate or operations to estimate one.
+
+    A model that answers in words takes its `operations` for the question; each word after that reads all weights once
+    for the whole batch, and `kept` bytes of keys and values for each sample: memory's speed decides, and the batch.
+    """
 
     parameters: int
     sample_gb: float
@@ -21,15 +26,17 @@ class Recorded:
     rate: float | None = None
     device: str = ""
     operations: float | None = None
+    kept: float = 0.0
 
 
 # By `source` name of params.yaml; `<name>/<part>` where several stages use parts of one checkpoint.
 MODELS = {
     "llava-1.5-7b": Recorded(
         7_063_427_072, 0.5,
-        "LLaVA: a caption within 1.5 s on an RTX 3090 (JackAILab/ConsistentID issue 42), one at a time: batches are "
-        "faster; memory: keys and values of 784 tokens",
-        rate=0.67, device="RTX 3090",
+        "LLaVA: the question's 640 tokens counted, 9.0 TFLOP; each token of the answer reads 14.1 GB of weights once a "
+        "batch and 0.39 GB of keys and values a sample. Agrees with 1.5 s a caption, one at a time, on an RTX 3090 "
+        "(JackAILab/ConsistentID issue 42) at 40 tokens",
+        operations=9.0e12, kept=0.39e9,
     ),
     "grounding-dino-base": Recorded(
         232_000_000, 2.0,
@@ -58,5 +65,5 @@ MODELS = {
         16_700_000, 0.3, "restorer: RRDBNet x4, 35.8 MFLOP per lr pixel, by its layers; at 128 px of lr",
         operations=0.587e12,
     ),
-    "clip": Recorded(340_387_840, 0.0, "CLIP: frozen, a small part of a training step"),
+    "clip": Recorded(340_387_840, 0.0, "CLIP: a text of 77 tokens counted, 0.045 TFLOP", operations=0.045e12),
 }  # fmt: skip

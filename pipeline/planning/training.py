@@ -40,7 +40,7 @@ class StepCost:
         return int((self.state.total + active) * OVERHEAD) + CONTEXT
 
 
-def step_cost(face: Face, given: Ingredients, train: TrainSpec, processes: int, beside: int = 0) -> StepCost:
+def step_cost(face: Face, given: Ingredients, train: TrainSpec, beside: int = 0) -> StepCost:
     """Of one sample of the profile's patches; `beside` are bytes of frozen models that stand beside the network."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -52,7 +52,7 @@ def step_cost(face: Face, given: Ingredients, train: TrainSpec, processes: int, 
             [trace.activations(samples, checkpointing) for samples in (1, 2)] for checkpointing in (False, True)
         )
         trained = sum(p.numel() for part in step.trainable().values() for p in part.parameters())
-        held = state_bytes(step.network, step.trainable(), train, processes)
+        held = state_bytes(step.network, step.trainable(), train)
     held = replace(held, frozen=held.frozen + beside)
     return StepCost(
         trained, operations, forward, held, 2 * one - two, two - one, 2 * one_again - two_again, two_again - one_again

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import DDPCommunicationHookType, DistributedDataParallelKwargs, gather_object
 from torch import Tensor
 
 from spasemsr.data.dataset import Batch
@@ -56,7 +56,7 @@ def train(
     processes that would resume at different steps, and memory that runs out, with `smaller` among the advice: what
     makes this network smaller. On SIGTERM saves the state and raises SystemExit(143).
     """
-    accelerator = _accelerator()
+    accelerator = _accelerator(spec)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
     slices = world * spec.accumulate
     if spec.global_batch % slices:
@@ -77,7 +77,7 @@ def train(
     log = LossLog(log_path, spec.log_every, position.log) if accelerator.is_main_process else None
     progress = Progress("train", spec.steps, position.step, "steps")
     meter = Meter(device, world, spec.global_batch, spec.precision)
-    held = state_bytes(method, method.trainable(), spec, world)
+    held = state_bytes(method, method.trainable(), spec)
     model.train()
     steps = range(position.step, spec.steps)
     with stop_signal() as stopping, _prefetched(batches, steps, rank, world, spec.accumulate) as upcoming:
@@ -122,14 +122,17 @@ def take_own_device() -> None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
-def _accelerator() -> Accelerator:
+def _accelerator(spec: TrainSpec) -> Accelerator:
     """The processes of this launch, together; without a GPU accelerate has to be told, or each would train alone.
 
     Precision is `train.precision` and nothing else: `accelerate launch` and its configuration file may name another.
+    Gradients are views of what is exchanged, not copies.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
-    cpu = launched > 1 and not torch.cuda.is_available()
-    return Accelerator(cpu=True, mixed_precision="no") if cpu else Accelerator(mixed_precision="no")
+    cpu = True if launched > 1 and not torch.cuda.is_available() else None
+    hook = DDPCommunicationHookType.BF16 if spec.gradients == "bf16" else DDPCommunicationHookType.NO
+    exchange = DistributedDataParallelKwargs(gradient_as_bucket_view=True, comm_hook=hook)
+    return Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[exchange])
 
 
 def _require_agreement(position: Position, state_dir: Path) -> None:

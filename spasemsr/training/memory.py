@@ -20,22 +20,21 @@ _MOMENTS = {"adamw": 8, "adamw8bit": 2}  # bytes per trained parameter; bitsandb
 
 @dataclass(frozen=True)
 class StateBytes:
-    """Bytes by what they hold; `buckets` are the copies of the gradients that DDP exchanges."""
+    """Bytes by what they hold. What processes exchange are the gradients themselves, in no copy."""
 
     frozen: int
     weights: int
     gradients: int
     moments: int
     average: int
-    buckets: int
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.frozen + self.weights + self.gradients + self.moments + self.average + self.buckets
+        return self.frozen + self.weights + self.gradients + self.moments + self.average
 
 
-def state_bytes(model: nn.Module, trainable: dict[str, nn.Module], spec: TrainSpec, processes: int = 1) -> StateBytes:
+def state_bytes(model: nn.Module, trainable: dict[str, nn.Module], spec: TrainSpec) -> StateBytes:
     """Of one process; the model may be on the meta device. Trained weights are float32 in every precision."""
     trained = list(named_parameters(trainable).values())
     ids, numbers = {id(parameter) for parameter in trained}, sum(parameter.numel() for parameter in trained)
@@ -46,7 +45,6 @@ def state_bytes(model: nn.Module, trainable: dict[str, nn.Module], spec: TrainSp
         gradients=4 * numbers,
         moments=_MOMENTS[spec.optimizer] * numbers,
         average=4 * numbers if spec.ema_decay > 0 else 0,
-        buckets=4 * numbers if processes > 1 else 0,
     )
 
 

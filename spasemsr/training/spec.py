@@ -21,8 +21,9 @@ class TrainSpec(Spec):
     The learning rate rises over `warmup_steps`, stays, and falls to zero over the last `cooldown_steps`, both linearly.
     `accumulate` cuts each process's share of `global_batch` into so many micro-batches; it, `gradient_checkpointing`,
     `optimizer`, `compile` and `channels_last` trade memory for time and change results by rounding at most, except that
-    adamw8bit keeps its moments in 8 bits. Steps whose loss or gradient is not finite change nothing; more than
-    `max_skipped` of them end the run.
+    adamw8bit keeps its moments in 8 bits. `gradients` is the precision in which several processes exchange them: bf16
+    halves what a network between machines has to carry. Steps whose loss or gradient is not finite change nothing; more
+    than `max_skipped` of them end the run.
     """
 
     init: str | None = None
@@ -42,6 +43,7 @@ class TrainSpec(Spec):
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     compile: bool = False
     channels_last: bool = False
+    gradients: Literal["fp32", "bf16"] = "fp32"
     save_every: Positive = 1000
     log_every: Positive = 10
 

@@ -1,13 +1,11 @@
 """Planning: counts, disk, memory and hours, their origins, what is missing and what to change."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -15,22 +13,24 @@ from pipeline import layout
 from pipeline.cli import app
 from pipeline.engine import training_account
 from pipeline.engine.account import Account
-from pipeline.jobs import column_jobs
 from pipeline.planning import hardware as machines
 from pipeline.planning import plan as planning
+from pipeline.planning import storage
 from pipeline.planning.columns import column_costs
 from pipeline.planning.counts import Counts, count
 from pipeline.planning.hardware import Hardware
+from pipeline.planning.recorded import ASSUMED_MFU
 from pipeline.planning.training import StepCost, fitting, step_cost
 from pipeline.tools import inspection
 from spasemsr.backends.autoencoder.spec import BlockDCTSpec
-from spasemsr.config import load_params, parse_params
+from spasemsr.config import load_params
 from spasemsr.data.columns import CAPTION, COLUMNS, HR, LR
 from spasemsr.data.columns import LATENTS as LATENTS_COLUMN
 from spasemsr.data.patches import Patch, write_patches
 from spasemsr.errors import UserError
 from spasemsr.methods import method as method_named
 from spasemsr.methods.spasemsr.features import FEATURES as FEATURES_SPASEMSR
+from spasemsr.mounts import Mount
 from spasemsr.training.devices import PEAK, known_device
 from spasemsr.training.loop import train
 from spasemsr.training.memory import StateBytes
@@ -39,12 +39,11 @@ from spasemsr.training.spent import Spent
 from tests.worlds import ROOT
 from tests.worlds.small_methods import FEATURES, small_batch, small_method
 from tests.worlds.small_networks import LATENTS, PICO, TEXT
-from tests.worlds.tiny_checkpoints import SAM, write_sam
 
 GB = 10**9
-STATE = StateBytes(frozen=3 * GB, weights=4 * GB, gradients=4 * GB, moments=8 * GB, average=0, buckets=4 * GB)
+STATE = StateBytes(frozen=7 * GB, weights=4 * GB, gradients=4 * GB, moments=8 * GB, average=0)
 STEP = StepCost(967_000_000, 5e12, 2e12, STATE, 3 * GB, 2 * GB, GB // 5, GB // 3)
-NANO = replace(STEP, state=StateBytes(0, 50_000_000, 50_000_000, 100_000_000, 0, 0), fixed=0, per_sample=66_000_000)
+NANO = replace(STEP, state=StateBytes(0, 50_000_000, 50_000_000, 100_000_000, 0), fixed=0, per_sample=66_000_000)
 COUNTS = Counts(1000, 20, 512, 512, 2, "for a test")
 
 
@@ -98,7 +97,7 @@ def test_operations_and_state_are_those_of_a_real_step(params, tmp_path, monkeyp
     text = given.text_encoder.model_copy(update={"length": 10, "width": TEXT})
     given = replace(given, section=section, patch=64, text_encoder=text, autoencoder=Latents(kind="block_dct"))
     spec = TrainSpec(steps=1, global_batch=2, precision="fp32", save_every=1, warmup_steps=0)
-    cost = step_cost(face, given, spec, 1)
+    cost = step_cost(face, given, spec)
     monkeypatch.setenv(PEAK, "1")
     method = small_method()
     spent = train(method, lambda *_: small_batch(["a", "b"]), spec, 5, tmp_path / "state", tmp_path / "losses.csv")
@@ -173,11 +172,26 @@ def test_arrays_take_what_their_shapes_say(params):
 
 def test_recorded_rates_are_scaled_by_the_peaks_and_named(params):
     slow, fast = costs(params), costs(params, gpu="H100")
-    for column in ("objects", "caption", "features/spasemsr", "latents", "restored"):
+    for column in ("features/spasemsr", "latents", "restored"):
         assert slow[column].seconds / fast[column].seconds == pytest.approx(989 / 312)
         assert slow[column].on_gpu and "not measured" in slow[column].origin and slow[column].sources
     assert slow["features/spasemsr"].seconds == pytest.approx(1 / 6.7)
     assert not slow["lr"].on_gpu
+
+
+def test_answers_in_words_are_bound_by_memory_and_by_the_batch(params):
+    def caption(gpu="A100", **changes):
+        spec = params.foundation.caption.model_copy(update={"batch_size": 16, **changes})
+        of = params.foundation.model_copy(update={"caption": spec})
+        return costs(params.model_copy(update={"foundation": of}), gpu=gpu)["caption"].seconds
+
+    peaks, memories = 989 / 312, 3350 / 2039
+    assert memories < caption() / caption("H100") < peaks
+    question = 9.0e12 / (312e12 * ASSUMED_MFU)
+    each = (caption(batch_size=1) - question) / (caption() - question)
+    assert 5 < each < 16  # weights are read once for the batch, keys and values for each
+    assert caption(max_new_tokens=64) - question == pytest.approx((caption() - question) / 2)
+    assert caption(endpoint="http://host:8000") < caption()
 
 
 def account_of(params, column, rate, workers=1):
@@ -203,9 +217,46 @@ def test_a_training_that_ran_here_says_its_own_rate(params, folder):
     rate, origin = plan.methods[0].rate
     assert rate == 160.0 and "measured here" in origin and "MFU 32.0%" in origin
     (estimated,) = changed(plan, spent=None).methods
-    assert estimated.rate[0] == pytest.approx(0.35 * 312e12 * 8 / 5e12)
+    step = 5e12 + 2 * 0.045e12  # prompt and caption are encoded in every step, tags once
+    assert estimated.rate[0] == pytest.approx(0.35 * 312e12 * 8 / step)
     assert "not measured" in estimated.rate[1]
-    assert estimated.train_hours == pytest.approx(200_000 * 32 * 5e12 / (0.35 * 312e12) / 3600)
+    assert estimated.train_hours == pytest.approx(200_000 * 32 * step / (0.35 * 312e12) / 3600)
+
+
+def test_gradients_that_take_longer_than_the_backward_are_waited_for(params, folder):
+    (within,) = described(params, spent=None).methods
+    assert within.waiting_seconds == 0  # NVLink
+    (across,) = changed(described(params), Hardware(known_device("A100"), 32, 20 * GB, True), spent=None).methods
+    backward = across.compute_seconds * 3 / 5
+    exchange = 2 * 31 / 32 * 4 * 967e6 / 12.5e9
+    assert across.waiting_seconds == pytest.approx(exchange - backward, rel=1e-3)
+    assert across.rate[0] == pytest.approx(32 / (across.compute_seconds + across.waiting_seconds))
+    half = replace(across, train=across.train.model_copy(update={"gradients": "bf16"}))
+    assert half.exchanged == across.exchanged / 2 and half.rate[0] > 1.4 * across.rate[0]
+    fast = replace(across, hardware=replace(across.hardware, network=200e9))
+    assert fast.waiting_seconds < 0.02 < half.waiting_seconds
+    assert any("ms of waiting for 3.9 GB of gradients at 12 GB/s" in line for line in across.lines(COUNTS))
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "copies"),
+    [
+        ("", "ext4", 3), ("", "xfs", 2), ("[cache]\n    type = hardlink,symlink\n", "ext4", 2),
+        ("[cache]\n    type = 'reflink,hardlink'\n", "ext4", 2), ("[cache]\n    type = copy\n", "xfs", 3),
+    ],
+)  # fmt: skip
+def test_what_dvc_links_lies_twice_and_else_three_times(tmp_path, monkeypatch, settings, kind, copies):
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text("[core]\n    analytics = false\n" + settings)
+    monkeypatch.setattr(storage, "mount_of", lambda folder: Mount(folder, kind, ()))
+    assert storage.copies(tmp_path) == copies
+    assert ("dvc config" in storage.remedy(tmp_path)) == (copies == 3)
+
+
+def test_the_plan_counts_every_copy_of_the_tars(params, folder, monkeypatch):
+    plan = described(params)
+    tars = sum(cost.bytes for cost in plan.columns)
+    assert replace(plan, copies=3).disk - replace(plan, copies=2).disk == tars > 0
 
 
 # What is missing
@@ -283,34 +334,3 @@ def _gathered(source, lines):
     for line in source:
         lines.append(line)
     return []
-
-
-# Weights that change under a column
-
-
-def jobs(params):
-    return {job.column.name: job for job in column_jobs(params)}
-
-
-def test_a_column_made_with_other_weights_is_noticed(params, folder):
-    path = folder / "sam.pth"
-    spec = {"kind": "sam", "source": str(path), "architecture": SAM, "precision": "fp32"}
-    raw = params.plain()
-    raw["embedded"]["methods"]["spasemsr"]["features"]["sam"] = spec
-    job = jobs(parse_params(raw, "params.yaml"))["features/spasemsr"]
-    torch.manual_seed(1)
-    write_sam(path)
-    stated = job.identity()
-    assert len(stated["weights_sha256"]) == 64
-    assert not inspection.made_otherwise(job, stated)
-    write_sam(path)  # other random weights
-    assert inspection.made_otherwise(job, stated)
-    path.unlink()
-    assert not inspection.made_otherwise(job, stated)
-
-
-def test_weight_free_columns_are_known_by_their_backends(params):
-    assert set(jobs(params)) == {*COLUMNS, FEATURES_SPASEMSR.name}
-    for job in jobs(params).values():
-        assert not inspection.made_otherwise(job, json.loads(json.dumps(job.identity())))
-        assert inspection.made_otherwise(job, {"kind": "another"})

@@ -96,3 +96,12 @@ def test_processes_that_do_not_share_the_state_are_refused(tmp_path):
     assert apart.returncode != 0
     assert "ERROR The processes would resume at different steps" in said
     assert "process 0 on" in said and "step 4" in said and "step 0" in said
+
+
+@pytest.mark.parametrize(("gradients", "hook"), [("fp32", "no"), ("bf16", "bf16")])
+def test_gradients_are_exchanged_in_place_and_as_params_say(gradients, hook):
+    from spasemsr.training.loop import _accelerator
+    from spasemsr.training.spec import TrainSpec
+
+    handler = _accelerator(TrainSpec(gradients=gradients)).ddp_handler
+    assert handler.gradient_as_bucket_view and handler.comm_hook.value == hook
