@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HEADERS = ["object", "left %", "top %", "right %", "bottom %"]
+HEADERS = ["object", "left %", "top %", "right %", "bottom %", "own strength"]
 WAITING = 8  # visitors in the queue; one picture is restored at a time
 MAX_BYTES = 100_000_000
 _POLICY = (
@@ -111,11 +111,11 @@ def build_page(session: Session, max_pixels: int) -> "Blocks":
                 )
                 table = gr.Dataframe(
                     headers=HEADERS,
-                    datatype=["str", *["number"] * 4],
-                    column_count=5,
+                    datatype=["str", *["number"] * 5],
+                    column_count=6,
                     type="array",
                     interactive=True,
-                    label="Objects, the surest first (empty the name to remove one)",
+                    label="Objects, the surest first (empty the name to remove one; strength 0 faithful to 1 sharp)",
                     elem_id="objects",
                 )
                 caption = gr.Textbox(label="How the photograph is degraded", max_length=512, elem_id="caption")

@@ -1,7 +1,7 @@
 """What the page does when a person acts: values of its components in, values of its components out; no layout here.
 
-A table row is an object: its name, and left, top, right and bottom in percent of the picture. What goes wrong becomes
-`Refusal`, one sentence that the page shows.
+A table row is an object: its name, left, top, right and bottom in percent of the picture, and its own strength, if it
+has one. What goes wrong becomes `Refusal`, one sentence that the page shows.
 """
 
 import tempfile
@@ -22,6 +22,7 @@ from spasemsr.images.opening import header
 from spasemsr.images.picture import Picture, read_picture
 from spasemsr.upscaling.description import Description
 from spasemsr.upscaling.files import result_name
+from spasemsr.upscaling.regions import overlaps
 from spasemsr.upscaling.settings import Settings, clean_text
 from spasemsr.upscaling.upscaler import Restored, Upscaler
 
@@ -64,7 +65,7 @@ class Session:
         """An uploaded file -> the picture with its objects, their table, the caption."""
         picture = self._read(path)
         description = self._said(lambda: self._upscaler.describe(picture))
-        rows = [[box.tag, *(round(100 * side, 1) for side in box.xyxy)] for box in description.boxes]
+        rows = [[box.tag, *(round(100 * side, 1) for side in box.xyxy), None] for box in description.boxes]
         return _marked(picture, rows), rows, description.caption
 
     def mark(self, path: str, rows: Sequence[Row]) -> np.ndarray:
@@ -83,6 +84,7 @@ class Session:
         """The whole chain with the table's objects and the caption; `stop(visitor)` ends it. Raises Refusal."""
         picture = self._read(path)
         description = Description(tuple(boxes_of(rows)), clean_text(caption))
+        settings = settings.model_copy(update={"dials": dials_of(rows)})
         self._stopping.discard(visitor)
 
         def watched(done: int, total: int) -> None:
@@ -106,6 +108,8 @@ class Session:
             f"{width} × {height} pixels · {sampling.solver}, {sampling.steps} steps from {sampling.start:g} of the "
             f"schedule, guidance {sampling.guidance:g} · seed {settings.seed} · {file.stat().st_size / 1e6:.1f} MB"
         )
+        strengths = [f"{tag} at {dial:g}" for tag, dial in settings.dials]
+        summary = " · ".join([summary, *strengths, *overlaps(restored.regions)])
         return Shown(before, after, file, summary)
 
     def stop(self, visitor: str = "") -> None:
@@ -167,6 +171,24 @@ def boxes_of(rows: Sequence[Row]) -> list[Box]:
             raise Refusal(f"Row {number} ({tag}): the box has no area.")
         boxes.append(Box(tag, (x0, y0, x1, y1), max(1.0 - 0.01 * (number - 1), 0.0)))
     return boxes
+
+
+def dials_of(rows: Sequence[Row]) -> tuple[tuple[str, float], ...]:
+    """Table rows -> the strengths of those that have one, by name. Raises Refusal naming a row."""
+    dials: dict[str, float] = {}
+    for number, row in enumerate(rows, start=1):
+        tag, given = clean_text(str(row[0] or "")), row[5] if len(row) > 5 else None
+        if not tag or given in (None, "") or given != given:
+            continue
+        try:
+            dial = float(given)
+        except (TypeError, ValueError):
+            dial = -1.0
+        if not 0 <= dial <= 1:
+            raise Refusal(f"Row {number} ({tag}): its own strength must be a number from 0 to 1.")
+        if dials.setdefault(tag, dial) != dial:
+            raise Refusal(f"Row {number} ({tag}): another {tag} has another strength; give one of them another name.")
+    return tuple(dials.items())
 
 
 def _marked(picture: Picture, rows: Sequence[Row]) -> np.ndarray:

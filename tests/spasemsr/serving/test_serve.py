@@ -12,7 +12,7 @@ from PIL import Image
 
 from spasemsr.errors import UserError
 from spasemsr.serving import page, session
-from spasemsr.serving.session import Refusal, Session, boxes_of
+from spasemsr.serving.session import Refusal, Session, boxes_of, dials_of
 from spasemsr.upscaling.settings import Settings
 from tests.worlds.tiny_upscaler import photograph, tiny_upscaler
 
@@ -53,8 +53,8 @@ def ignore(done: int, total: int) -> None:
 def test_looking_says_what_is_where(actions, photo):
     picture, rows, caption = actions.look(str(photo))
     assert max(picture.shape[:2]) == session.MARKED_SIDE and rows and caption
-    for name, left, top, right, bottom in rows:
-        assert name and 0 <= left < right <= 100 and 0 <= top < bottom <= 100
+    for name, left, top, right, bottom, strength in rows:
+        assert strength is None and name and 0 <= left < right <= 100 and 0 <= top < bottom <= 100
     bare = actions.mark(str(photo), [])
     assert np.array_equal(actions.mark(str(photo), rows), picture) and not np.array_equal(bare, picture)
     inside = actions.mark(str(photo), [["a dog", 25, 25, 75, 75]]) != bare
@@ -74,6 +74,31 @@ def test_restoring_uses_what_the_table_says(actions, photo, tmp_path):
     photograph(16, 12).convert("L").convert("I;16").save(deep)
     result = actions.restore(str(deep), [], "", Settings(scale=2), ignore)
     assert Image.open(result.file).mode == "I;16" and result.file.name == "deep_x2.tif"
+
+
+def test_a_row_with_a_strength_of_its_own_has_it_in_its_box_alone(actions, photo):
+    def restored(dial, strength=None):
+        rows = [["wall", 0, 0, 100, 50, ""], ["door", 50, 50, 100, 100, strength]]
+        return actions.restore(str(photo), rows, "", Settings(dial=dial), ignore)
+
+    plain, sharp, both = restored(0.2), restored(1.0), restored(0.2, "1")
+    assert np.array_equal(both.after[:96], plain.after[:96]) and np.array_equal(both.after[:, :96], plain.after[:, :96])
+    assert np.array_equal(both.after[130:, 130:], sharp.after[130:, 130:])
+    assert not np.array_equal(plain.after[130:, 130:], sharp.after[130:, 130:])
+    assert both.summary.endswith("door at 1")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([["dog", 0, 0, 9, 9, 2]], r"Row 1 \(dog\): its own strength"),
+        ([["dog", 0, 0, 9, 9, "much"]], r"Row 1 \(dog\): its own strength"),
+        ([["dog", 0, 0, 9, 9, 0.5], ["dog", 20, 0, 29, 9, 1]], r"Row 2 \(dog\): another dog"),
+    ],
+)
+def test_other_strengths_are_named(rows, message):
+    with pytest.raises(Refusal, match=message):
+        dials_of(rows)
 
 
 def test_rows_become_boxes_in_order():
@@ -189,6 +214,12 @@ def test_a_persons_way_through_the_page(address, photo, tmp_path):
         tab.click("#restore")
         tab.wait_for_selector("#result img")
         expect(tab.locator("#summary")).to_contain_text("192 × 192")
+
+        tab.locator("#objects [role=gridcell]").nth(5).dblclick()
+        tab.keyboard.type("1")
+        tab.keyboard.press("Enter")
+        tab.click("#restore")
+        expect(tab.locator("#summary")).to_contain_text("a blue helmet at 1", timeout=120_000)
 
         handle = tab.locator("#result [data-testid=slider] .icon-wrap")
         before = handle.bounding_box()
