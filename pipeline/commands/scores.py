@@ -51,7 +51,7 @@ def baseline(
 def tables(
     csv: Annotated[Path | None, typer.Option(help="Also write every number in long form here.")] = None,
 ) -> None:
-    """Print the paper's Tables 1 to 4 with what was measured here beside what was published."""
+    """Print the tables of all four papers with what was measured here beside what was published."""
     from pipeline.tools import experiment
     from spasemsr.evaluation.published import render, write_csv
 
@@ -62,7 +62,7 @@ def tables(
 
 
 def experiment(
-    grid: Annotated[str, typer.Argument(help="tables (the four variants of Tables 3 and 4) or lambda.")],
+    grid: Annotated[str, typer.Argument(help="tables (the ablations of each listed method's paper) or lambda.")],
     queue: Annotated[bool, typer.Option("--queue", help="Queue them for dvc queue start instead.")] = False,
 ) -> None:
     """Train and evaluate the paper's variants, or a lambda sweep, as DVC experiments."""

@@ -5,6 +5,7 @@ not touch (the data is made once), and keeps params and metrics under its name. 
 """
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from spasemsr.methods.face import Variant
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 STAGE = "evaluate"  # where an experiment ends; page and dial are for the variants a person chooses
 SCORES = layout.REPORTS / "scores"
+_COMPARED = "1-2"  # the table in which everything measured stands side by side
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def recipes(grid: str, profile: ProfileName, methods: Sequence[str]) -> list[Rec
         case "tables":
             return [
                 Recipe(
-                    f"{profile}-{variant.label.lower().replace('/', '-')}",
+                    f"{profile}-{name}-{_slug(variant.label)}",
                     {f"{profile}.{switch}": on for switch, on in zip(_switches(name), variant.values, strict=True)},
                 )
                 for name in methods
@@ -74,6 +76,11 @@ def recipes(grid: str, profile: ProfileName, methods: Sequence[str]) -> list[Rec
         case "lambda":
             return [Recipe(f"{profile}-lambda-{value:g}", {"lambda": value}) for value in LAMBDAS]
     raise UserError(f"No grid {grid!r}.", "Choose from: tables, lambda")
+
+
+def _slug(label: str) -> str:
+    """A label as git takes it in a name."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
 def _switches(name: str) -> tuple[str, ...]:
@@ -157,7 +164,7 @@ def numbers() -> list[Number]:
                     implementation, version, weights, *_ = _kind(row)
                     origin += f", {row['metric']} of {implementation} {version}, {weights}"
                 name = record["set"]["name"]
-                cells.append(Number("1-2", record["method"], name, row["metric"], row["mean"], origin))
+                cells.append(Number(_COMPARED, record["method"], name, row["metric"], row["mean"], origin))
     return cells
 
 
@@ -191,10 +198,13 @@ def _places(name: str, variants: Mapping[str, Variant | None]) -> list[tuple[str
     """Table and row of a measured method; a baseline's row is filled by runs of whole methods only."""
     if name not in names():
         whole = all(_is_whole(own, variant) for own, variant in variants.items())
-        return [("1-2", label(name))] if whole and name != "hr" else []
+        return [(_COMPARED, label(name))] if whole and name != "hr" else []
     variant = variants.get(name)
     rows = [(table, variant.label) for table in variant.tables] if variant is not None else []
-    return [("1-2", method(name).label), *rows] if _is_whole(name, variant) else rows
+    if not _is_whole(name, variant):
+        return rows
+    compared = dict.fromkeys([_COMPARED, *list(method(name).tables)[:1]])  # that of all, and its own paper's
+    return [*((table, method(name).label) for table in compared if table not in dict(rows)), *rows]
 
 
 def _is_whole(name: str, variant: Variant | None) -> bool:

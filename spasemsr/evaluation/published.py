@@ -1,8 +1,9 @@
-"""The paper's Tables 1 to 4, as printed there, and their rendering beside our own measurements.
+"""The tables of the four papers, as printed there, and their rendering beside our own measurements.
 
-`published.csv` holds every number with its table, method, set and metric, transcribed from the paper. Tables 1 and 2
-are one list here: they share rows and sets. Published and measured numbers stand in columns of their own with the label
-of what they are, because two implementations of one metric are two metrics.
+`published.csv` in a method's folder holds every number with its table, method, set and metric, transcribed from its
+paper; its face has the titles. Tables 1 and 2 of SpaSemSR are one list here: they share rows and sets. Published and
+measured numbers stand in columns of their own with the label of what they are, because two implementations of one
+metric are two metrics.
 """
 
 import csv
@@ -10,17 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from spasemsr import methods
 from spasemsr.evaluation.testsets import SETS
 
-TITLES = {
-    "1-2": "Tables 1 and 2 · SpaSemSR beside other methods",
-    "3": "Table 3 · without the semantic constraint, without the VAE constraint",
-    "4": "Table 4 · without spatial grounding",
-}
 # What the paper's columns are. MANIQA has two weights in circulation; this is the one its numbers match.
 PUBLISHED_METRICS = {"psnr": "PSNR", "ssim": "SSIM", "clipiqa": "CLIP-IQA", "musiq": "MUSIQ", "maniqa": "MANIQA"}
-_FILE = Path(__file__).parent / "published.csv"
-_DECIMALS = {"psnr": 2, "musiq": 2, "niqe": 2}
+_DECIMALS = {"psnr": 2, "musiq": 2, "niqe": 2, "fid": 2}
+_COLUMNS = 20  # of a table side by side; more are printed as a table below
 NOTE = (
     "published: transcribed from the paper. measured: by this program, on what the heading says. Nothing published\n"
     "was measured here; other images, sizes and weights make other numbers, so compare down a column, not across."
@@ -39,22 +36,47 @@ class Number:
     origin: str = "published"
 
 
+def titles() -> dict[str, str]:
+    """Titles of all papers' tables, by the names that numbers have."""
+    return dict(sorted(item for name in methods.names() for item in methods.method(name).tables.items()))
+
+
 def published() -> list[Number]:
-    """Every number of Tables 1 to 4, in the paper's order."""
-    with _FILE.open(encoding="utf-8", newline="") as file:
-        return [
-            Number(row["table"], row["method"], row["set"], row["metric"], float(row["value"]))
-            for row in csv.DictReader(file)
-        ]
+    """Every number of those tables, in the order of each paper."""
+    found = []
+    for path in sorted(Path(methods.__file__).parent.glob("*/published.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            found += [
+                Number(row["table"], row["method"], row["set"], row["metric"], float(row["value"]))
+                for row in csv.DictReader(file)
+            ]
+    return found
 
 
 def render(measured: Sequence[Number]) -> list[str]:
     """The tables as lines of text: published columns first, then measured ones, each group under its own heading."""
     lines = []
-    for table, title in TITLES.items():
+    for table, title in titles().items():
         numbers = [number for number in (*published(), *measured) if number.table == table]
-        lines += [title, *_table(numbers), ""]
+        lines.append(title)
+        for block in _blocks(numbers):
+            lines += [*_table(block), ""]
     return [*lines, *NOTE.splitlines()]
+
+
+def _blocks(numbers: Sequence[Number]) -> list[list[Number]]:
+    """Numbers of one table, the published ones first, cut between sets where there are too many columns."""
+    columns = dict.fromkeys((number.origin, number.where, number.metric) for number in numbers)
+    blocks: list[list[tuple[str, str]]] = [[]]
+    used = 0
+    for origin, where in sorted(dict.fromkeys(column[:2] for column in columns), key=lambda of: of[0] != "published"):
+        wide = sum(column[:2] == (origin, where) for column in columns)
+        if used and used + wide > _COLUMNS:
+            blocks.append([])
+            used = 0
+        blocks[-1].append((origin, where))
+        used += wide
+    return [[number for number in numbers if (number.origin, number.where) in block] for block in blocks]
 
 
 def write_csv(path: Path, measured: Sequence[Number]) -> None:

@@ -104,7 +104,9 @@ class Face(ABC):
 
     `version` is raised when the same weights and inputs give other pixels. `smaller` says what to set in params for a
     network that needs less memory, where there is such a thing. `switches` are keys below the method's section that
-    `variants` set, the first of which is the whole method; `card` is one sentence about what it does.
+    `variants` set, the first of which is the whole method; `card` is one sentence about what it does. `tables` are
+    titles of the paper's tables by the names that `variants` and `published.csv` beside the face use, the first being
+    that of whole methods.
     """
 
     name: ClassVar[str]
@@ -116,6 +118,7 @@ class Face(ABC):
     smaller: ClassVar[str] = ""
     switches: ClassVar[tuple[str, ...]] = ()
     variants: ClassVar[tuple[Variant, ...]] = ()
+    tables: ClassVar[Mapping[str, str]] = {}
 
     def check(self, given: Ingredients) -> None:
         """Raise ValueError, naming the keys, where the method's section does not fit the others."""

@@ -1,6 +1,7 @@
 """What everything else knows of MegaSR: `FACE`."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from spasemsr.methods.face import Variant
 from spasemsr.methods.guided_face import GuidedFace
@@ -22,12 +23,18 @@ picture's own semantics, and which edge, depth and region maps guide, after "Meg
 Expressive Guidance for Real-World Image Super-Resolution"."""
     switches = ("model.cism2", "model.edges", "model.regions")
     variants = (
-        Variant("Ours", (True, True, True), ("3", "4")),
-        Variant("w/o CISM2", (False, True, True), ("3",)),
-        Variant("H", (True, True, False), ("4",)),
-        Variant("D&S", (True, False, True), ("4",)),
-        Variant("none", (True, False, False), ("4",)),
+        Variant("Ours", (True, True, True), ("MegaSR 3", "MegaSR 4")),
+        Variant("w/o CISM2", (False, True, True), ("MegaSR 3",)),
+        Variant("H", (True, True, False), ("MegaSR 4",)),
+        Variant("D&S", (True, False, True), ("MegaSR 4",)),
+        Variant("none", (True, False, False), ("MegaSR 4",)),
     )
+    tables: ClassVar[Mapping[str, str]] = {
+        "MegaSR 1": "MegaSR, Table 1 · beside other methods",
+        "MegaSR 2": "MegaSR, Table 2 · extractors that were not fine-tuned (GEs)",
+        "MegaSR 3": "MegaSR, Table 3 · without CISM2",
+        "MegaSR 4": "MegaSR, Table 4 · maps of MS-GAM: edges (H), depth and regions (D&S)",
+    }
 
     def columns(self) -> "tuple[Column, ...]":
         """What the network is told by."""

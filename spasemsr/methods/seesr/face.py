@@ -1,6 +1,7 @@
 """What everything else knows of SeeSR: `FACE`."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from spasemsr.methods.face import Variant
 from spasemsr.methods.guided_face import GuidedFace
@@ -22,11 +23,15 @@ picture, by tags and by a recogniser's representation of it, after "SeeSR: Towar
 Super-Resolution"."""
     switches = ("model.rca", "model.prompts")
     variants = (
-        Variant("Ours", (True, "both"), ("7",)),
-        Variant("w/o RCA", (False, "both"), ("7",)),
-        Variant("hard prompt only", (True, "hard"), ("7",)),
-        Variant("soft prompt only", (True, "soft"), ("7",)),
+        Variant("Ours", (True, "both"), ("SeeSR 7",)),
+        Variant("w/o RCA", (False, "both"), ("SeeSR 7",)),
+        Variant("hard prompt only", (True, "hard"), ("SeeSR 7",)),
+        Variant("soft prompt only", (True, "soft"), ("SeeSR 7",)),
     )
+    tables: ClassVar[Mapping[str, str]] = {
+        "SeeSR 2": "SeeSR, Table 2 · beside other methods",
+        "SeeSR 7": "SeeSR, Table 7 · prompts (of its last two columns one is lost in our copy: neither is here)",
+    }
 
     def columns(self) -> "tuple[Column, ...]":
         """What the network is told by."""

@@ -1,6 +1,7 @@
 """What everything else knows of SegSR: `FACE`."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from spasemsr.methods.face import Variant
 from spasemsr.methods.guided_face import GuidedFace
@@ -22,12 +23,15 @@ labels, that inform each other at every step, after "Semantic Segmentation Prior
 Real-World Super-Resolution" (SegSR)."""
     switches = ("model.labels", "model.to_labels")
     variants = (
-        Variant("Ours", ("diffusion", True), ("2",)),
-        Variant("SRDM", ("none", False), ("2",)),
-        Variant("SRDM + Segformer", ("lr", False), ("2",)),
-        Variant("SRDM + SegDM, w/o DMB", ("diffusion", False), ("2",)),
-        Variant("HQ-Seg", ("hr", False), ("2",)),
+        Variant("Ours", ("diffusion", True), ("SegSR 2",)),
+        Variant("SRDM", ("none", False), ("SegSR 2",)),
+        Variant("SRDM + Segformer", ("lr", False), ("SegSR 2",)),
+        Variant("SRDM + SegDM, w/o DMB", ("diffusion", False), ("SegSR 2",)),
+        Variant("HQ-Seg", ("hr", False), ("SegSR 2",)),
     )
+    tables: ClassVar[Mapping[str, str]] = {
+        "SegSR 2": "SegSR, Table 2 · labels and bridge (its Table 1 is a picture in our copy and is not here)"
+    }
 
     def columns(self) -> "tuple[Column, ...]":
         """What the network is told by."""

@@ -1,7 +1,7 @@
 """What everything else knows of SpaSemSR: `FACE`."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from spasemsr.methods.face import Face, Ingredients, Traced, Variant
 from spasemsr.methods.spasemsr.spec import SpaSemConfig, SpaSemSection
@@ -28,6 +28,11 @@ the picture (tags with boxes) and how it is degraded (a caption), after "Spatial
         Variant("Ours-w/o-vae", (False, True, True), ("3",)),
         Variant("Ours-w/o-spatial", (True, True, False), ("4",)),
     )
+    tables: ClassVar[Mapping[str, str]] = {
+        "1-2": "Tables 1 and 2 · SpaSemSR beside other methods",
+        "3": "Table 3 · without the semantic constraint, without the VAE constraint",
+        "4": "Table 4 · without spatial grounding",
+    }
 
     def check(self, given: Ingredients) -> None:
         """The network has a place for every object that is grounded."""

@@ -1,6 +1,7 @@
 """Published numbers beside measured ones, the variants of Tables 3 and 4, and the recipes that train them."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -15,9 +16,9 @@ from pipeline.tools import experiment
 from pipeline.tools.experiment import recipes
 from spasemsr.config import parse_params
 from spasemsr.errors import UserError
-from spasemsr.evaluation.published import Number, published, render, write_csv
+from spasemsr.evaluation.published import Number, published, render, titles, write_csv
 from spasemsr.evaluation.testsets import SETS
-from spasemsr.methods import method
+from spasemsr.methods import method, names
 from tests.worlds import ROOT
 
 VARIANTS = {variant.label: variant.values for variant in method("spasemsr").variants}
@@ -25,9 +26,16 @@ VARIANTS = {variant.label: variant.values for variant in method("spasemsr").vari
 
 def test_every_published_number_is_there_once():
     numbers = published()
-    assert Counter(number.table for number in numbers) == {"1-2": 10 * 3 * 5, "3": 3 * 3 * 3, "4": 2 * 3 * 2}
+    assert Counter(number.table for number in numbers) == {
+        **{"1-2": 10 * 3 * 5, "3": 3 * 3 * 3, "4": 2 * 3 * 2},
+        **{"SeeSR 2": 11 * (3 * 9 + 4) - 4, "SeeSR 7": 3 * 2 * 4, "SegSR 2": 5 * 2 * 4},
+        **{"MegaSR 1": 13 * (3 * 7 + 4), "MegaSR 2": 2 * 4, "MegaSR 3": 2 * 4, "MegaSR 4": 4 * 4},
+    }
+    assert {number.table for number in numbers} == titles().keys()
     assert len({(n.table, n.method, n.where, n.metric) for n in numbers}) == len(numbers)
-    assert {n.where for n in numbers} == {"div2k-val-a", "realsr", "drealsr"} <= SETS.keys()
+    own = {f"DIV2K-Val ({name}'s)" for name in ("SegSR", "MegaSR")}  # other crops than SeeSR's
+    assert {n.where for n in numbers} - own == {"div2k-val-a", "realsr", "drealsr", "reallr200", "dped-iphone"}
+    assert {n.where for n in numbers} - own <= SETS.keys()
     cells = {(n.table, n.method, n.where, n.metric): n.value for n in numbers}
     for metric in ("psnr", "ssim"):  # the full model stands in two tables
         assert cells["1-2", "SpaSemSR", "realsr", metric] == cells["4", "Ours", "realsr", metric]
@@ -71,7 +79,10 @@ def test_the_recipes_are_what_the_command_runs():
 @pytest.mark.parametrize("profile", ["embedded", "foundation"])
 def test_every_recipe_is_valid_params_and_a_variant_of_its_own(profile):
     seen = set()
-    for recipe in (*recipes("tables", profile, ["spasemsr"]), *recipes("lambda", profile, [])):
+    found = [*recipes("tables", profile, names()), *recipes("lambda", profile, [])]
+    assert len({recipe.name for recipe in found}) == len(found)
+    assert all(re.fullmatch(r"[a-z0-9.-]+", recipe.name) for recipe in found)
+    for recipe in found:
         raw = yaml.safe_load((ROOT / "params.yaml").read_text())
         for key, value in recipe.changes.items():
             *parents, last = key.split(".")
@@ -83,7 +94,9 @@ def test_every_recipe_is_valid_params_and_a_variant_of_its_own(profile):
         parse_params(raw, recipe.name)
         seen.add(json.dumps(raw, sort_keys=True))
     # lambda 0.5 of the sweep is the full model of the tables
-    assert len(seen) == len(VARIANTS) + len(experiment.LAMBDAS) - 1
+    variants = sum(len(method(name).variants) for name in names())
+    # every whole method is the params as they are, and so is lambda 0.5
+    assert len(seen) == variants + len(experiment.LAMBDAS) - len(names())
 
 
 def row(name: str, states: tuple[bool, bool, bool], psnr: float, lambda_: float = 0.5, steps: int = 300) -> dict:
