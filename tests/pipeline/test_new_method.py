@@ -10,7 +10,7 @@ from safetensors import safe_open
 from tests.worlds import ROOT
 from tests.worlds.project import Project
 
-TOY = {"model": {"width": 4}, "features": {"cells": 4}, "train": {"steps": 6, "lr": 0.01}}
+TOY = {"model": {"input": "lr", "width": 4}, "features": {"cells": 4}, "train": {"steps": 6, "lr": 0.01}}
 
 
 @pytest.fixture(scope="module")

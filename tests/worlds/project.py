@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from tests.worlds import ROOT
+from tests.worlds import ROOT, warm
 
 TRACKED = [
     "pipeline",
@@ -59,6 +59,7 @@ class Project:
     """Runs commands in the copy, with a cache of its own and no network."""
 
     def __init__(self, folder: Path, changes: dict[str, Any] | None = None) -> None:
+        """Stages run in forks of a Python that has imported the libraries (tests/worlds/warm.py)."""
         self.folder = folder
         for name in TRACKED:
             source, target = ROOT / name, folder / name
@@ -68,9 +69,10 @@ class Project:
             else:
                 shutil.copy(source, target)
         self.cache = folder.parent / f"{folder.name}-cache"
+        self.path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environment = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{warm.folder()}{os.pathsep}{self.path}",
             "SPASEMSR_CACHE": str(self.cache),
             "DVC_NO_ANALYTICS": "1",
             "HF_HUB_OFFLINE": "1",
@@ -125,11 +127,12 @@ class Project:
         return result.stdout + result.stderr
 
     def kill_when(self, happened: Callable[[], bool], *command: str, timeout: float = 240) -> None:
-        """Start a command, SIGKILL that process alone once something has happened."""
+        """Start a command with the plain Python, SIGKILL that process alone once something has happened."""
+        environment = {**self.environment, "PATH": self.path}
         log = self.folder.parent / f"{self.folder.name}-killed.log"
         with log.open("w") as out:
             process = subprocess.Popen(
-                command, cwd=self.folder, env=self.environment, stdout=out, stderr=out, start_new_session=True
+                command, cwd=self.folder, env=environment, stdout=out, stderr=out, start_new_session=True
             )
             deadline = time.monotonic() + timeout
             while not happened():

@@ -10,8 +10,9 @@ COLUMN = "features/toy"
 
 
 class ToySpec(MethodSpec):
-    """Channels of its one hidden layer."""
+    """What it is shown, and the channels of its one hidden layer."""
 
+    input: Literal["lr"] = "lr"
     width: Positive = 4
 
     @property
