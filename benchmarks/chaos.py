@@ -46,6 +46,7 @@ LABELS = {  # of the cache entries that a stage makes
 OUTS = {stage: [f"data/shards/{labels[0]}"] for stage, labels in LABELS.items()}
 OUTS["ingest"] += ["data/patches.jsonl", "data/rejects.jsonl"]
 OURS = ("pipeline.", "spasemsr.")
+REGIONS = {"tagger": {"kind": "palette"}, "detector": {"kind": "components", "min_score": 0.25}}
 SMALL = {"packages": [], "max_patches": 1, "val_patch": 192, "val_max_patches": 1, "variants": 2, "num_buckets": 2}
 
 
@@ -64,6 +65,7 @@ def draw_photographs(folder: Path, count: int) -> None:
 def make_project(folder: Path) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["embedded"]["data"].update(SMALL)
+    params["embedded"]["ground"].update(REGIONS)
     params["photographs"] = "photographs"
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     draw_photographs(folder / "photographs", 3)

@@ -7,7 +7,7 @@ set -e
 photographs=${1:?a folder of photographs}
 out=${2:-data/pretrained/nano}
 middle=data/pretrained/middle
-data="-S photographs=$photographs -S embedded.data.packages=[] -S embedded.data.val_fraction=0.04"
+data="-S degradation.preset=seesr -S photographs=$photographs -S embedded.data.packages=[] -S embedded.data.val_fraction=0.04"
 train="-S embedded.train.ema_decay=0.998 -S embedded.train.save_every=250"
 dvc exp run $data $train \
   -S embedded.data.patch=128 -S embedded.data.stride=128 -S embedded.data.max_patches=48 -S embedded.data.variants=2 \

@@ -85,7 +85,10 @@ def make_plan(params: Params, name: ProfileName, hardware: Hardware, samples: in
 
 def missing_weights(profile: Profile) -> Iterator[Shortage]:
     """Registry models of the profile that are not here or may not be loaded, and paths that do not exist."""
+    optional = inventory.done_without(profile)
     for name in inventory.used_by(profile):
+        if name in optional:
+            continue
         state = inventory.state(ENTRIES[name])
         if state != "here":
             size = store.gigabytes(ENTRIES[name].size)

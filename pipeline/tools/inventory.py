@@ -78,6 +78,14 @@ def used_by(profile: Profile) -> list[str]:
     return [source for source in sources(profile) if source in ENTRIES]
 
 
+def done_without(profile: Profile) -> list[str]:
+    """Models that a profile uses for names and baselines where their package is installed, and this one is not."""
+    optional = {*profile.evaluate.baselines, *_sources(profile.ground.plain())}
+    packaged = {name for name, model in ENTRIES.items() if all(isinstance(s, PackageSource) for s in model.sources)}
+    wanted = [name for name in used_by(profile) if name in optional & packaged]
+    return [name for name in wanted if state(ENTRIES[name]) == "not here"]
+
+
 def sources(profile: Profile) -> list[str]:
     """Every `source` of a profile and its baselines' networks, names of the registry and paths, in order of stages."""
     networks = [name for name in profile.evaluate.baselines if name not in (BICUBIC, RESTORER)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from spasemsr.data.patches import Split
 from spasemsr.data.spec import DataSpec
 from spasemsr.errors import UserError
 from spasemsr.images.names import files_below, looks_like_a_picture, shown
@@ -18,19 +19,36 @@ from spasemsr.pixels import png_bytes
 from spasemsr.scenes.scene import make_scene
 from spasemsr.scenes.spec import ScenesSpec
 
+
+@dataclass(frozen=True)
+class Shipped:
+    """The photographs of one package: where they lie from its own folder, and which of them the weights that this
+    project ships were trained on (data/pretrained/nano/README.md); what they have not seen can test them.
+    """
+
+    folder: str
+    trained_on: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.trained_on, *self.unseen)
+
+
 # Photographs whose licence allows use (docs/datasets.md); the packages' drawings, scans of text and Middlebury's
 # unlicensed pair are left out.
-PACKAGE_PHOTOGRAPHS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "skimage": (
+PACKAGE_PHOTOGRAPHS: dict[str, Shipped] = {
+    "skimage": Shipped(
         "data",
-        (
-            "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png",
-            "gravel.png", "hubble_deep_field.jpg", "ihc.png", "rocket.jpg",
-        ),
+        ("brick.png", "camera.png", "coffee.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png", "rocket.jpg"),
+        ("astronaut.png", "chelsea.png", "clock_motion.png", "coins.png", "grass.png", "retina.jpg"),
     ),
-    "sklearn": ("datasets/images", ("china.jpg", "flower.jpg")),
-    "matplotlib": ("mpl-data/sample_data", ("grace_hopper.jpg",)),
-}  # fmt: skip
+    "sklearn": Shipped("datasets/images", ("flower.jpg",), ("china.jpg",)),
+    "matplotlib": Shipped("mpl-data/sample_data", ("grace_hopper.jpg",)),
+    # five of Kodak's, beside the package; nothing of the package itself is imported
+    "pyiqa": Shipped("../ResultsCalibra/ref_dir", (), ("I03.bmp", "I04.bmp", "I06.bmp", "I08.bmp", "I19.bmp")),
+}
 
 
 SCENES = "scenes"  # the source of procedural pictures; their path is their number
@@ -65,7 +83,7 @@ class Sources:
         spec = importlib.util.find_spec(name)
         if spec is None or not spec.submodule_search_locations:
             raise UserError(f"The package {name} is not installed.", "Remove it from data.packages, or run: make env")
-        return Path(spec.submodule_search_locations[0]) / PACKAGE_PHOTOGRAPHS[name][0]
+        return Path(spec.submodule_search_locations[0]) / PACKAGE_PHOTOGRAPHS[name].folder
 
     def file(self, source: str, path: str) -> Path:
         """The file of a record."""
@@ -81,7 +99,9 @@ class Sources:
         """All candidates, sorted, and the number of files that are no images by their suffix (ignored)."""
         if self.scenes is not None:
             return [Photograph(SCENES, f"{number:05d}.png") for number in range(self.scenes.count)], 0
-        found = [Photograph(f"package:{name}", path) for name in self.packages for path in PACKAGE_PHOTOGRAPHS[name][1]]
+        found = [
+            Photograph(f"package:{name}", path) for name in self.packages for path in PACKAGE_PHOTOGRAPHS[name].names
+        ]
         ignored = 0
         if not self.folder.exists():
             raise UserError(
@@ -99,12 +119,20 @@ class Sources:
         return sorted(found), ignored
 
 
+def told_split(photograph: Photograph, spec: DataSpec) -> Split | None:
+    """The split that a package's photograph is told under `hold_out: unseen`; None where its hash decides."""
+    shipped = PACKAGE_PHOTOGRAPHS.get(photograph.source.removeprefix("package:"))
+    if spec.hold_out == "hash" or shipped is None or not photograph.source.startswith("package:"):
+        return None
+    return "val" if photograph.path in shipped.unseen else "train"
+
+
 def missing_from_packages(names: Sequence[str]) -> list[str]:
     """Photographs that a package's installed version no longer ships."""
     sources = Sources(tuple(names), Path())
     return [
         f"{name}/{path}"
         for name in names
-        for path in PACKAGE_PHOTOGRAPHS[name][1]
+        for path in PACKAGE_PHOTOGRAPHS[name].names
         if not sources.file(f"package:{name}", path).is_file()
     ]

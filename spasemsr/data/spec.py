@@ -73,12 +73,14 @@ class DataSpec(Spec):
     """Which photographs, how they are split by image and cut into patches; sizes in pixels.
 
     `scenes` stand in the place of photographs, in packages and in the folder. `lr` null: degraded as the section
-    `degradation` says.
+    `degradation` says. `hold_out` unseen: of the packages' photographs those that no weights of this project were
+    trained on validate and the others train, and `val_fraction` is of the folder's; hash: of all.
     """
 
     scenes: ScenesSpec | None = None
     lr: AreaMeanSpec | None = None
-    packages: tuple[Literal["skimage", "sklearn", "matplotlib"], ...] = ()
+    packages: tuple[Literal["skimage", "sklearn", "matplotlib", "pyiqa"], ...] = ()
+    hold_out: Literal["unseen", "hash"] = "hash"
     val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     patch: Positive = 512
     stride: Positive = 512

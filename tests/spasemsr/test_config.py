@@ -151,5 +151,6 @@ def test_content_is_plain_without_where_weights_lie(raw):
     params = parse_params(raw, "params.yaml")
     for section in ("restore", "ground", "caption", "autoencoder"):
         embedded, foundation = getattr(params.embedded, section), getattr(params.foundation, section)
-        assert embedded.content() == embedded.plain()  # so embedded cache entries keep their names
+        if section != "ground":  # whose weights lie in a package
+            assert embedded.content() == embedded.plain()  # so embedded cache entries keep their names
         assert "source" not in str(foundation.content()) and "source" in str(foundation.plain())

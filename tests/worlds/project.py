@@ -27,9 +27,16 @@ TRACKED = [
     ".dvcignore",
 ]
 TRACKED += [".gitignore", "data/raw/README.md", "data/pretrained/README.md", "data/students/README.md"]
+# What finds objects without a network.
+REGIONS = {"tagger": {"kind": "palette"}, "detector": {"kind": "components", "min_score": 0.25}}
 # Small in every number, the same in every mechanism.
 TINY: dict[str, Any] = {
+    "degradation.preset": "seesr",
     "embedded.data.packages": ["skimage"],
+    "embedded.data.hold_out": "hash",
+    **{f"embedded.ground.{role}": spec for role, spec in REGIONS.items()},
+    "embedded.evaluate.metrics": ["psnr", "ssim", "niqe"],
+    "embedded.evaluate.baselines": ["bicubic", "restorer"],
     "embedded.data.max_patches": 3,
     "embedded.data.val_patch": 192,
     "embedded.data.val_max_patches": 1,

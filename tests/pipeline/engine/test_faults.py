@@ -11,33 +11,25 @@ import sys
 import threading
 import time
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from PIL import Image
 
-from pipeline.engine.account import read_accounts
 from pipeline.engine.build import SampleError
-from pipeline.engine.executors import Processes, Serial
+from pipeline.engine.executors import Processes
 from spasemsr.backends.captioner.spec import RuleCaptionerSpec, identity_of
 from spasemsr.cache import Cache
-from spasemsr.config import load_params
 from spasemsr.data.columns import HR, LR, RESTORED
 from spasemsr.data.patches import read_patches
 from spasemsr.data.shards import ColumnReader
 from spasemsr.errors import UserError
 from tests.worlds import ROOT
+from tests.worlds.noise_project import NoiseProject, photograph
 from tests.worlds.toy_columns import NOTE, PaintWorker, Toy, patches_of, photographs, toy_job
 
 PATCHES = patches_of(photographs(8))
 EMBEDDED = ("ingest", "synthesize", "restore", "ground", "caption", "latents", "features")
-
-
-def photograph(path: Path, seed: int, size: int = 200) -> None:
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size, size + 60, 3), np.uint8)).save(path)
 
 
 # Kills.
@@ -204,39 +196,9 @@ def test_clocks_that_jump_change_nothing(tmp_path, monkeypatch):
 # The input folder, through the real stages.
 
 
-class Workspace:
-    """A project folder with a few photographs of noise, in which stages run in this process."""
-
-    def __init__(self, folder: Path, monkeypatch) -> None:
-        self.folder, self.raw = folder / "work", folder / "photographs"
-        self.folder.mkdir()
-        self.raw.mkdir()
-        for seed in range(3):
-            photograph(self.raw / f"{seed}.png", seed)
-        monkeypatch.chdir(self.folder)
-        monkeypatch.setenv("SPASEMSR_CACHE", str(folder / "cache"))
-        self.params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        self.params["photographs"] = str(self.raw)
-        small = {"packages": [], "max_patches": 2, "val_patch": 192, "val_max_patches": 1, "num_buckets": 2}
-        self.params["embedded"]["data"].update(small)
-
-    def run(self, *stages: str) -> dict[str, tuple[int, int]]:
-        """Computed and cached samples by stage."""
-        Path("params.yaml").write_text(yaml.safe_dump(self.params))
-        for stage in stages:
-            arguments = ["spasemsr"] if stage == "features" else []
-            import_module(f"pipeline.stages.{stage}").run(load_params(), Serial(), *arguments)
-        accounts = {a.stage.partition("@")[0]: a for a in read_accounts(Cache().root, Path.cwd())}
-        return {stage: (accounts[stage].computed, accounts[stage].cached) for stage in stages}
-
-    def rejects(self) -> dict[str, str]:
-        lines = map(json.loads, Path("data/rejects.jsonl").read_text().splitlines())
-        return {line["path"]: line["reason"] for line in lines}
-
-
 @pytest.fixture
-def workspace(tmp_path, monkeypatch) -> Workspace:
-    return Workspace(tmp_path, monkeypatch)
+def workspace(tmp_path, monkeypatch) -> NoiseProject:
+    return NoiseProject(tmp_path, monkeypatch)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:

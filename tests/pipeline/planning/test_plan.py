@@ -1,5 +1,6 @@
 """Planning: counts, disk, memory and hours, their origins, what is missing and what to change."""
 
+import importlib.metadata
 from dataclasses import replace
 from pathlib import Path
 
@@ -319,14 +320,27 @@ def test_the_command_prints_cost_origin_and_what_to_change(folder):
     assert "!!  sd-2.1-base (5.2 GB): not here\n    Run: spasemsr models fetch sd-2.1-base" in text
 
 
-def test_check_lists_what_a_profile_lacks_and_fails(folder):
+def test_check_lists_what_a_profile_lacks_and_fails(folder, monkeypatch):
     Image.fromarray(np.zeros((600, 600, 3), np.uint8)).save(folder / "data/raw/a.png")
     lines = []
     with pytest.raises(UserError, match=r"Profile foundation lacks \d+ things"):
         lines.extend(line for line in _gathered(inspection.check(Path("params.yaml"), "foundation"), lines))
     assert any(line.startswith("!!  llava-1.5-7b") for line in lines)
     embedded = "\n".join(inspection.check(Path("params.yaml")))
-    assert "ok  weights: none needed" in embedded and "ok  disk: " in embedded and "ok  memory: " in embedded
+    assert "ok  weights: efficientnet-lite0, realesrgan-x4plus-ncnn" in embedded
+    assert "ok  disk: " in embedded and "ok  memory: " in embedded
+    monkeypatch.setattr(importlib.metadata, "distribution", _without_weights)
+    without = "\n".join(inspection.check(Path("params.yaml")))
+    assert "--  efficientnet-lite0: its package is not installed" in without and "ok  weights: none needed" in without
+
+
+_installed = importlib.metadata.distribution
+
+
+def _without_weights(name):
+    if name.startswith(("efficientnet", "realesrgan")):
+        raise importlib.metadata.PackageNotFoundError(name)
+    return _installed(name)
 
 
 def _gathered(source, lines):

@@ -13,16 +13,19 @@ import pytest
 
 from pipeline.engine.account import backend_name
 from pipeline.jobs import column_jobs
+from spasemsr.backends.grounding.spec import GroundSpec
 from spasemsr.backends.restorer.spec import BicubicRestorerSpec, CompactRestorerSpec, FilterRestorerSpec
 from spasemsr.config import load_params
 from spasemsr.data.job import ColumnJob, Sample
 from spasemsr.data.patches import Patch, make_key
+from spasemsr.data.spec import DegradationSpec
 from spasemsr.determinism import pin_threads
 from tests.worlds import ROOT
 from tests.worlds.photographs import photograph, shrunk
 
 VALUES, ARRAYS = ROOT / "tests/golden/columns.json", ROOT / "tests/golden/columns.npz"
 SHA = "ab" * 32
+COMPONENTS = {"kind": "components"}
 PATCH = Patch(make_key(SHA, 64, 192), "train", 0, "package:skimage", "astronaut.png", SHA, 64, 192, 96)
 REMEDY = (
     "{} moved. If that is meant, raise its entry in VERSIONS (spasemsr/data/columns.py for what the stage does, the "
@@ -33,7 +36,12 @@ REMEDY = (
 def jobs() -> dict[str, ColumnJob]:
     """By column and, where a role has several kinds without weights to fetch, by kind."""
     params = load_params(ROOT / "params.yaml")
-    params = params.model_copy(update={"profile": "embedded"})
+    regions = GroundSpec.model_validate(
+        {"tagger": {"kind": "palette"}, "detector": COMPONENTS, "segmenter": COMPONENTS}
+    )
+    embedded = params.embedded.model_copy(update={"ground": regions})  # names: tests/spasemsr/backends/test_names.py
+    harsh = DegradationSpec(preset="seesr")
+    params = params.model_copy(update={"profile": "embedded", "embedded": embedded, "degradation": harsh})
     found = {job.column.name: job for job in column_jobs(params)}
     others = FilterRestorerSpec(kind="filter"), BicubicRestorerSpec(kind="bicubic"), CompactRestorerSpec(kind="compact")
     for spec in others:

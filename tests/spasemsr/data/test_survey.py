@@ -1,16 +1,19 @@
 """Which photographs are used, how they are split and cut, and what is said of the others."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from spasemsr.config import load_params
 from spasemsr.data import survey
 from spasemsr.data.patches import grid
 from spasemsr.data.sources import Photograph, Sources, missing_from_packages
 from spasemsr.data.spec import DataSpec
 from spasemsr.errors import UserError
+from tests.worlds import ROOT
 
 SPEC = DataSpec(packages=(), val_fraction=0.3, patch=128, stride=128, val_patch=192, max_patches=4, num_buckets=4)
 
@@ -48,9 +51,38 @@ def usable(count: int, size: int = 256) -> list[survey.Usable]:
     return [survey.Usable(Photograph("folder", f"{i}.png"), rng.bytes(32).hex(), size, size, ()) for i in range(count)]
 
 
-def test_shipped_photographs_are_all_there_and_usable():
-    names = ("skimage", "sklearn", "matplotlib")
-    assert missing_from_packages(names) == []
+@pytest.fixture(scope="module")
+def default_run() -> tuple[list[survey.Usable], DataSpec]:
+    """The photographs of `make demo`, and its section `data`."""
+    spec = load_params(ROOT / "params.yaml").embedded.data
+    sources = Sources(spec.packages, ROOT / "data/raw")
+    found = [p for p in sources.photographs()[0] if p.source != "folder"]
+    return [survey.examine(photograph, sources, spec, Memory()) for photograph in found], spec
+
+
+def test_shipped_photographs_are_all_there_and_usable(default_run):
+    images, spec = default_run
+    assert missing_from_packages(spec.packages) == [] and all(isinstance(image, survey.Usable) for image in images)
+
+
+def test_the_default_run_validates_on_enough_that_no_shipped_weights_were_trained_on(default_run):
+    images, spec = default_run
+    splits = survey.assign_splits(images, spec)
+    held = [image for image in images if splits[image.sha256] == "val"]
+    assert len(held) >= 12 and sum(len(survey.cut(image, "val", spec)) for image in held) >= 24
+    card = (ROOT / "data/pretrained/nano/README.md").read_text()
+    rows = [line for line in card.splitlines() if line.startswith("| ")]
+    known = {row.split(" | ")[0].strip("| ") for row in rows if " the Python package " in row} | {"brick.png"}
+    assert {image.photograph.path for image in images if image not in held} == known  # brick: brick_wall_gray.png there
+    assert "scikit-image/scikit-image: src/_skimage2/data/brick.png" in card
+
+
+def test_a_copy_of_a_held_out_photograph_is_held_out_too(default_run):
+    images, spec = default_run
+    astronaut = next(image for image in images if image.photograph.path == "astronaut.png")
+    for number in range(8):
+        copy = replace(astronaut, photograph=Photograph("folder", "a.jpg"), sha256=f"{number:x}" * 64, pixels_sha256="")
+        assert survey.assign_splits([*images, copy], spec)[copy.sha256] == "val"
 
 
 def test_folders_are_searched_and_every_reject_has_a_reason(tmp_path):
