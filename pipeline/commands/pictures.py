@@ -64,6 +64,12 @@ def upscale(
     ] = None,
     quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
     save_map: Annotated[bool, typer.Option("--save-map", help="Also where results of four seeds disagree.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only a sheet that compares ways to restore one piece of each picture.")
+    ] = False,
+    preview_at: Annotated[
+        str | None, typer.Option(help="The middle of that piece, such as 0.3,0.7. Default: where most detail is.")
+    ] = None,
     max_memory: MemoryOption = None,
     device: DeviceOption = "auto",
     force: Annotated[bool, typer.Option("--force", help="Replace what exists.")] = False,
@@ -93,7 +99,16 @@ def upscale(
     request = Request(
         tuple(inputs), out, settings, form and FORMATS[form], quality, _bytes(max_memory), save_map, force
     )
-    raise typer.Exit(_stoppable(lambda: run(request, lambda: load(method, profile, weights, revision, device))))
+
+    def load_it() -> Any:
+        return load(method, profile, weights, revision, device)
+
+    if preview or preview_at:
+        from pipeline.tools import preview as sheets
+
+        at = None if preview_at is None else sheets.parse_place(preview_at)
+        raise typer.Exit(_stoppable(lambda: sheets.run(request, at, load_it)))
+    raise typer.Exit(_stoppable(lambda: run(request, load_it)))
 
 
 def serve(

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from spasemsr.backends.protocols import Restorer
 from spasemsr.config import load_params
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.determinism import single_threaded
@@ -135,6 +136,11 @@ class Upscaler:
         settings = settings or Settings()
         with self._lock, single_threaded():
             return self._describer.describe(_visible(picture).rgb8(), settings.tags, settings.caption)
+
+    @property
+    def restorer(self) -> Restorer:
+        """The restorer that comes before the network, alone."""
+        return self._describer.restorer
 
     def plan(
         self, size: tuple[int, int], settings: Settings, max_memory: int | None = None, with_map: bool = False

@@ -1,0 +1,86 @@
+"""`spasemsr upscale --preview`: for each picture a contact sheet of one piece, to choose by before the long run."""
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pipeline.tools.upscale import FAILED, INTERRUPTED, MAX_PIXELS, OK, Request
+from spasemsr import atomic
+from spasemsr.errors import RejectedSample, UserError
+from spasemsr.images import writing
+from spasemsr.images.names import shown
+from spasemsr.images.picture import Picture, read_picture
+from spasemsr.methods.compared import label, network_of, networks
+from spasemsr.upscaling import files
+
+if TYPE_CHECKING:
+    from spasemsr.backends.protocols import Restorer
+    from spasemsr.upscaling.preview import Place
+    from spasemsr.upscaling.upscaler import Upscaler
+
+log = logging.getLogger(__name__)
+
+ENDING = "_preview"
+BASELINES = ("realesrgan-x4plus-ncnn",)  # where its package is installed
+
+
+def parse_place(text: str) -> "Place":
+    """ "0.3,0.7" -> (0.3, 0.7), x and y as shares of the picture. Raises UserError."""
+    try:
+        x, y = (float(part) for part in text.split(","))
+        if 0 <= x <= 1 and 0 <= y <= 1:
+            return x, y
+    except ValueError:
+        pass
+    raise UserError(f"--preview-at: {text!r} is no place in a picture.", "Say it like 0.3,0.7: 0,0 is top left.")
+
+
+def run(request: Request, at: "Place | None", load_upscaler: Callable[[], "Upscaler"]) -> int:
+    """A sheet for every input, PNG; the exit status as of `upscale`. Raises UserError for what stops the whole run."""
+    sources = files.find_sources(request.inputs, request.out)
+    places = files.targets(sources, request.out, ENDING, "PNG")
+    files.require_writable(request.out)
+    upscaler, others, failed = load_upscaler(), _others(), 0
+    try:
+        for source, place in zip(sources, places, strict=True):
+            try:
+                picture = read_picture(source.path, MAX_PIXELS)
+                if place is None:
+                    raise RejectedSample("changed", "another file took its place while this ran; run the same again")
+                if files.is_input(place, sources) or (place.exists() and not request.force):
+                    raise RejectedSample("exists", f"{shown(place)} is there; --force replaces it")
+                sheet = _sheet(picture, request, at, upscaler, others, shown(source.path.name))
+                atomic.write(place, writing.encode(sheet))
+                width, height = sheet.size
+                log.info("preview   %s: %s %dx%d", shown(source.path), shown(place), width, height)
+            except RejectedSample as rejected:
+                failed += 1
+                log.info("failed    %s: %s", shown(source.path), rejected)
+            except OSError as error:
+                raise UserError(f"{shown(request.out)} cannot be written: {error.strerror}.", "Name another.") from None
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return FAILED if failed else OK
+
+
+def _sheet(
+    picture: Picture,
+    request: Request,
+    at: "Place | None",
+    upscaler: "Upscaler",
+    others: dict[str, "Restorer"],
+    name: str,
+) -> Picture:
+    from spasemsr.upscaling import preview
+
+    part = preview.piece(picture, at)
+    cells = list(preview.ways(upscaler, part, request.settings, others))
+    title = f"{name}: {part.size[0]}x{part.size[1]} pixels, x{upscaler.config.scale}"
+    return Picture(preview.sheet(cells, title), None, "PNG")
+
+
+def _others() -> dict[str, "Restorer"]:
+    """Networks to compare with, by label; one that is not installed is left out, and said."""
+    from spasemsr.backends.restorer import build_restorer
+
+    return {label(name): build_restorer(network_of(name), "any") for name in networks(BASELINES)}
