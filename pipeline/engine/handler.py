@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -38,9 +38,9 @@ def _versions(imported: frozenset[str]) -> str:
 
 def made_with() -> str:
     """The device that computes in this process, and the versions of the libraries that it has imported for that."""
-    torch = sys.modules.get("torch")
-    on_gpu = torch is not None and torch.cuda.is_initialized()
-    device = torch.cuda.get_device_name() if on_gpu else f"CPU {platform.machine()}"
+    device = f"CPU {platform.machine()}"
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
+        device = torch.cuda.get_device_name()
     return f"{device}: {_versions(frozenset(_LIBRARIES.keys() & sys.modules.keys()))}"
 
 
@@ -50,6 +50,10 @@ class Finished:
 
     backend_seconds: float
     made_with: str = ""
+
+
+def _nothing(sample: Sample) -> None:
+    """What a worker without `prepare` does before a batch."""
 
 
 class BatchHandler:
@@ -63,7 +67,7 @@ class BatchHandler:
         self._cache, self._shards_root = cache, shards_root
         self._file = lru_cache(maxsize=64)(partial(open, mode="rb", buffering=0))
         self._worker = job.worker()
-        self._prepare = getattr(self._worker, "prepare", None)
+        self._prepare: Callable[[Sample], None] = getattr(self._worker, "prepare", _nothing)
         self._computing = ThreadPoolExecutor(1, thread_name_prefix="computing", initializer=pin_threads)
 
     def __call__(self, tasks: tuple[Task, ...]) -> Finished:
@@ -75,7 +79,7 @@ class BatchHandler:
         if not tasks:
             return Finished(0.0)
         samples = [self._load(task) for task in tasks]
-        for sample in samples if self._prepare is not None else ():
+        for sample in samples:
             self._prepare(sample)
         samples += [samples[-1]] * (self._batch_size - len(samples))
         results, seconds = self._computing.submit(self._compute, samples).result()

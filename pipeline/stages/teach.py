@@ -9,12 +9,19 @@ from spasemsr.backends.extractors.spec import identity_of
 from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data.columns import HR
-from spasemsr.data.job import ColumnJob, InputRef, Typical
+from spasemsr.data.job import ColumnJob, InputRef, Typical, Worker
 from spasemsr.data.patches import read_patches
-from spasemsr.students.build import TeachWorker
 from spasemsr.students.columns import teacher_column
+from spasemsr.students.spec import AnyLearner
 
 RATE, BYTES = 60.0, 0.1  # samples a second of one core at 128 px, and bytes a pixel, of the embedded teachers
+
+
+def build_worker(learner: AnyLearner) -> Worker:
+    """The teacher's network, imported where it is asked and not where a run is planned."""
+    from spasemsr.students.build import TeachWorker
+
+    return TeachWorker(learner)
 
 
 def job(params: Params, name: str) -> ColumnJob:
@@ -24,7 +31,7 @@ def job(params: Params, name: str) -> ColumnJob:
     return ColumnJob(
         teacher_column(name, learner),
         inputs=(InputRef(HR, splits=("train",)),),
-        worker=partial(TeachWorker, learner),
+        worker=partial(build_worker, learner),
         identity=partial(identity_of, learner.teacher),
         params={"teacher": learner.teacher.content(), "kind": told["kind"], "every": told.get("every")},
         batch_size=learner.teacher.batch_size,

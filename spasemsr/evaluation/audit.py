@@ -140,7 +140,7 @@ def _edit(
     found = [_change(restore(told, seed), own[case.key, seed], box) for case in cases for told, box in _renamed(case)]
     if not found:
         return None
-    means = {name: _rounded(np.mean([each[name] for each in found])) for name in found[0]}
+    means = {name: _rounded(float(np.mean([each[name] for each in found]))) for name in found[0]}
     return {"images": len(found), **means}
 
 

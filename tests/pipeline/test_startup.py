@@ -17,7 +17,7 @@ REFUSED = [
     (["dial", "spasemsr"], "models/spasemsr/config.json does not exist"),
     (["report"], "does not exist"),
     (["upscale", "nosuch.jpg", "-o", "out"], "nosuch.jpg does not exist"),
-    (["upscale", "params.yaml", "-o", "out", "--dial", "2"], "Invalid value for '--dial'"),
+    (["upscale", "params.yaml", "-o", "out", "--dial", "2"], "--dial: '2' is no number from 0 to 1"),
     (["score", "nosuch", "--hr", "nosuch"], "nosuch"),
 ]
 

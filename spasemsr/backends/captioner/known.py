@@ -10,7 +10,7 @@ from spasemsr.scenes.spec import ScenesSpec
 class KnownCaptioner:
     """The caption of a scene."""
 
-    sees = None
+    sees: int | None = None
     prompt = "How strong is the detail that this picture of a scene has lost?"
 
     def __init__(self, scenes: ScenesSpec) -> None:

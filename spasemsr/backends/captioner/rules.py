@@ -27,7 +27,7 @@ VOCABULARY: dict[str, tuple[tuple[float, ...], tuple[str, ...]]] = {
 class RuleCaptioner:
     """Measured blur, noise, blocking, contrast, brightness and colour in fixed words."""
 
-    sees = None
+    sees: int | None = None
     prompt = (
         "How sharp, noisy, compressed, contrasty, bright and colourful is this image? "
         "Describe its quality in one line and do not name what it shows."
