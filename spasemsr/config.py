@@ -126,6 +126,12 @@ class Params(Spec):
         """The section of the chosen profile."""
         return getattr(self, self.profile)
 
+    def running(self, names: Collection[str]) -> "Params":
+        """The params with these methods listed. Raises UserError for one that is not there, or has no section."""
+        for name in names:
+            self.active.methods[name]
+        return self.model_copy(update={"methods": tuple(dict.fromkeys(names))})
+
     def sections(self, profile: ProfileName | None = None) -> dict[str, Section]:
         """The sections of the methods that are run, in the active profile or another one."""
         of: Profile = getattr(self, profile or self.profile)

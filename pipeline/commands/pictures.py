@@ -122,8 +122,11 @@ def serve(
     max_memory: MemoryOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Open a page that restores pictures, for this machine alone unless --host says otherwise."""
-    from pipeline.tools.upscale import load
+    """Open a page that restores pictures, for this machine alone unless --host says otherwise.
+
+    Where neither method nor weights are named, visitors choose among the methods that this project trained.
+    """
+    from pipeline.tools.upscale import choices, load
 
     memory = _bytes(max_memory)
 
@@ -131,7 +134,8 @@ def serve(
         from spasemsr.serving.page import serve_forever
 
         upscaler = load(method, profile, weights, revision, device)
-        serve_forever(upscaler, host=host, port=port, max_pixels=max_pixels, max_memory=memory)
+        beside = choices(upscaler, profile, device) if method is None and weights is None else None
+        serve_forever(upscaler, host=host, port=port, max_pixels=max_pixels, max_memory=memory, others=beside)
         return 0
 
     raise typer.Exit(_stoppable(run))

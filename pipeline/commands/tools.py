@@ -38,6 +38,7 @@ def check(profile: ProfileOption = None) -> None:
 
 
 def plan(
+    methods: Annotated[list[str] | None, typer.Argument(help="Methods; default: those of params.yaml.")] = None,
     profile: ProfileOption = None,
     gpu: Annotated[
         str | None, typer.Option(help="Plan for GPUs of this kind, e.g. A100; default: this machine.")
@@ -49,11 +50,15 @@ def plan(
     gpus_per_machine: Annotated[int, typer.Option(min=1, help="GPUs that are linked within a machine.")] = 8,
     network: Annotated[float, typer.Option(min=0.1, help="Gbit/s between machines.")] = 100.0,
 ) -> None:
-    """Say what a profile costs here: disk, memory, hours, what is missing and what to change; runs nothing."""
+    """Say what a profile costs here: disk, memory, hours, what is missing and what to change; runs nothing.
+
+    Each method's own training step is traced.
+    """
     from pipeline.planning import hardware, plan
     from spasemsr.config import load_params
 
     params = load_params()
+    params = params.running(methods) if methods else params
     machine = hardware.hardware(gpu, gpus, gpus_per_machine, network)
     say(plan.lines(plan.make_plan(params, profile or params.profile, machine, samples)))
 

@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from spasemsr.images.opening import read_bytes
 from spasemsr.images.picture import MAX_BYTES, Picture, parse_picture
 from spasemsr.images.results import map_of, sidecar_of
 from spasemsr.methods import method as face_of
+from spasemsr.methods import names
 from spasemsr.methods.stored import WEIGHTS
 from spasemsr.progress import Progress
 from spasemsr.upscaling import files
@@ -71,6 +73,14 @@ def load(method: str | None, profile: str | None, weights: str | None, revision:
         trained = described.inference.profile
         raise UserError(f"These weights were trained in the profile {trained}.", f"Ask for --profile {trained}.")
     return upscaler
+
+
+def choices(first: "Upscaler", profile: str | None, device: str) -> dict[str, Callable[[], "Upscaler"]]:
+    """What loads each method that this project trained, by its label; `first` is loaded already and stands first."""
+    trained = [name for name in names() if (layout.model_folder(name) / WEIGHTS).is_file()]
+    others = [name for name in trained if name != first.config.method]
+    found: dict[str, Callable[[], Upscaler]] = {face_of(first.config.method).label: lambda: first}
+    return found | {face_of(name).label: partial(load, name, profile, None, None, device) for name in others}
 
 
 def default_weights(method: str | None) -> Path:

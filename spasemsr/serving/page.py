@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from spasemsr.errors import UserError
 from spasemsr.images.formats import READ, SUFFIXES
-from spasemsr.serving.session import Refusal, Session
+from spasemsr.serving.session import Others, Refusal, Session
 from spasemsr.upscaling.settings import Settings
 from spasemsr.upscaling.upscaler import Upscaler
 
@@ -35,9 +35,19 @@ _INTRODUCTION = """# SpaSemSR
 Upload a degraded photograph. What is seen in it, and where, is listed below it: correct that, the model believes it."""
 
 
-def serve_forever(upscaler: Upscaler, host: str, port: int, max_pixels: int, max_memory: int | None = None) -> None:
-    """Serve until Ctrl-C; port 0 takes a free one. Raises UserError if the port is taken or Gradio is missing."""
-    page, address = start(upscaler, host, port, max_pixels, max_memory)
+def serve_forever(
+    upscaler: Upscaler,
+    host: str,
+    port: int,
+    max_pixels: int,
+    max_memory: int | None = None,
+    others: Others | None = None,
+) -> None:
+    """Serve until Ctrl-C; port 0 takes a free one. Raises UserError if the port is taken or Gradio is missing.
+
+    A visitor may choose one of `others` instead, which is loaded then.
+    """
+    page, address = start(upscaler, host, port, max_pixels, max_memory, others)
     log.info("page      %s (Ctrl-C ends it)", address)
     try:
         while True:
@@ -49,7 +59,12 @@ def serve_forever(upscaler: Upscaler, host: str, port: int, max_pixels: int, max
 
 
 def start(
-    upscaler: Upscaler, host: str, port: int, max_pixels: int, max_memory: int | None = None
+    upscaler: Upscaler,
+    host: str,
+    port: int,
+    max_pixels: int,
+    max_memory: int | None = None,
+    others: Others | None = None,
 ) -> tuple["Blocks", str]:
     """Serve in the background; returns the page, to close it, and its address."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -60,7 +75,7 @@ def start(
         raise UserError("Gradio is not installed.", "Install the extra: pip install 'spasemsr[serve]'") from None
     from starlette.middleware import Middleware
 
-    page = build_page(Session(upscaler, max_pixels, max_memory), max_pixels)
+    page = build_page(Session(upscaler, max_pixels, max_memory, others), max_pixels)
     page.queue(max_size=WAITING, default_concurrency_limit=1)
     sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
     try:
@@ -124,6 +139,8 @@ def build_page(session: Session, max_pixels: int) -> "Blocks":
                     label="Before and after", interactive=False, format="png", buttons=["fullscreen"], elem_id="result"
                 )
                 summary = gr.Markdown(elem_id="summary")
+                shown = session.choices or [""]
+                chosen = gr.Dropdown(shown, value=shown[0], label="Method", visible=len(shown) > 1, elem_id="method")
                 with gr.Row():
                     scale = gr.Radio([2, 3, 4], value=4, label="Enlarge")
                     dial = gr.Slider(0, 1, 0.5, step=0.05, label="Faithful to sharp", elem_id="dial")
@@ -133,11 +150,11 @@ def build_page(session: Session, max_pixels: int) -> "Blocks":
                     stop = gr.Button("Stop", variant="stop", elem_id="stop")
                     download = gr.DownloadButton("Download", interactive=False, elem_id="download")
 
-        def looked(path: str | None) -> tuple[Any, ...]:
+        def looked(path: str | None, method: str) -> tuple[Any, ...]:
             if path is None:
                 return None, [], "", None, "", gr.DownloadButton(value=None, interactive=False)
             with _shown_errors():
-                picture, rows, text = session.look(path)
+                picture, rows, text = session.look(path, method)
             return picture, rows, text, None, "", gr.DownloadButton(value=None, interactive=False)
 
         def edited(path: str | None, rows: list[list[Any]]) -> Any:
@@ -153,6 +170,7 @@ def build_page(session: Session, max_pixels: int) -> "Blocks":
             times: int,
             sharpness: float,
             number: float,
+            method: str,
             request: gr.Request,
             progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio knows that the function reports)
         ) -> tuple[Any, ...]:
@@ -165,16 +183,18 @@ def build_page(session: Session, max_pixels: int) -> "Blocks":
                 context.copy().run(progress, (done, total), desc="Restoring", unit="tiles")
 
             with _shown_errors():
-                shown = session.restore(path, rows, text, settings, report, request.session_hash or "")
+                shown = session.restore(path, rows, text, settings, report, request.session_hash or "", method)
             ready = gr.DownloadButton(value=str(shown.file), interactive=True)
             return (shown.before, shown.after), shown.summary, ready
 
         def stopped(request: gr.Request) -> None:
             session.stop(request.session_hash or "")
 
-        file.change(looked, file, [marked, table, caption, slider, summary, download], api_visibility="private")
+        file.change(
+            looked, [file, chosen], [marked, table, caption, slider, summary, download], api_visibility="private"
+        )
         table.input(edited, [file, table], marked, show_progress="hidden", api_visibility="private")
-        asked = [file, table, caption, scale, dial, seed]
+        asked = [file, table, caption, scale, dial, seed, chosen]
         restore.click(restored, asked, [slider, summary, download], api_visibility="private")
         stop.click(stopped, queue=False, show_progress="hidden", api_visibility="private")
     return page

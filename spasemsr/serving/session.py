@@ -6,7 +6,7 @@ has one. What goes wrong becomes `Refusal`, one sentence that the page shows.
 
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ SHOWN_SIDE = 2048  # pixels of the longer side of what is shown; the download is
 MARKED_SIDE = 640  # smaller pictures are enlarged before names are written into them
 KEPT_RESULTS = 20
 Row = list[Any]
+Others = Mapping[str, Callable[[], Upscaler]]
 _COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 
 
@@ -52,19 +53,28 @@ class Shown:
 
 
 class Session:
-    """The page's actions around one upscaler. Results lie in a temporary folder; only the latest are kept."""
+    """The page's actions around one upscaler, or several. Results lie in a temporary folder; the latest are kept."""
 
-    def __init__(self, upscaler: Upscaler, max_pixels: int, max_memory: int | None = None) -> None:
-        self._upscaler, self._max_pixels, self._max_memory = upscaler, max_pixels, max_memory
+    def __init__(
+        self, upscaler: Upscaler, max_pixels: int, max_memory: int | None = None, others: Others | None = None
+    ) -> None:
+        """`others` load what a visitor can choose instead, when it is first chosen, each under a label."""
+        self._max_pixels, self._max_memory = max_pixels, max_memory
+        self._loaded, self._others = {"": upscaler}, dict(others or {})
         self._folder = tempfile.TemporaryDirectory(prefix="spasemsr-page-")
         self._results: list[Path] = []
         self._stopping: set[str] = set()
         self._lock = threading.Lock()
 
-    def look(self, path: str) -> tuple[np.ndarray, list[Row], str]:
+    @property
+    def choices(self) -> list[str]:
+        """Labels of what can be chosen."""
+        return list(self._others)
+
+    def look(self, path: str, chosen: str = "") -> tuple[np.ndarray, list[Row], str]:
         """An uploaded file -> the picture with its objects, their table, the caption."""
         picture = self._read(path)
-        description = self._said(lambda: self._upscaler.describe(picture))
+        description = self._said(lambda: self._upscaler(chosen).describe(picture))
         rows = [[box.tag, *(round(100 * side, 1) for side in box.xyxy), None] for box in description.boxes]
         return _marked(picture, rows), rows, description.caption
 
@@ -80,8 +90,12 @@ class Session:
         settings: Settings,
         report: Callable[[int, int], None],
         visitor: str = "",
+        chosen: str = "",
     ) -> Shown:
-        """The whole chain with the table's objects and the caption; `stop(visitor)` ends it. Raises Refusal."""
+        """The whole chain with the table's objects and the caption; `stop(visitor)` ends it. Raises Refusal.
+
+        `chosen` is one of `choices`, or nothing.
+        """
         picture = self._read(path)
         description = Description(tuple(boxes_of(rows)), clean_text(caption))
         settings = settings.model_copy(update={"dials": dials_of(rows)})
@@ -93,7 +107,7 @@ class Session:
             report(done, total)
 
         def run() -> tuple[Restored, Path]:
-            restored = self._upscaler.restore(picture, settings, description, self._max_memory, report=watched)
+            restored = self._upscaler(chosen).restore(picture, settings, description, self._max_memory, report=watched)
             return restored, self._keep(path, restored, settings.ending)
 
         try:
@@ -119,6 +133,13 @@ class Session:
     def close(self) -> None:
         """Remove the results."""
         self._folder.cleanup()
+
+    def _upscaler(self, chosen: str) -> Upscaler:
+        """What was chosen, loaded once. Raises UserError for weights that cannot be loaded."""
+        with self._lock:
+            if chosen not in self._loaded:
+                self._loaded[chosen] = self._others[chosen]()
+            return self._loaded[chosen]
 
     def _read(self, path: str) -> Picture:
         _, size = header(Path(path)) or ("", (0, 0))

@@ -154,3 +154,10 @@ def test_content_is_plain_without_where_weights_lie(raw):
         if section != "ground":  # whose weights lie in a package
             assert embedded.content() == embedded.plain()  # so embedded cache entries keep their names
         assert "source" not in str(foundation.content()) and "source" in str(foundation.plain())
+
+
+def test_other_methods_can_be_asked_about_than_those_that_are_listed(raw):
+    params = parse_params(raw, "params.yaml")
+    assert params.running(["segsr", "seesr", "segsr"]).methods == ("segsr", "seesr")
+    with pytest.raises(UserError, match="no method 'esr'"):
+        params.running(["esr"])

@@ -2,7 +2,9 @@
 
 At every step the labels s_tau steer the image and z_t steers the labels; the state that runs beside the latents is
 s_tau, one-hot, and what comes back are SegDM's logits of s_0. From these the next, less noisy labels are drawn anew
-("free re-noising"). B batch, K classes, C latent channels, h w latent cells.
+("free re-noising"). On the first step s_tau is noise, as z_t is: with one step alone the image is told nothing by its
+labels, and what comes out is SRDM's; from two steps on it is told what SegDM has made of z_t. B batch, K classes, C
+latent channels, h w latent cells.
 """
 
 from dataclasses import dataclass

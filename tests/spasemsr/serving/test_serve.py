@@ -76,6 +76,24 @@ def test_restoring_uses_what_the_table_says(actions, photo, tmp_path):
     assert Image.open(result.file).mode == "I;16" and result.file.name == "deep_x2.tif"
 
 
+def test_another_method_is_loaded_when_it_is_chosen_and_once(upscaler, photo):
+    loaded = []
+
+    def other():
+        loaded.append("other")
+        return tiny_upscaler(input="restored")
+
+    opened = Session(upscaler, MAX_PIXELS, others={"First": lambda: upscaler, "Other": other})
+    assert opened.choices == ["First", "Other"] and not loaded
+    first, same, second, again = (
+        opened.restore(str(photo), [], "sharp", Settings(), ignore, chosen=label).after
+        for label in ("", "First", "Other", "Other")
+    )
+    opened.close()
+    assert loaded == ["other"] and np.array_equal(first, same) and np.array_equal(second, again)
+    assert not np.array_equal(first, second)
+
+
 def test_a_row_with_a_strength_of_its_own_has_it_in_its_box_alone(actions, photo):
     def restored(dial, strength=None):
         rows = [["wall", 0, 0, 100, 50, ""], ["door", 50, 50, 100, 100, strength]]
