@@ -42,7 +42,7 @@ def piece(picture: Picture, at: Place | None = None) -> Picture:
             min(max(round(share * side - part / 2), 0), side - part)
             for share, side, part in zip(at, (width, height), (columns, rows), strict=True)
         )
-    colour = np.ascontiguousarray(picture.colour[top : top + rows, left : left + columns])
+    colour = picture.colour[top : top + rows, left : left + columns].copy()
     return replace(picture, colour=colour, alpha=None)
 
 
