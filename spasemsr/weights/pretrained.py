@@ -60,6 +60,8 @@ def load_pretrained(cls: Any, folder: Path, **options: Any) -> Any:
 
 def load_processor(cls: Any, folder: Path) -> Any:
     """A tokenizer or processor of transformers, from local files. Raises UserError where they are absent or damaged."""
+    if (folder / "config.json").exists():
+        read_config(folder)  # transformers reads it too, and does not name it
     try:
         with quiet_loading():
             return cls.from_pretrained(folder, local_files_only=True)
