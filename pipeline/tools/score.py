@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.tools import family
 from spasemsr.errors import UserError
 from spasemsr.evaluation import metrics, testsets
 from spasemsr.evaluation.comparison import score_pairs
@@ -52,6 +53,8 @@ def run(request: Request) -> Iterator[str]:
             f"Get it from {known.source} ({known.licence}) and put it there, or say where it is with --hr.",
         )
     hr = None if hr_folder is None else index(hr_folder, "hr", endings)
+    if known and hr is not None:
+        family.require_size(known, hr)
     checked = testsets.verify(known, hr or _inputs(known, endings)) if known else {}
     if known and hr is None:
         testsets.check_keys(_inputs(known, endings), list(outputs), f"The folder of {request.method}")
@@ -72,6 +75,7 @@ def run(request: Request) -> Iterator[str]:
         **summary,
         "method": request.method,
         "set": {"name": split, "n": len(table.keys), "keys_sha256": table.keys_sha256, **checked},
+        "family": family.describe(table.keys, hr or {}, known),
         "treatments": treatments,
         "unavailable": unavailable,
     }
@@ -144,3 +148,4 @@ def _lines(table: ScoreTable, metrics: Sequence[Metric], record: dict[str, Any])
         yield f"treated  {name} in {count} images"
     if "checked" in record["set"]:
         yield f"set      {record['set']['checked']}"
+    yield f"family   {record['family']}"

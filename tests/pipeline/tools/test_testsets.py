@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.tools import testset
+from pipeline.tools import family, testset
 from pipeline.tools.score import Request, run
 from spasemsr.errors import UserError
 from spasemsr.evaluation import testsets
@@ -96,7 +96,7 @@ def test_score_on_a_named_set(paired, tmp_path, monkeypatch):
             Image.fromarray(photograph("chelsea.png", y)).save(folder / f"{name}.png")
     lines = list(run(Request(Path("out"), None, "small")))
     assert lines[1].startswith("PSNR-Y     80.0000" if paired else "NIQE")
-    assert "first use" in lines[-1] and Path("data/testsets/small.json").exists()
+    assert "first use" in lines[-2] and Path("data/testsets/small.json").exists()
     if not paired:
         with pytest.raises(UserError, match="fid compares with hr"):
             list(run(Request(Path("out"), None, "small", ("niqe", "fid"))))
@@ -137,3 +137,28 @@ def test_family_a_is_a_function_of_the_key(tmp_path, monkeypatch):
 def test_sets_that_are_downloaded_are_not_built(tmp_path):
     with pytest.raises(UserError, match="not built but downloaded"):
         list(testset.build("realsr", tmp_path, 1))
+
+
+def squares(folder: Path, names: list[str], side: int) -> dict[str, Path]:
+    """Pictures of one colour; PNG holds 512 px of it in a few hundred bytes."""
+    folder.mkdir(exist_ok=True)
+    Image.new("L", (side, side)).save(folder / "first.png")
+    data = (folder / "first.png").read_bytes()
+    (folder / "first.png").unlink()
+    for name in names:
+        (folder / f"{name}.png").write_bytes(data)
+    return {name: folder / f"{name}.png" for name in names}
+
+
+def test_the_family_is_told_from_number_size_and_keys(tmp_path):
+    names = [f"Canon_{number:03}" for number in range(100)]
+    crops = squares(tmp_path / "crops", names, 512)
+    assert family.describe(names, crops).startswith("by number and size this may be RealSR (--set realsr checks it)")
+    whole = squares(tmp_path / "whole", names, 700)
+    assert family.describe(names, whole).startswith("none of the named sets (100 images, 100 of 700x700 px)")
+    assert "none of the named sets" in family.describe(names[:9], {name: crops[name] for name in names[:9]})
+    assert family.describe(names, crops, SETS["realsr"]).startswith("RealSR, crops of 512 px, PSNR and SSIM of Y")
+    family.require_size(SETS["realsr"], crops)
+    family.require_size(SETS["reallq250"], whole)  # of no one size
+    with pytest.raises(UserError, match=r"RealSR: Canon_000 has 700x700 pixels; .* crops of 512x512"):
+        family.require_size(SETS["realsr"], whole)
