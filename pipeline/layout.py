@@ -29,6 +29,11 @@ def student_losses_csv(learner: str) -> Path:
     return REPORTS / "adapt" / learner / "losses.csv"
 
 
+def validation_csv(method: str) -> Path:
+    """Losses of samples that are held out of training, where there are such."""
+    return losses_csv(method).with_name("validation.csv")
+
+
 def images_folder(method: str) -> Path:
     """Pictures written by evaluation: `<key>.<what>.png`."""
     return REPORTS / "images" / method

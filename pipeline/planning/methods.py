@@ -31,10 +31,10 @@ class MethodCost:
 
     @property
     def disk(self) -> int:
-        """Two training states, while one replaces the other, and the model."""
-        return (
-            2 * (self.step.state.weights + self.step.state.moments + self.step.state.average) + self.step.state.weights
-        )
+        """Two training states, while one replaces the other, the model, and those kept on the way."""
+        state = self.step.state
+        kept = self.train.steps // self.train.keep_every if self.train.keep_every else 0
+        return 2 * (state.weights + state.moments + state.average) + (1 + kept) * state.weights
 
     @property
     def micro_batch(self) -> int:

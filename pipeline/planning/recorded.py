@@ -35,7 +35,7 @@ MODELS = {
         7_063_427_072, 0.5,
         "LLaVA: the question's 640 tokens counted, 9.0 TFLOP; each token of the answer reads 14.1 GB of weights once a "
         "batch and 0.39 GB of keys and values a sample. Agrees with 1.5 s a caption, one at a time, on an RTX 3090 "
-        "(JackAILab/ConsistentID issue 42) at 40 tokens",
+        "(JackAILab/ConsistentID issue 42) at 45 tokens",
         operations=9.0e12, kept=0.39e9,
     ),
     "grounding-dino-base": Recorded(

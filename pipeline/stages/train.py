@@ -13,6 +13,7 @@ from pipeline.engine.training_account import record
 from spasemsr.cache import default_root
 from spasemsr.config import Params
 from spasemsr.data.dataset import Dataset
+from spasemsr.data.order import held_out
 from spasemsr.determinism import pin_threads
 from spasemsr.hashing import fingerprint
 from spasemsr.methods import method
@@ -55,6 +56,7 @@ def run(params: Params, method_name: str) -> None:
 def _train(params: Params, config: ModelConfig, dataset: Dataset, state: Path) -> Spent | None:
     """Train and write the model; None on all processes of a launch but the one that writes."""
     from spasemsr.methods.folder import save_model
+    from spasemsr.training.beside import Beside
     from spasemsr.training.loop import take_own_device, train
 
     pin_threads()
@@ -62,9 +64,18 @@ def _train(params: Params, config: ModelConfig, dataset: Dataset, state: Path) -
     name = config.method
     spec, face = params.active.train_of(name), method(name)
     network = face.build(config)
-    batches = dataset.batches(params.seed, spec.global_batch)
+    held = held_out(dataset.keys, spec.held)
+    batches = dataset.batches(params.seed, spec.global_batch, held)
+    kept = default_root() / "kept" / f"{name}.{params.profile}-{state.name[:12]}"
+
+    def keep(step: int) -> None:
+        folder = kept / f"step-{step:08d}"
+        save_model(folder, network, config.plain())
+        log.info("train     kept after step %d: spasemsr upscale --weights %s", step, folder)
+
+    beside = Beside(held, dataset.batch, layout.validation_csv(name), keep)
     smaller = f"methods.{name}.{face.smaller}" if face.smaller else ""
-    spent = train(network, batches, spec, params.seed, state, layout.losses_csv(name), smaller)
+    spent = train(network, batches, spec, params.seed, state, layout.losses_csv(name), smaller, beside)
     if spent is not None:
         save_model(layout.model_folder(name), network, config.plain())
         shutil.rmtree(state, ignore_errors=True)

@@ -105,9 +105,14 @@ class Dataset:
         draws = [(s, s, 0) if isinstance(s, str) else (s.name, s.key, self.variant(s, seed)) for s in samples]
         return collate([{**self.sample(key, variant), "key": name} for name, key, variant in draws])
 
-    def batches(self, seed: int, size: int) -> Callable[[int, int, int], Batch]:
-        """(step, rank, world) -> that rank's share of a step of `size` samples, in the order of this seed."""
-        order = SampleOrder(self.keys_by_shard, seed, size)
+    def batches(self, seed: int, size: int, held: Sequence[str] = ()) -> Callable[[int, int, int], Batch]:
+        """(step, rank, world) -> that rank's share of a step of `size` samples, in the order of this seed.
+
+        The keys `held` are in no step.
+        """
+        left = set(self.keys) - set(held)
+        shards = {tar: [key for key in keys if key in left] for tar, keys in self.keys_by_shard.items()}
+        order = SampleOrder(shards, seed, size)
         return lambda step, rank, world: self.batch(order.at(step, rank, world), seed)
 
     def variant(self, draw: Draw, seed: int) -> int:

@@ -8,6 +8,7 @@ the step: neither the number of ranks nor the point of resuming can change which
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import NamedTuple
 
 from spasemsr.errors import UserError
@@ -27,6 +28,21 @@ class Draw(NamedTuple):
     def name(self) -> str:
         """What its noise is drawn from: where a step holds a sample twice, each has noise of its own."""
         return f"{self.key}+{self.again}" if self.again else self.key
+
+
+def held_out(keys: Sequence[str], count: int) -> list[str]:
+    """At least `count` of the keys, whole photographs of them: patches of one are too alike to judge each other.
+
+    Raises UserError where nothing would be left to train on.
+    """
+    held: list[str] = []
+    for _, patches in groupby(sorted(keys), lambda key: key.partition("_")[0]):  # names are hashes: any will do
+        if len(held) >= count:
+            break
+        held += patches
+    if held and len(held) == len(keys):
+        raise UserError(f"train.held is {count}, and there are {len(keys)} samples.", "Lower it, or add photographs.")
+    return held
 
 
 def sample_order(shards: Mapping[str, Sequence[str]], seed: int, epoch: int, window: int = WINDOW) -> list[str]:

@@ -28,11 +28,12 @@ _STEP = "step-{:08d}"
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands: steps done, what the loss log needs to go on, steps left out as not finite."""
+    """Where training stands: steps done, what the loss log needs to go on, steps left out, rows of held samples."""
 
     step: int
     log: dict[str, Any] | None
     skipped: int = 0
+    validation: str = ""
 
 
 def save_state(
@@ -52,6 +53,7 @@ def save_state(
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / _STEP.format(position.step)
     record = {"step": position.step, "log": position.log, "skipped": position.skipped, COUNTERS: counters}
+    record["validation"] = position.validation
     with atomic.replacing(final) as unfinished:
         unfinished.mkdir()
         save_tensors(unfinished / TENSORS, tensors)
@@ -80,7 +82,7 @@ def load_state(folder: Path, method: Trainable, optimizer: torch.optim.Optimizer
         moment, _, parameter_name = name.partition("/")
         parameter = parameters[parameter_name]
         optimizer.state[parameter][moment] = _beside(parameter, value)
-    return Position(record["step"], record["log"], record["skipped"])
+    return Position(record["step"], record["log"], record["skipped"], record.get("validation", ""))
 
 
 def _of_model(method: Trainable, average: Average) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from spasemsr.methods.folder import load_init
 from spasemsr.methods.noise import Noise
 from spasemsr.methods.protocol import Trainable
 from spasemsr.progress import Progress
+from spasemsr.training.beside import Beside
 from spasemsr.training.checkpoint import Position, load_state, save_state
 from spasemsr.training.log import LossLog
 from spasemsr.training.memory import explained, state_bytes
@@ -48,13 +49,15 @@ def train(
     state_dir: Path,
     log_path: Path,
     smaller: str = "",
+    beside: Beside | None = None,
 ) -> Spent | None:
     """Train in place from the newest state in `state_dir` (else `spec.init`, else as built) to the averaged weights.
 
     Writes `losses.csv` to `log_path`; what the run took is returned on the main process alone, None on others. A step
     whose loss or gradient is not finite changes nothing; more of them than `spec.max_skipped` raise UserError, as do
     processes that would resume at different steps, and memory that runs out, with `smaller` among the advice: what
-    makes this network smaller. On SIGTERM saves the state and raises SystemExit(143).
+    makes this network smaller. `beside` is done now and then, and changes no weight. On SIGTERM saves the state and
+    raises SystemExit(143).
     """
     accelerator = _accelerator(spec)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
@@ -74,6 +77,8 @@ def train(
     position = load_state(state_dir, method, optimizer, average) or Position(0, None)
     _require_agreement(position, state_dir)
     skipped = position.skipped
+    if beside is not None:
+        beside.resume(position.validation)
     log = LossLog(log_path, spec.log_every, position.log) if accelerator.is_main_process else None
     progress = Progress("train", spec.steps, position.step, "steps")
     meter = Meter(device, world, spec.global_batch, spec.precision)
@@ -97,11 +102,14 @@ def train(
                     average.update(step)
             optimizer.zero_grad(set_to_none=True)
             meter.finished()
+            if beside is not None:
+                beside.after(step + 1, spec, seed, accelerator, method, average)
             if log is not None:
                 total = sum(values.values())
                 log.add(step + 1, None if broken else {**values, "total": total, "grad_norm": grad_norm}, lr)
                 if (step + 1) % spec.save_every == 0 or step + 1 == spec.steps or stop:
-                    save_state(state_dir, Position(step + 1, log.state(), skipped), method, optimizer, average)
+                    rows = beside.rows if beside is not None else ""
+                    save_state(state_dir, Position(step + 1, log.state(), skipped, rows), method, optimizer, average)
                 progress.advance(note=f"loss {total:.4f} · {meter.peak_bytes / 1e9:.1f} GB")
             if stop and step + 1 < spec.steps:
                 accelerator.wait_for_everyone()  # a launcher ends all processes when one leaves: the main one is saving

@@ -3,6 +3,9 @@
 Parameters are addressed by name, `<module>.<parameter>`, as they are saved; nothing here depends on their order.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -85,6 +88,18 @@ class Average:
             decay = min(self.decay, (1 + step) / (10 + step))
             weights = [self.parameters[name].detach() for name in self.shadow]
             torch._foreach_lerp_(list(self.shadow.values()), weights, 1.0 - decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The average stands in the weights' place inside; the weights are back afterwards, to the bit."""
+        own = {name: self.parameters[name].detach().clone() for name in self.shadow}
+        self.copy_to_parameters()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, weights in own.items():
+                    self.parameters[name].copy_(weights)
 
     @torch.no_grad()
     def copy_to_parameters(self) -> None:

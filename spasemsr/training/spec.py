@@ -9,7 +9,10 @@ from spasemsr.spec import Fraction, Positive, Spec
 # What trades time against memory, and how often is saved and logged. max_skipped changes nothing that was done before
 # it mattered; which columns `shards` are, their digests say.
 _CHANGE_NO_RESULT = frozenset(
-    ("accumulate", "gradient_checkpointing", "compile", "max_skipped", "save_every", "log_every", "shards")
+    (
+        *("accumulate", "gradient_checkpointing", "compile", "max_skipped", "save_every", "log_every", "shards"),
+        *("validate_every", "keep_every"),
+    )
 )
 
 
@@ -24,6 +27,8 @@ class TrainSpec(Spec):
     adamw8bit keeps its moments in 8 bits. `gradients` is the precision in which several processes exchange them: bf16
     halves what a network between machines has to carry. Steps whose loss or gradient is not finite change nothing; more
     than `max_skipped` of them end the run.
+    `held` samples, whole photographs of them, are not trained on: their loss is taken every `validate_every` steps,
+    with the same noise each time. Every `keep_every` steps the averaged weights are kept as a model. 0: never.
     """
 
     init: str | None = None
@@ -44,6 +49,9 @@ class TrainSpec(Spec):
     compile: bool = False
     channels_last: bool = False
     gradients: Literal["fp32", "bf16"] = "fp32"
+    held: Annotated[int, Field(ge=0)] = 0
+    validate_every: Annotated[int, Field(ge=0)] = 0
+    keep_every: Annotated[int, Field(ge=0)] = 0
     save_every: Positive = 1000
     log_every: Positive = 10
 

@@ -34,7 +34,7 @@ def state_of(root: Path, family: str, run: str) -> Iterator[Path]:
             f"{folder} cannot be written: {error.strerror}.", "Set SPASEMSR_CACHE to another folder."
         ) from None
     with file:
-        if not _lock(file.fileno()):
+        if _lock(file.fileno()) is False:
             raise UserError(
                 f"Another process trains this very run, its state is {folder / run}.", "Wait until it has ended."
             )
@@ -55,9 +55,12 @@ def _delete_if_abandoned(lock: Path) -> None:
             lock.unlink()
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int) -> bool | None:
+    """Whether the lock could be taken; None where storage has none, so that nobody's can be told from a dead one's."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
