@@ -13,6 +13,7 @@ from spasemsr.backends.grounding.spec import (
     KnownSegmenterSpec,
     KnownTaggerSpec,
     LlavaTaggerSpec,
+    PackagedGroundingDinoSpec,
     PaletteTaggerSpec,
     SamSegmenterSpec,
     SegmenterSpec,
@@ -65,6 +66,10 @@ def build_detector(spec: DetectorSpec, device: str = "auto") -> "Detector":
             from spasemsr.backends.grounding.grounding_dino import GroundingDino
 
             return GroundingDino(spec, device)
+        case PackagedGroundingDinoSpec():
+            from spasemsr.backends.grounding.groundingdino_package import PackagedGroundingDino
+
+            return PackagedGroundingDino(spec, device)
         case KnownDetectorSpec():
             from spasemsr.backends.grounding.known import KnownDetector
 

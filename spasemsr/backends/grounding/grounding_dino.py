@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from spasemsr.backends.grounding.spec import GroundingDinoSpec
+from spasemsr.backends.grounding.spec import GroundingDinoSpec, PackagedGroundingDinoSpec
 from spasemsr.backends.networks.ahead import Ahead
 from spasemsr.backends.networks.runtime import autocast, by_size, choose_device
 from spasemsr.backends.protocols import Box, Tag
@@ -35,7 +35,7 @@ class Prompt:
 class GroundingDino:
     """Boxes of score >= `min_score`, best first, not yet selected."""
 
-    def __init__(self, spec: GroundingDinoSpec, device: str) -> None:
+    def __init__(self, spec: GroundingDinoSpec | PackagedGroundingDinoSpec, device: str) -> None:
         self._checkpoint = locate(spec.source, spec.revision)
         self._min_score, self._precision = spec.min_score, spec.precision
         self._device = device

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 # Raised when the same image gets other tags, boxes or masks.
 VERSIONS = {
     "tagger": {"palette": 1, "efficientnet_lite": 1, "vocabulary": 1, "llava": 1, "known": 1},
-    "detector": {"components": 1, "activation": 1, "grounding_dino": 1, "known": 1},
+    "detector": {"components": 1, "activation": 1, "grounding_dino": 1, "groundingdino": 1, "known": 1},
     "segmenter": {"components": 1, "sam": 1, "known": 1},
 }
 
@@ -88,6 +88,18 @@ class GroundingDinoSpec(WeightsSpec):
     min_score: Fraction = 0.25
 
 
+class PackagedGroundingDinoSpec(WeightsSpec):
+    """GroundingDINO by its authors' code and in their `.pth` layout; `tokenizer` is a folder or model of transformers.
+
+    Deformable attention takes the plain PyTorch way, since the package is not compiled.
+    """
+
+    kind: Literal["groundingdino"]
+    architecture: Literal["swin_t", "swin_b"] = "swin_b"
+    tokenizer: Annotated[str, Field(min_length=1)] = "grounding-dino-base"
+    min_score: Fraction = 0.25
+
+
 class KnownDetectorSpec(Spec):
     """The regions of a procedural scene; their score is 1."""
 
@@ -121,7 +133,8 @@ TaggerSpec = Annotated[
     Field(discriminator="kind"),
 ]
 DetectorSpec = Annotated[
-    ComponentDetectorSpec | ActivationDetectorSpec | GroundingDinoSpec | KnownDetectorSpec, Field(discriminator="kind")
+    ComponentDetectorSpec | ActivationDetectorSpec | GroundingDinoSpec | PackagedGroundingDinoSpec | KnownDetectorSpec,
+    Field(discriminator="kind"),
 ]
 SegmenterSpec = Annotated[ComponentSegmenterSpec | SamSegmenterSpec | KnownSegmenterSpec, Field(discriminator="kind")]
 
