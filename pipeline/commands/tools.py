@@ -17,7 +17,7 @@ ProfileOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands, and the groups `cache` and `models`."""
-    for command in (status, check, plan, show):
+    for command in (status, check, doctor, plan, show):
         app.command(rich_help_panel="Tools")(command)
     app.add_typer(cache_app, name="cache", rich_help_panel="Tools")
     app.add_typer(models.app, name="models", rich_help_panel="Tools")
@@ -35,6 +35,13 @@ def check(profile: ProfileOption = None) -> None:
     from pipeline.tools import inspection
 
     say(inspection.check(Path("params.yaml"), profile))
+
+
+def doctor(profile: ProfileOption = None) -> None:
+    """On a GPU machine, first: driver, GPUs, weights, disk, mounts, Ray, a tiny step of every network on the device."""
+    from pipeline.tools import doctor as tool
+
+    say(tool.doctor(profile))
 
 
 def plan(
