@@ -57,7 +57,8 @@ class Beside:
     ) -> dict[str, float]:
         """Mean losses over all held samples, `size` at once; noise, timesteps and drops are those of step 0."""
         own = list(self.keys[accelerator.process_index :: accelerator.num_processes])
-        device, sums = accelerator.device, {}
+        device = accelerator.device
+        sums: dict[str, float] = {}
         for start in range(0, len(own), size):
             batch = self.read(own[start : start + size])
             with torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16"):

@@ -52,7 +52,12 @@ def save_state(
             kept[f"{moment}/{name}"] = value
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / _STEP.format(position.step)
-    record = {"step": position.step, "log": position.log, "skipped": position.skipped, COUNTERS: counters}
+    record: dict[str, Any] = {
+        "step": position.step,
+        "log": position.log,
+        "skipped": position.skipped,
+        COUNTERS: counters,
+    }
     record["validation"] = position.validation
     with atomic.replacing(final) as unfinished:
         unfinished.mkdir()
