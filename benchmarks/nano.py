@@ -1,8 +1,8 @@
 """What the shipped weights are worth: `python benchmarks/nano.py PHOTOGRAPHS OUT [--preset NAME] [--method NAME]...`.
 
 Of every tenth photograph by name the central square of 512 px is degraded to 128 px by each preset and restored by
-bicubic, the restorers, and SpaSemSR faithful (also with no boxes, with no caption) and sharp. Prints the tables of the
-model card: PSNR-Y, SSIM-Y and NIQE with 95 % bootstrap intervals over photographs, differences to bicubic on the
+bicubic, the restorers, Real-ESRGAN x4plus, and SpaSemSR faithful (also with no boxes, with no caption) and sharp. Prints
+the tables of the model card: PSNR-Y, SSIM-Y, NIQE and ST-LPIPS with 95 % bootstrap intervals over photographs, differences to bicubic on the
 same photographs, the largest colour cast and the mean grid. OUT gets the pictures, `scores.csv` and contact sheets.
 """
 
@@ -17,7 +17,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from spasemsr.backends.restorer import build_restorer
-from spasemsr.backends.restorer.spec import BicubicRestorerSpec, CompactRestorerSpec, RestorerSpec
+from spasemsr.backends.restorer.spec import (
+    BicubicRestorerSpec,
+    CompactRestorerSpec,
+    RestorerSpec,
+    SpandrelRestorerSpec,
+)
 from spasemsr.data.degradation import degrade_variant
 from spasemsr.data.spec import DegradationSpec
 from spasemsr.evaluation.artifacts import colour_shift, grid_strength
@@ -33,7 +38,8 @@ from spasemsr.upscaling.upscaler import Upscaler
 
 SIDE, SCALE, EVERY, SEED = 512, 4, 10, 20260314
 FAITHFUL, SHARP = 0.5, 1.0  # dial
-METRICS = ("psnr", "ssim", "niqe")
+METRICS = ("psnr", "ssim", "niqe", "stlpips")
+DIGITS = (2, 3, 2, 3)
 PRESETS = ("camera", "stablesr", "seesr")
 SHOWN = ("bicubic", "restorer", "faithful", "sharp")  # on the contact sheets, before the ground truth
 
@@ -130,6 +136,9 @@ def methods(upscaler: Upscaler) -> dict[str, Callable[[Pair], Image8]]:
         "bicubic": restorer(BicubicRestorerSpec(kind="bicubic")),
         "compact": restorer(CompactRestorerSpec(kind="compact")),
         "restorer": restorer(upscaler.config.inference.restore),
+        "realesrgan-x4plus": restorer(
+            SpandrelRestorerSpec(kind="spandrel", source="realesrgan-x4plus-ncnn", precision="fp32")
+        ),
         "faithful": ours(FAITHFUL),
         "faithful, no boxes": ours(FAITHFUL, boxes=False),
         "faithful, no caption": ours(FAITHFUL, caption=False),
@@ -149,11 +158,12 @@ def markdown(table: ScoreTable, summary: dict, artifacts: Artifacts) -> Iterator
         if row["split"] == table.split
     }
     yield f"\n**{table.split}**, {len(table.keys)} photographs\n"
-    yield "| | PSNR-Y | SSIM-Y | NIQE | PSNR-Y minus bicubic | SSIM-Y | NIQE | cast, at most | grid, mean |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    names = " | ".join(("PSNR-Y", "SSIM-Y", "NIQE", "ST-LPIPS"))
+    yield f"| | {names} | minus bicubic: {names} | cast, at most | grid, mean |"
+    yield "|---" * (2 * len(METRICS) + 3) + "|"
     for method in table.methods:
-        cells = [spread(rows[method, metric], digits) for metric, digits in zip(METRICS, (2, 3, 2), strict=True)]
-        for metric, digits in zip(METRICS, (2, 3, 2), strict=True):
+        cells = [spread(rows[method, metric], digits) for metric, digits in zip(METRICS, DIGITS, strict=True)]
+        for metric, digits in zip(METRICS, DIGITS, strict=True):
             gain = gains.get(("bicubic", method, metric))
             bounds = () if gain is None else (-gain["mean"], -gain["high"], -gain["low"])
             cells.append("{:+.{d}f} [{:+.{d}f}, {:+.{d}f}]".format(*bounds, d=digits) if bounds else "")
