@@ -1,9 +1,10 @@
 """What the shipped weights are worth: `python benchmarks/nano.py PHOTOGRAPHS OUT [--preset NAME] [--method NAME]...`.
 
 Of every tenth photograph by name the central square of 512 px is degraded to 128 px by each preset and restored by
-bicubic, the restorers, Real-ESRGAN x4plus, and SpaSemSR faithful (also with no boxes, with no caption) and sharp. Prints
-the tables of the model card: PSNR-Y, SSIM-Y, NIQE and ST-LPIPS with 95 % bootstrap intervals over photographs, differences to bicubic on the
-same photographs, the largest colour cast and the mean grid. OUT gets the pictures, `scores.csv` and contact sheets.
+bicubic, the restorers, Real-ESRGAN x4plus, and SpaSemSR faithful (also with no boxes, with no caption) and sharp.
+Prints the tables of the model card: PSNR-Y, SSIM-Y, NIQE and ST-LPIPS with 95 % bootstrap intervals over photographs,
+differences to bicubic on the same photographs, the largest colour cast and the mean grid. OUT gets the pictures,
+`scores.csv` and contact sheets.
 """
 
 import argparse
