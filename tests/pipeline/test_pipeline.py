@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from tests.worlds import imports
 from tests.worlds.project import Project
+from tests.worlds.served import served
 
 pytestmark = pytest.mark.timeout(1800)  # the world is built within the first test that asks for it
 
@@ -74,6 +76,15 @@ def test_a_cached_stage_imports_no_library_of_networks(project, stage):
 def test_a_stage_says_what_it_will_do_before_it_imports_networks(project, stage):
     printed, imported = imports.run(stage.split(), project.folder, SPASEMSR_CACHE=str(project.cache))
     assert f"said {stage.split()[0]}" in printed and "spasemsr" in printed and imported == set(), printed
+
+
+def test_training_on_published_shards_gives_the_same_weights(finished, project):
+    with served(finished.folder / "data/shards") as (root, asked):
+        project.change({"embedded.train.shards": root})
+        shutil.rmtree(project.folder / "data/shards")
+        project.run("python", "-m", "pipeline", "train", "spasemsr", no_proxy="127.0.0.1")
+    assert any(path.endswith(".tar") for path in asked)
+    assert project.tree("models") == finished.tree("models")
 
 
 def test_two_workers_restore_the_same_pictures(finished, project, tmp_path):
