@@ -18,6 +18,7 @@ from spasemsr.errors import UserError
 from spasemsr.evaluation import perceptual
 from spasemsr.evaluation.folders import index
 from spasemsr.evaluation.metrics import build_metrics, psnr_y, ssim_y
+from spasemsr.images.results import Neighbours
 from spasemsr.images.stored import read_scored
 from tests.worlds.sample_report import photograph
 
@@ -316,6 +317,16 @@ def test_what_upscale_leaves_can_be_scored(tmp_path):
         assert upscale.run(request, InstantUpscaler) == 0
         assert "3 images" in ask((out, tmp_path / "hr"))[0]
     assert list(index(tmp_path / "_x4", "outputs")) == ["img0", "img1", "img2"]
+
+
+def test_results_with_sidecars_of_another_version_can_be_scored_and_are_not_called_ours(tmp_path):
+    names = ("img0_x4.png", "img0_x4.map.png", "img1_x4.jpg", "img1_x4.jpg.map.png", "plain_x4.png")
+    for name in names:
+        png(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
+    for name in ("img0_x4.png", "img1_x4.jpg"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    assert list(index(tmp_path, "outputs")) == ["img0", "img1", "plain_x4"]
+    assert not any(Neighbours(tmp_path).is_ours(tmp_path / name) for name in names)
 
 
 def test_every_file_that_cannot_be_scored_is_named_at_once(folders):
