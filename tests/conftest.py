@@ -8,7 +8,7 @@ import os
 import pytest
 
 os.environ.setdefault("SPASEMSR_DEVICE", "cpu")  # tiny checkpoints of the paper's models need no GPU
-LONGEST = ["test_pipeline.py", "test_kill.py", "test_foundation_pipeline.py", "test_distributed.py"]
+LONGEST = ["test_pipeline.py", "test_kill.py", "test_four_methods.py", "test_distributed.py"]
 LONGEST += ["test_executors.py", "test_faults.py"]
 
 
