@@ -8,6 +8,7 @@ import logging
 import os
 import pickle
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ _ENVIRONMENT["RAY_BACKEND_LOG_LEVEL"] = "fatal"  # what matters comes back as an
 # What a worker needs of the environment in which the stage was started: where samples and weights lie.
 _SENT = ("SPASEMSR_", "HF_", "TORCH_HOME", "TRANSFORMERS_", "XDG_CACHE_HOME")
 _STORE_BYTES = 128 << 20  # it holds keys and counts only
+_PATIENCE = 60.0  # seconds
 _LARGEST_BLOCK, _BLOCKS_PER_WORKER = 128, 8  # a block that is lost with its machine is begun again
 
 
@@ -49,7 +51,7 @@ class RayData:
             _start_ray(ray, self.workers)
         unfinished = dict(enumerate(items))
         try:
-            begun = ray.remote(num_cpus=0)(_Begun).remote()
+            begun = _here(ray, _Begun)
             rows = [
                 {"first": first, "items": pickle.dumps(block)}
                 for first, block in blocks_of(items, self.workers).items()
@@ -130,9 +132,7 @@ class _RayWorker:
 
     def _block(self, first: int, items: list[Any]) -> list[Any]:
         """In lanes; where a worker has died with this block before, one item at a time, to learn which is to blame."""
-        import ray
-
-        begun, blamed = ray.get(self._begun.begin.remote(first))
+        begun, blamed = _ask(self._begun.begin, first)
         if begun == 1:
             with lanes() as threads:
                 return list(threads.map(self._handler, items))
@@ -142,10 +142,35 @@ class _RayWorker:
                 what = "the worker process that held it died, twice; memory may have run out"
                 answers.append(Failed("killed", what, AFTER_DEATH))
                 continue
-            ray.get(self._begun.enter.remote(first, index))
+            _ask(self._begun.enter, first, index)
             answers.append(self._handler(item))
-        ray.get(self._begun.enter.remote(first, None))
+        _ask(self._begun.enter, first, None)
         return answers
+
+
+def _here(ray: Any, cls: type) -> Any:
+    """An actor on the machine of this process: it ends with the run, and not with a machine that leaves the cluster."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(cls).remote()
+
+
+def _ask(method: Any, *arguments: Any) -> Any:
+    """An actor's answer. While connections break, as when a machine leaves, it is asked again, for a minute.
+
+    `begin` may then count a block twice, whose items are done one at a time; nothing else follows from it.
+    """
+    import ray
+
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return ray.get(method.remote(*arguments))
+        except ray.exceptions.ActorUnavailableError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)
 
 
 def _import_ray() -> Any:

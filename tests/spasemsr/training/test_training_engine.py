@@ -232,7 +232,7 @@ def test_what_a_run_holds_follows_from_its_parameters():
     bare = SPEC.model_copy(update={"optimizer": "adamw8bit", "ema_decay": 0.0})
     smaller = state_bytes(model, {"trained": model["trained"]}, bare)
     assert (smaller.moments, smaller.average) == (2 * trained, 0)
-    assert smaller.total == 24 * 4 + (4 + 4 + 2 + 4) * trained
+    assert smaller.total == 24 * 4 + (4 + 4 + 2) * trained
 
 
 # What a run took
