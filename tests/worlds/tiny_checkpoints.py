@@ -63,6 +63,7 @@ def foundation_params(folder: Path) -> dict[str, Any]:
         "ground.batch_size": 2,
         "ground.max_objects": 4,
         "train": {
+            "held": 2, "validate_every": 2, "keep_every": 2,
             "steps": 4, "warmup_steps": 1, "global_batch": 2, "save_every": 2, "log_every": 1, "precision": "fp32",
         },
         "evaluate.metrics": ["psnr", "ssim", "niqe"],
