@@ -161,6 +161,13 @@ def test_no_file_imports_itself_through_others():
         pytest.fail(f"a circle: {' -> '.join(reversed(error.args[1]))}")
 
 
+def test_no_file_is_too_long_to_be_read_at_once():
+    files = [
+        path for folder in ("spasemsr", "pipeline", "tests", "benchmarks") for path in ROOT.glob(f"{folder}/**/*.py")
+    ]
+    assert [str(path) for path in files if path.read_text().count("\n") > 350] == []
+
+
 # In these files "spasemsr" is the name of the package, as a folder, a library and a program.
 NAME_THE_PACKAGE = {"spasemsr/cache.py", "spasemsr/images/results.py", "spasemsr/upscaling/hub.py"}
 # And here "seesr" is the preset of degradations that the method of this name has made known.
