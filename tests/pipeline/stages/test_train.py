@@ -1,6 +1,7 @@
 """What names a training run."""
 
 import pytest
+import torch
 
 from pipeline.stages import train
 from pipeline.stages.train import run_id
@@ -35,7 +36,6 @@ def test_whatever_changes_the_weights_starts_another_run(change):
 
 def test_every_process_takes_its_own_gpu_before_a_network_is_built(monkeypatch, tmp_path):
     """Else each of eight processes opens a context on the first GPU."""
-    torch = pytest.importorskip("torch")
     happened: list[object] = []
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
