@@ -53,7 +53,7 @@ SIDE, PRESET = 256, "seesr"
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture and what is told of it, a batch of one."""
+    """A picture and its conditions, a batch of one."""
 
     key: str
     batch: Batch
@@ -84,7 +84,7 @@ def main() -> None:
     cases = [Case(s.key, s.batch, other.batch, None, s.hr) for s, other in zip(samples, others, strict=True)]
     found = audit(
         cases, method.conditions, build_metrics(["psnr", "texture"]), lambda batch, seed: keep(batch, seed, sampling),
-        seeds, method.told,
+        seeds, method.condition_features,
     )  # fmt: skip
     print("\nResults, differences to those under own conditions")
     for row in found["states"]:
@@ -114,10 +114,10 @@ def of_photographs(upscaler: Upscaler, method: LatentDiffusion, paths: Sequence[
     samples = []
     for path in paths:
         pair = make_pair(path, PRESET, SIDE)
-        told = upscaler.describe(Picture(pair.lr, None, "PNG"))
+        found = upscaler.describe(Picture(pair.lr, None, "PNG"))
         restored = to_tensor(restorer.restore([pair.lr], upscaler.config.scale)[0]).contiguous()
         lr = to_tensor(pair.lr).contiguous()
-        batch = Batch([pair.key], lr, [told.objects], [told.caption], None, {}, None, restored)
+        batch = Batch([pair.key], lr, [found.objects], [found.caption], None, {}, None, restored)
         samples.append(Sample(pair.key, method.seeing(batch, method._lr_up(batch)), pair.hr))
     return samples
 
@@ -135,15 +135,22 @@ def errors(
                 for sample, other in zip(samples, others, strict=True):
                     batch = sample.batch
                     if state != "swapped":
-                        told = in_state(
-                            batch, condition, "none" if state == "none" else "other", other.batch, None, method.told
+                        edited = in_state(
+                            batch,
+                            condition,
+                            "none" if state == "none" else "other",
+                            other.batch,
+                            None,
+                            method.condition_features,
                         )
                     elif condition == "tags" and len(set(tags := batch.objects[0].tags)) > 1:
-                        told = retagged(batch, [*tags[1:], tags[0]])
+                        edited = retagged(batch, [*tags[1:], tags[0]])
                     else:
                         continue
-                    if told is not None:
-                        grown = [error(method, sample, told, timestep, n, sampling) / own[sample.key, n] for n in seeds]
+                    if edited is not None:
+                        grown = [
+                            error(method, sample, edited, timestep, n, sampling) / own[sample.key, n] for n in seeds
+                        ]
                         changes[sample.key] = 100 * (float(np.mean(grown)) - 1)
                 if changes:
                     low, high = interval(changes, 0, "error", condition, state) or (np.nan, np.nan)
@@ -156,16 +163,16 @@ def errors(
 
 @torch.no_grad()
 def error(
-    method: LatentDiffusion, sample: Sample, told: Batch, timestep: int, seed: int, sampling: SampleSpec
+    method: LatentDiffusion, sample: Sample, batch: Batch, timestep: int, seed: int, sampling: SampleSpec
 ) -> float:
-    """Mean squared error of z_0, predicted from hr's latents noised to t, under what a method is told."""
+    """Mean squared error of z_0, predicted from hr's latents noised to t, under the conditions of `batch`."""
     noise, keys = Noise(seed, 0), [sample.key]
     latents = method._lr_latents(to_tensor(sample.hr).contiguous())
-    lr_up = method._lr_up(told)
+    lr_up = method._lr_up(batch)
     lr_latents, timesteps = method._lr_latents(lr_up), torch.tensor([timestep])
     noisy = method.schedule.add_noise(latents, noise.gaussian("noise", keys, latents.shape[1:]), timesteps)
-    encoded = method.encode(View(lr_up, lr_latents, told.features), method.condition(told, sampling))
-    predicted = method.predict(noisy, timesteps, encoded, method.begin(told, noise, timesteps)).sample
+    encoded = method.encode(View(lr_up, lr_latents, batch.features), method.condition(batch, sampling))
+    predicted = method.predict(noisy, timesteps, encoded, method.begin(batch, noise, timesteps)).sample
     if method.from_lr:
         predicted = predicted + lr_latents
     return float(torch.mean((method.schedule.clean(predicted, noisy, timesteps) - latents) ** 2))

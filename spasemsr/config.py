@@ -135,9 +135,9 @@ class Params(Spec):
     def sections(self, profile: ProfileName | None = None) -> dict[str, Section]:
         """The sections of the methods that are run, in the active profile or another one."""
         of: Profile = getattr(self, profile or self.profile)
-        return {name: self._told(of, name, self.learners) for name in self.methods}
+        return {name: self._section(of, name, self.learners) for name in self.methods}
 
-    def _told(self, profile: Profile, name: str, learners: Collection[str]) -> Section:
+    def _section(self, profile: Profile, name: str, learners: Collection[str]) -> Section:
         """A method's section with these students in the places of their teachers. Raises ValueError for a misfit."""
         section = profile.methods[name]
         students = {own: learner for own, learner in profile.learners.items() if own in learners}
@@ -158,7 +158,7 @@ class Params(Spec):
             lambda_=self.lambda_,
             patch=of.data.patch,
             variants=of.data.variants,
-            section=self._told(of, name, self.learners),
+            section=self._section(of, name, self.learners),
             autoencoder=of.autoencoder,
             text_encoder=of.text_encoder,
             restore=of.restore,
@@ -176,7 +176,7 @@ class Params(Spec):
                 if section.train:
                     _check_train(_trained(profile, own, name), f"{name}.methods.{own}.train")
                 if own in self.methods:
-                    self._told(profile, own, self.learners)
+                    self._section(profile, own, self.learners)
             for own in profile.learners:
                 _check_train(_trained(profile, own, name, learner=True), f"{name}.learners.{own}.train")
         if unknown := [own for own in self.learners if own not in self.active.learners]:

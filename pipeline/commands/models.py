@@ -1,6 +1,6 @@
 """`spasemsr models`: pretrained models, where to get them and whether they are the right ones; and releasing our own.
 
-A sub-application of the command line; `list` and `path` never touch the network, `fetch` does unless told otherwise.
+A sub-application of the command line; `list` and `path` never touch the network, `fetch` does.
 """
 
 from pathlib import Path

@@ -20,7 +20,7 @@ COLUMN_STAGES = {
     "caption": "Column lr -> caption: how each image is degraded.",
     "latents": "Column hr -> latents: the autoencoder's moments, training splits only.",
 }
-# Stages of one student, before the methods that it tells of pictures.
+# Stages of one student, before the methods that use it.
 LEARNER_COLUMN_STAGES = {"teach": "What the frozen teacher of one student says of hr."}
 LEARNER_STAGES = {"adapt": "Train one student of degraded pictures; resumes where it was stopped."}
 # Stages of one method that several workers can share, before and after it is trained.
@@ -32,7 +32,7 @@ METHOD_PICTURE_STAGES = {
 # One process of this kind; a launcher starts several (SPASEMSR_LAUNCH).
 METHOD_STAGES = {
     "train": "Train one method on the shards; resumes where it was stopped.",
-    "audit": "What guidance does: each condition taken away or told otherwise, and the probe's table.",
+    "audit": "What guidance does: each condition removed or replaced, and the probe's table.",
 }
 PLAIN_STAGES = {"report": "All scores, pictures and curves -> reports/report.html."}
 

@@ -10,7 +10,7 @@ from pipeline import layout
 from spasemsr.config import Params, ProfileName
 from spasemsr.data.columns import Column
 from spasemsr.data.patches import Patch, grid, of_splits, read_patches
-from spasemsr.data.sources import Sources, told_split
+from spasemsr.data.sources import Sources, fixed_split
 from spasemsr.data.spec import DataSpec
 from spasemsr.errors import UserError
 from spasemsr.images.formats import SUFFIXES
@@ -80,7 +80,7 @@ def _estimated(sources: Sources, spec: DataSpec) -> Counts:
         cut = min(len(grid(height, width, spec.patch, spec.stride)), spec.max_patches)
         held = min(len(grid(height, width, spec.val_patch, spec.val_patch)), spec.val_max_patches)
         images += 1
-        share = {"val": 1.0, "train": 0.0, None: spec.val_fraction}[told_split(photograph, spec)]
+        share = {"val": 1.0, "train": 0.0, None: spec.val_fraction}[fixed_split(photograph, spec)]
         train, evaluation = train + cut * (1 - share), evaluation + held * share
     if not images:
         raise UserError(

@@ -30,8 +30,10 @@ def run(params: Params, name: str) -> None:
     shown = {"lr": LR, "restored": RESTORED}[learner.input]
     dataset = Dataset(layout.SHARDS, list({LR.name: LR, shown.name: shown, column.name: column}.values()), "train")
     teacher = identity_of(learner.teacher)
-    told = learner.model_copy(update={"train": {}}).content()
-    run_id = fingerprint([told, teacher, spec.content(), params.seed, dataset.digests, code_digest("adapt", name)])[:32]
+    spec_but_train = learner.model_copy(update={"train": {}}).content()
+    run_id = fingerprint(
+        [spec_but_train, teacher, spec.content(), params.seed, dataset.digests, code_digest("adapt", name)]
+    )[:32]
     with state_of(default_root() / "train", f"adapt-{name}.{params.profile}", run_id) as state:
         log.info(
             "adapt     %s · %d steps of %d · %d samples%s",

@@ -1,6 +1,6 @@
 """Stage audit: what guidance does to a trained method's results.
 
-Each condition is taken away or told otherwise, one object is renamed, attention is measured inside boxes and outside.
+Each condition is removed or replaced, one object is renamed, attention is measured inside boxes and outside.
 Where the truth is known, on the scenes of `profile: probe`, every scene is asked whether words act where they should.
 """
 
@@ -52,8 +52,8 @@ def run(params: Params, method_name: str) -> None:
     bench = restoration(folder, layout.SHARDS, columns, Cache(), profile.evaluate.precision)
     method, dataset = bench.method, bench.dataset
     asked = len(probe.rows(method.conditions)) * len(dataset.keys) if scenes is not None else 0
-    told = audit.most(spec.images, spec.seeds, method.conditions)
-    progress = Progress("audit", told + asked, unit="images")
+    audited = audit.most(spec.images, spec.seeds, method.conditions)
+    progress = Progress("audit", audited + asked, unit="images")
 
     def restore(batch: Batch, seed: int) -> ImageU8:
         progress.advance()
@@ -70,7 +70,7 @@ def run(params: Params, method_name: str) -> None:
         for index, key in enumerate(keys)
     ]
     seeds = [params.seed + index for index in range(spec.seeds)]
-    found = audit.audit(cases, method.conditions, metrics, restore, seeds, method.told)
+    found = audit.audit(cases, method.conditions, metrics, restore, seeds, method.condition_features)
     found["attention"] = attention_ratios(method, [case.batch for case in cases], scale, params.seed, sampling)
     if scenes is not None:
         answers, maps = [], _maps(method)
@@ -95,8 +95,8 @@ class _Truth:
             self._tagger, self._detector = build_tagger(spec.tagger), build_detector(spec.detector)
 
     def of(self, batch: Batch, hr: ImageU8) -> Batch:
-        """The batch of one, told what hr shows of what the method reads."""
-        if self._method.told:
+        """The batch of one with conditions found on hr instead of lr."""
+        if self._method.condition_features:
             batch = self._method.seeing(batch, to_tensor(hr).contiguous())
         if "tags" not in self._method.conditions:
             return batch
@@ -118,7 +118,7 @@ def _maps(method: "Method") -> probe.Maps:
     def of(scene: Scene) -> dict[str, "Tensor"]:
         return {name: torch.from_numpy(extractor.of(scene)).float()[None] for name, extractor in known.items()}
 
-    return probe.Maps(method.told.get("maps", ()), of)
+    return probe.Maps(method.condition_features.get("maps", ()), of)
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Stage report: scores, pictures, curves and what the model was told -> one page, and the trade-off as a table."""
+"""Stage report: scores, pictures, curves and the model's conditions -> one page, and the trade-off as a table."""
 
 import csv
 import json
@@ -87,7 +87,7 @@ def _patches(table: ScoreTable) -> list[Patch]:
 def _example(
     patch: Patch, table: ScoreTable, params: Params, readers: dict[str, ColumnReader], maps: dict[str, list[MapScores]]
 ) -> Example:
-    """The pictures of one image and what the model was told about it."""
+    """The pictures of one image and the conditions given with it."""
     folders = {method: layout.images_folder(method) for method in params.methods}
     shared = folders[params.methods[0]]
     outputs = {method: folder / f"{patch.key}.{method}.png" for method, folder in folders.items()}

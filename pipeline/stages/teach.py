@@ -27,13 +27,13 @@ def build_worker(learner: AnyLearner) -> Worker:
 def job(params: Params, name: str) -> ColumnJob:
     """Ask the teacher of one learner."""
     learner = params.active.learners[name]
-    told = learner.plain()
+    plain = learner.plain()
     return ColumnJob(
         teacher_column(name, learner),
         inputs=(InputRef(HR, splits=("train",)),),
         worker=partial(build_worker, learner),
         identity=partial(identity_of, learner.teacher),
-        params={"teacher": learner.teacher.content(), "kind": told["kind"], "every": told.get("every")},
+        params={"teacher": learner.teacher.content(), "kind": plain["kind"], "every": plain.get("every")},
         batch_size=learner.teacher.batch_size,
         backends=(learner.teacher,),
         typical=Typical(rate=RATE, at=128, per_pixel=BYTES),

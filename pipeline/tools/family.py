@@ -1,7 +1,7 @@
 """Which published numbers a set's own may stand beside.
 
 Several tables called "RealSR" are in print. They differ in the images (crops of 512 px, or whole photographs), and in
-what PSNR is taken of (Y, or RGB, about 1.5 dB lower). What a folder holds is told from how many images it has and how
+what PSNR is taken of (Y, or RGB, about 1.5 dB lower). What a folder holds shows in how many images it has and how
 large they are; a named set of another size is refused before anything is scored.
 """
 

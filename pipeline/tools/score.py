@@ -132,10 +132,10 @@ def _inputs(known: testsets.TestSet, endings: Sequence[str]) -> dict[str, Path]:
 def _lines(table: ScoreTable, metrics: Sequence[Metric], record: dict[str, Any]) -> Iterator[str]:
     """What a person wants to see: means to 4 decimals with intervals, then everything that qualifies them."""
     yield f"{record['method']} · {table.split} · {len(table.keys)} images · keys {table.keys_sha256[:16]}"
-    told = {metric.name: (metric.label, metric.colour_space, metric.recipe) for metric in metrics}
-    told["fid"] = (LABEL, COLOUR_SPACE, RECIPE)
+    about = {metric.name: (metric.label, metric.colour_space, metric.recipe) for metric in metrics}
+    about["fid"] = (LABEL, COLOUR_SPACE, RECIPE)
     for row in record["rows"]:
-        label, colour_space, recipe = told[row["metric"]]
+        label, colour_space, recipe = about[row["metric"]]
         mean = "undefined" if row["mean"] is None else f"{row['mean']:.4f}"
         bounds = "" if row["low"] is None else f"  [{row['low']:.4f}, {row['high']:.4f}]"
         left_out = (

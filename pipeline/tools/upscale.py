@@ -173,8 +173,8 @@ class _Job:
         if restored.deviation is not None:
             drawn = writing.encode(Picture(restored.deviation[..., None], None, "PNG"))
             outputs.append((map_of(target), drawn))
-        told = files.sidecar(name, outputs, self._record(source, picture, result, restored, made_of))
-        if not files.publish(target, outputs[0][1], told, drawn, request.force, resumed):
+        sidecar = files.sidecar(name, outputs, self._record(source, picture, result, restored, made_of))
+        if not files.publish(target, outputs[0][1], sidecar, drawn, request.force, resumed):
             if files.state(target, name, request.save_map) == "done":
                 return "skipped", f"{shown(target)} was done by another run meanwhile"
             raise RejectedSample("exists", f"another run wrote {shown(target)} meanwhile; --force replaces it")

@@ -35,7 +35,7 @@ NOT_IN_BATCH = frozenset(("masks.png", "degradation.json"))
 class Objects:
     """What was grounded in one image: boxes (N, 4) float32 x0 y0 x1 y1 in [0, 1], best score first.
 
-    `located` False: the tags are told without their places.
+    `located` False: the tags are given without their places.
     """
 
     tags: list[str]

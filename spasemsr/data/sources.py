@@ -119,8 +119,8 @@ class Sources:
         return sorted(found), ignored
 
 
-def told_split(photograph: Photograph, spec: DataSpec) -> Split | None:
-    """The split that a package's photograph is told under `hold_out: unseen`; None where its hash decides."""
+def fixed_split(photograph: Photograph, spec: DataSpec) -> Split | None:
+    """The split that a package's photograph is assigned under `hold_out: unseen`; None where its hash decides."""
     shipped = PACKAGE_PHOTOGRAPHS.get(photograph.source.removeprefix("package:"))
     if spec.hold_out == "hash" or shipped is None or not photograph.source.startswith("package:"):
         return None

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from spasemsr.data.likeness import look_of, near_copies, pixels_sha256
 from spasemsr.data.patches import Patch, Split, bucket_of, grid, make_key
-from spasemsr.data.sources import Photograph, Sources, told_split
+from spasemsr.data.sources import Photograph, Sources, fixed_split
 from spasemsr.data.spec import DataSpec
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.hashing import fingerprint, sha256_bytes
@@ -144,7 +144,7 @@ def refuse_bad_input(candidates: int, rejects: Sequence[Reject], spec: DataSpec)
 def assign_splits(images: Sequence[Usable], spec: DataSpec) -> dict[str, Split]:
     """sha256 -> split, by the image's own hash, among those large enough for a validation patch.
 
-    A package's photograph may be told its split (`told_split`). Near copies share that of one that is told to validate,
+    A package's photograph may have a fixed split (`fixed_split`). Near copies share that of one that is fixed to val,
     else of the one with the lowest hash. Only where that would leave a split empty (a handful of images) does one image
     move: the one with the lowest hash into val, or the one with the highest into train. Raises UserError when there
     cannot be two splits.
@@ -169,13 +169,13 @@ def assign_splits(images: Sequence[Usable], spec: DataSpec) -> dict[str, Split]:
             "Add other photographs to the folder `photographs` of params.yaml.",
         )
     able = {leader.get(sha, sha) for sha in can_validate}
-    told: dict[str, Split] = {}
+    fixed: dict[str, Split] = {}
     for image in images:
-        lead, split = leader.get(image.sha256, image.sha256), told_split(image.photograph, spec)
+        lead, split = leader.get(image.sha256, image.sha256), fixed_split(image.photograph, spec)
         if split is not None:
-            told[lead] = "val" if "val" in (split, told.get(lead)) else split
+            fixed[lead] = "val" if "val" in (split, fixed.get(lead)) else split
     by_hash = {sha for sha in able if int(sha[48:56], 16) / 2**32 < spec.val_fraction}
-    chosen = {sha for sha in able if told.get(sha, "val" if sha in by_hash else "train") == "val"}
+    chosen = {sha for sha in able if fixed.get(sha, "val" if sha in by_hash else "train") == "val"}
     if not chosen:
         chosen = {min(able)}
     if chosen == leaders:

@@ -1,4 +1,4 @@
-"""The guidance audit: what each condition of a method is worth, measured by taking it away or telling it otherwise.
+"""The guidance audit: what each condition of a method is worth, measured by removing or replacing it.
 
 Each condition is set to a state (see `conditions.py`) on every image and seed, everything else the same; what is kept
 are differences to the same image and seed under its own conditions. A condition the method does not have, or that says
@@ -25,7 +25,7 @@ Restore = Callable[[Batch, int], ImageU8]  # a batch of one, the noise seed
 
 @dataclass(frozen=True)
 class Case:
-    """One image: what the method is told of it, of another image, and of it on hr where that was looked for."""
+    """One image: its conditions, those of another image, and its own as found on hr where some are."""
 
     key: str
     batch: Batch
@@ -40,20 +40,20 @@ def audit(
     metrics: Sequence[Metric],
     restore: Restore,
     seeds: Sequence[int],
-    told: Mapping[str, Sequence[str]],
+    condition_features: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     """All rows, JSON-ready, means over images of means over seeds, each with its interval over photographs.
 
     `states`: condition, state, images, and by metric the difference to the image's own state; CHANGE is among them.
     `seed`: the same for another noise seed, what a change has to be compared with; null for a single seed. `edit`: the
     best object renamed, change inside its box and outside. `not_used`: the conditions that the method does not have.
-    `told` names the features of a condition that consists of some.
+    `condition_features` names the features of a condition that consists of some.
     """
     own = {(case.key, seed): restore(case.batch, seed) for case in cases for seed in seeds}
     rows = []
     for condition in CONDITIONS:
         for state in STATES[1:] if condition in conditions else ():
-            batches = [(case, _told(case, condition, state, told)) for case in cases]
+            batches = [(case, _edited(case, condition, state, condition_features)) for case in cases]
             found = [
                 (case, [_differences(restore(batch, seed), own[case.key, seed], case.hr, metrics) for seed in seeds])
                 for case, batch in batches
@@ -90,9 +90,9 @@ def means(found: Mapping[str, Any]) -> dict[str, Any]:
     return {"conditions": by_condition, "edit": found["edit"] or {}, "probe": found.get("probe", {}), **rest}
 
 
-def _told(case: Case, condition: Condition, state: State, told: Mapping[str, Sequence[str]]) -> Batch | None:
+def _edited(case: Case, condition: Condition, state: State, names: Mapping[str, Sequence[str]]) -> Batch | None:
     """The batch of a state, or None where that says the same as the image's own."""
-    batch = in_state(case.batch, condition, state, case.other, case.truth, told)
+    batch = in_state(case.batch, condition, state, case.other, case.truth, names)
     return None if batch is None or _said(batch) == _said(case.batch) else batch
 
 
@@ -137,7 +137,7 @@ def _edit(
 
     In grey levels, and in decibels of texture energy by the filters of the texture metric.
     """
-    found = [_change(restore(told, seed), own[case.key, seed], box) for case in cases for told, box in _renamed(case)]
+    found = [_change(restore(batch, seed), own[case.key, seed], box) for case in cases for batch, box in _renamed(case)]
     if not found:
         return None
     means = {name: _rounded(float(np.mean([each[name] for each in found]))) for name in found[0]}

@@ -1,4 +1,4 @@
-"""What a method is told, told otherwise: edits of a batch of one, for every stage that asks what guidance does.
+"""Conditions removed and replaced: edits of a batch of one, for every stage that asks what guidance does.
 
 A method names its `conditions`; an edit of one it does not have is never made.
 """
@@ -71,13 +71,13 @@ def in_state(
     state: State,
     other: Batch,
     truth: Batch | None,
-    told: Mapping[str, Sequence[str]],
+    condition_features: Mapping[str, Sequence[str]],
 ) -> Batch | None:
     """The batch with one condition in a state, or None where the state does not exist.
 
-    `other` is the batch of another image, `truth` this one's with its objects and features found on hr; `told` names
-    the features of a condition that consists of some. The truth of tags is hr's objects with their places; boxes and
-    captions have none of their own.
+    `other` is the batch of another image, `truth` this one's with its objects and features found on hr;
+    `condition_features` names the features of a condition that consists of some. The truth of tags is hr's objects with
+    their places; boxes and captions have none of their own.
     """
     match condition, state:
         case _, "own":
@@ -97,9 +97,9 @@ def in_state(
         case "caption", "other":
             return recaptioned(batch, other.captions[0])
         case "maps" | "soft", "none":
-            return silenced(batch, told[condition])
+            return silenced(batch, condition_features[condition])
         case "maps" | "soft", "other" | "truth":
-            return _features_of(batch, other if state == "other" else truth, told[condition])
+            return _features_of(batch, other if state == "other" else truth, condition_features[condition])
     return None
 
 

@@ -107,8 +107,8 @@ def build_metric(name: str) -> Metric:
             return Metric(name, "NIQE", False, False, 2, _niqe_alone, **ours, weights=weights, recipe=recipe)
         case "stlpips":
             distance = stlpips.ShiftTolerantDistance()
-            told = ("spasemsr.evaluation.stlpips", distance.version, distance.weights, "RGB", stlpips.RECIPE)
-            return Metric(name, stlpips.LABEL, False, True, 4, distance, *told)
+            about_it = ("spasemsr.evaluation.stlpips", distance.version, distance.weights, "RGB", stlpips.RECIPE)
+            return Metric(name, stlpips.LABEL, False, True, 4, distance, *about_it)
         case _ if name in perceptual.METRICS:
             learned, score = perceptual.METRICS[name], perceptual.PerceptualScore(name)
             return Metric(

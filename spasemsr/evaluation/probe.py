@@ -1,6 +1,6 @@
 """The probe's table: whether words and captions act, and where, on scenes whose truth is known.
 
-Each row tells a method something and compares what it made with the scene that was asked for. Conditions that a method
+Each row changes a condition and compares the result with the scene that was asked for. Conditions that a method
 does not have make no row, whatever the method; what chance would give stands beside every row.
 """
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Told:
-    """One row's question about one scene: what the method is told, the scene asked for, and which regions count."""
+class Question:
+    """One row's question about one scene: the method's conditions, the scene asked for, and which regions count."""
 
     row: str
     batch: Batch
@@ -56,33 +56,39 @@ class Maps:
     of: "Callable[[Scene], Mapping[str, Tensor]]"
 
 
-def questions(batch: Batch, scene: Scene, conditions: frozenset[str], maps: Maps) -> Iterator[Told]:
+def questions(batch: Batch, scene: Scene, conditions: frozenset[str], maps: Maps) -> Iterator[Question]:
     """What a method with these conditions is asked about a scene, its batch of one given."""
     everywhere = tuple(range(len(scene.regions)))
     turned = _renamed(scene, [*scene.names[1::-1], *scene.names[2:]])
     for row in rows(conditions):
         match row:
             case "own":
-                yield Told(row, batch, scene, everywhere)
+                yield Question(row, batch, scene, everywhere)
             case "exchanged" if len(everywhere) > 1:
-                yield Told(row, exchanged(batch, *scene.names[:2]), turned, (0, 1))
+                yield Question(row, exchanged(batch, *scene.names[:2]), turned, (0, 1))
             case "remapped" if len(everywhere) > 1 and (known := maps.of(turned)):
-                yield Told(row, refeatured(batch, known), turned, (0, 1))
+                yield Question(row, refeatured(batch, known), turned, (0, 1))
             case "unmapped":
-                yield Told(row, silenced(batch, maps.names), scene, everywhere)
+                yield Question(row, silenced(batch, maps.names), scene, everywhere)
             case "unplaced":
-                yield Told(row, unplaced(batch), scene, everywhere)
+                yield Question(row, unplaced(batch), scene, everywhere)
             case "untagged":
-                yield Told(row, untagged(batch), scene, everywhere)
+                yield Question(row, untagged(batch), scene, everywhere)
             case "recaptioned":
                 caption = next(level for level in LEVELS if level != scene.caption)
-                yield Told(row, recaptioned(batch, caption), replace(scene, caption=caption), everywhere)
+                yield Question(row, recaptioned(batch, caption), replace(scene, caption=caption), everywhere)
 
 
-def answer(told: Told, result: ImageU8) -> Answer:
+def answer(question: Question, result: ImageU8) -> Answer:
     """Read a result, (side, side, 3)."""
-    found = agreement(result, told.asked, told.regions)
-    return Answer(told.row, found, psnr_y(result, told.asked.picture()), len(told.asked.regions), len(told.regions))
+    found = agreement(result, question.asked, question.regions)
+    return Answer(
+        question.row,
+        found,
+        psnr_y(result, question.asked.picture()),
+        len(question.asked.regions),
+        len(question.regions),
+    )
 
 
 def table(answers: Sequence[Answer]) -> dict[str, dict[str, Any]]:
@@ -112,7 +118,7 @@ def table(answers: Sequence[Answer]) -> dict[str, dict[str, Any]]:
 
 def lines(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The table as it is printed."""
-    yield f"{'told':<40}{'right place':>12}{'a texture of the scene':>24}{'as strong':>11}{'PSNR-Y':>9}"
+    yield f"{'conditions':<40}{'right place':>12}{'a texture of the scene':>24}{'as strong':>11}{'PSNR-Y':>9}"
     for name, row in found.items():
         yield (
             f"{PROBE_ROWS[name][0]:<40}{row['place']:>12.3f}{row['kind']:>24.3f}{row['level']:>11.3f}{row['psnr']:>9.2f}"

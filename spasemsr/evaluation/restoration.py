@@ -48,7 +48,7 @@ class CachedRestoration:
         """Restore one sample, which holds the columns that the method restores from."""
         import torch
 
-        told = {
+        conditions = {
             "objects": [
                 [objects.tags, objects.boxes.tolist() if objects.located else None, objects.scores]
                 for objects in batch.objects
@@ -57,7 +57,7 @@ class CachedRestoration:
             "images": [_digest(batch.lr), _digest(batch.restored)],
             "features": {name: _digest(value) for name, value in batch.features.items()},
         }
-        name = fingerprint(["restored image", VERSION, self._made_of, sampling.plain(), seed, batch.keys, told])
+        name = fingerprint(["restored image", VERSION, self._made_of, sampling.plain(), seed, batch.keys, conditions])
         stored = self._cache.get(name)
         if stored is not None:
             return cv2.cvtColor(cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

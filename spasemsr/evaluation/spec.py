@@ -36,7 +36,7 @@ class EvaluateSpec(Spec):
 
 
 class AuditSpec(Spec):
-    """On how many images of the split, each under `seeds` noises, conditions are taken away and told otherwise."""
+    """On how many images of the split, each under `seeds` noises, conditions are removed and replaced."""
 
     images: Annotated[int, Field(ge=2)] = 8
     seeds: Positive = 1

@@ -1,6 +1,6 @@
 """Latent diffusion around a `GuidedNetwork`: what SeeSR, SegSR and MegaSR share of a method.
 
-They differ in what a network is told beside the image: that is `training_condition`, `condition`, `unconditional` and
+They differ in the network's conditions beside the image: that is `training_condition`, `condition`, `unconditional` and
 `encode`. B batch, H W pixels of hr size, h w latent cells, L text rows, D text width.
 """
 
@@ -58,7 +58,7 @@ class GuidedDiffusion(LatentDiffusion):
         return self.network.trainable()
 
     def set_engine(self, *, checkpointing: bool, compiled: bool) -> None:
-        """Recompute activations in backward, position by position; compile the network, not what it is told."""
+        """Recompute activations in backward, position by position; compile the network, not its conditioning."""
         self.network.gradient_checkpointing = checkpointing
         if compiled:
             self.network.predict = torch.compile(self.network.predict)
@@ -73,8 +73,8 @@ class GuidedDiffusion(LatentDiffusion):
 
     def seeing(self, batch: "Batch", shown_B3HW: Tensor) -> "Batch":
         """What the extractors say of another picture."""
-        told = {name for names in self.told.values() for name in names}
-        others = {name: value for name, value in batch.features.items() if name not in told}
+        remade = {name for names in self.condition_features.values() for name in names}
+        others = {name: value for name, value in batch.features.items() if name not in remade}
         return self.extractors.completed(replace(batch, features=others), shown_B3HW)
 
     def in_tile(self, batch: "Batch", tile: "Tile", height: float, width: float) -> "Batch":

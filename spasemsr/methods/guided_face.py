@@ -1,4 +1,4 @@
-"""The faces of SeeSR, SegSR and MegaSR, but for what tells them apart: columns, features and network."""
+"""The faces of SeeSR, SegSR and MegaSR, but for what differs between them: columns, features and network."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ class GuidedFace(Face):
         return GuidedTraced(given, shown, partial(self.around, model, section.features, shown))
 
     def card_rows(self, config: GuidedConfig) -> dict[str, str]:
-        """What the network stands on and what tells it what is shown."""
+        """The frozen base and text encoder, and the extractors of the conditions."""
         features: Spec = config.features
         return {
             "base denoiser": "trained with the rest" if config.model.train_base else "frozen, not in this file",

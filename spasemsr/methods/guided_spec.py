@@ -53,7 +53,7 @@ class GuidedSection(Section):
 
 
 class GuidedConfig(ModelConfig):
-    """`config.json` beside the weights: the frozen parts, and the extractors of what a picture is told by."""
+    """`config.json` beside the weights: the frozen parts, and the extractors of its conditions."""
 
     model: GuidedSpec
     features: Spec

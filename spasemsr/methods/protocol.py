@@ -16,7 +16,7 @@ from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.diffusion.tiling import Tile, TileMap
 from spasemsr.methods.noise import Noise
 
-Called = Callable[[], None]  # told of every call of the network that is over; may raise to stop
+Called = Callable[[], None]  # called after every call of the network; may raise to stop
 
 
 class Addition(nn.Module):
@@ -64,13 +64,13 @@ class Method(Trainable):
     """A super-resolution method; `restore_columns` are what `restore` reads of a sample.
 
     `conditions` are what its results follow besides the picture: `tags`, `boxes`, `caption`, `maps` (of labels, edges,
-    depth), `soft` (a recogniser's representation). `told` names the features that the last two consist of.
-    `object_rows` are the keys that each object has in `attentions`.
+    depth), `soft` (a recogniser's representation). `condition_features` names the features that the last two consist
+    of. `object_rows` are the keys that each object has in `attentions`.
     """
 
     restore_columns: frozenset[str]
     conditions: frozenset[str] = frozenset()
-    told: Mapping[str, tuple[str, ...]] = {}
+    condition_features: Mapping[str, tuple[str, ...]] = {}
     object_rows: int = 0
     grid: Grid
     num_train_timesteps: int  # of its diffusion, T

@@ -1,4 +1,4 @@
-"""What the report is made of: scores, pictures and what the model was told, as the stage hands them over.
+"""What the report is made of: scores, pictures and the model's conditions, as the stage hands them over.
 
 The contract between `pipeline/stages/report.py`, which knows where everything lies, and the page, which does not.
 """
@@ -35,7 +35,7 @@ class MapPicture:
 
 @dataclass(frozen=True)
 class Example:
-    """One evaluated image: its pictures, what the model was told about it, and how it was degraded.
+    """One evaluated image: its pictures, the conditions given with it, and how it was degraded.
 
     `outputs` maps a method to its picture; `objects` is `objects.json`, whose `source` names the picture (a method,
     "hr" or "lr") that was looked at; `degradation` is the trace of the drawn parameters; `maps` by name, if any, show

@@ -62,10 +62,10 @@ def _sentences(found: Mapping[str, Any], metrics: list[Metric]) -> Iterator[str]
     ratios = list(found.get("attention", {}).values())
     if ratios:
         mean = sum(ratios) / len(ratios)
-        told = "words know their place" if mean >= _BINDS else "words do not know their place"
+        verdict = "words know their place" if mean >= _BINDS else "words do not know their place"
         yield (
             f"Cells attend to an object's words {mean:.2f} times as strongly inside its box as outside, over "
-            f"{len(ratios)} layers from {min(ratios):.2f} to {max(ratios):.2f}: {told}."
+            f"{len(ratios)} layers from {min(ratios):.2f} to {max(ratios):.2f}: {verdict}."
         )
     if found["not_used"]:
         yield f"Not used by this method: {', '.join(found['not_used'])}."
@@ -97,8 +97,13 @@ def _line(row: Mapping[str, Any], metrics: list[Metric]) -> dict[str, Any]:
         low, high, digits = each["low"], each["high"], metric.decimals + 1
         bounds = "" if low is None else f"{low:+.{digits}f} to {high:+.{digits}f}"
         cells.append({"mean": f"{each['mean']:+.{digits}f}", "bounds": bounds})
-    told = STATES[row["condition"], row["state"]]
-    return {"told": told, "change": f"{row['differences'][CHANGE]['mean']:.2f}", "cells": cells, "n": row["images"]}
+    conditions = STATES[row["condition"], row["state"]]
+    return {
+        "conditions": conditions,
+        "change": f"{row['differences'][CHANGE]['mean']:.2f}",
+        "cells": cells,
+        "n": row["images"],
+    }
 
 
 def probe(data: ReportData) -> list[dict[str, Any]]:
@@ -110,7 +115,7 @@ def probe(data: ReportData) -> list[dict[str, Any]]:
             lines.append(
                 {
                     "method": data.labels[method],
-                    "told": PROBE_ROWS[name][0],
+                    "conditions": PROBE_ROWS[name][0],
                     "cells": [
                         {"mean": f"{row['place']:.1%}", "bounds": f"by chance {row['place_by_chance']:.0%}, {scene}"},
                         {"mean": f"{row['kind']:.1%}", "bounds": f"by chance {row['kind_by_chance']:.0%}"},

@@ -1,7 +1,7 @@
-"""The page: upload, see and edit what is told to the model, restore, compare, download. Gradio draws it.
+"""The page: upload, see and edit the model's conditions, restore, compare, download. Gradio draws it.
 
-It is bound to this machine unless told otherwise, needs no network and tells nobody: system fonts, no analytics, and a
-content security policy that forbids the browser to ask anybody else.
+It is bound to this machine unless asked otherwise, needs no network and reports to nobody: system fonts, no analytics,
+and a content security policy that forbids the browser to ask anybody else.
 """
 
 import contextvars
@@ -117,7 +117,7 @@ def build_page(session: Session, max_pixels: int) -> "Blocks":
                     label=f"Photograph ({limit})", file_types=sorted(SUFFIXES), type="filepath", elem_id="photograph"
                 )
                 marked = gr.Image(
-                    label="What the model is told",
+                    label="The model's conditions",
                     show_label=False,
                     interactive=False,
                     format="png",

@@ -1,7 +1,7 @@
 """What learns before a method: students that see in degraded pictures what their frozen teachers see in the originals.
 
-`<profile>.learners` of `params.yaml`; those that `learners` lists are trained, and what a method's `features` would be
-told by the teacher of one it is then told by the student. No torch import.
+`<profile>.learners` of `params.yaml`; those that `learners` lists are trained, and methods take features from
+the student instead of its teacher. No torch import.
 """
 
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ class LearnerSpec(Spec):
     input: Literal["lr", "restored"] = "lr"
     train: dict[str, Any] = Field(default_factory=dict)
 
-    def told(self, feature: Any, folder: str) -> Spec:
+    def in_place_of_teacher(self, feature: Any, folder: str) -> Spec:
         """A feature's spec with the student, whose weights lie in `folder`, in the place of its teacher.
 
         Raises ValueError for a feature that another teacher makes.
@@ -71,7 +71,7 @@ class SmallSpec(LearnerSpec):
     ]
     channels: Positive = 32
 
-    def told(self, feature: Any, folder: str) -> Spec:
+    def in_place_of_teacher(self, feature: Any, folder: str) -> Spec:
         """The student's own kind, which states its teacher. Raises ValueError for another teacher's feature."""
         teacher = self.teacher
         if feature.content() != teacher.model_copy(update={"batch_size": feature.batch_size}).content():
@@ -154,7 +154,7 @@ def with_students(features: Features, shown: str, learners: Mapping[str, Learner
             if learner.input != shown:
                 raise ValueError(f"learners.{name}.input is {learner.input}, but {given} is shown {shown}")
             try:
-                changed[given] = learner.told(getattr(features, given), f"{FOLDER}/{name}")
+                changed[given] = learner.in_place_of_teacher(getattr(features, given), f"{FOLDER}/{name}")
             except ValueError as error:
                 raise ValueError(f"features.{given} {error}, learners.{name}") from None
     return features.model_copy(update=changed)

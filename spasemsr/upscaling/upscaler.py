@@ -164,7 +164,8 @@ class Upscaler:
     ) -> Restored:
         """The whole chain on one picture; `description` (edited by a person, say) replaces what would be found.
 
-        `max_memory` in bytes bounds the process, `report` is told of every call of the network. Raises RejectedSample.
+        `max_memory` in bytes bounds the process, `report` is called after each call of the network. Raises
+        RejectedSample.
         """
         planned = self.plan(picture.size, settings, max_memory, with_map)
         description = description or self.describe(picture, settings)
@@ -275,7 +276,7 @@ class Upscaler:
     def _counter(
         self, windows: list[Window], samplings: Collection[SampleSpec], seeds: int, report: Report | None
     ) -> Called | None:
-        """Tells `report` of every call of the network, of all windows, samplings and seeds together."""
+        """Reports every call of the network, of all windows, samplings and seeds together."""
         if report is None:
             return None
         total = seeds * sum(self._method.calls(*window.size, each) for window in windows for each in samplings)

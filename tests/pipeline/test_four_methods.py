@@ -48,11 +48,11 @@ def bench(tmp_path_factory) -> Project:
 
 def _changes(checkpoints: Path) -> dict[str, object]:
     """What params.yaml says otherwise: sources and sizes."""
-    told = vision_features(checkpoints)
+    features_of = vision_features(checkpoints)
     changes = {"profile": "foundation", "methods": list(METHODS), **foundation_params(checkpoints)}
-    changes |= {"learners": ["dape"], "foundation.learners.dape.teacher": told["seesr"]["soft"]}
+    changes |= {"learners": ["dape"], "foundation.learners.dape.teacher": features_of["seesr"]["soft"]}
     changes["foundation.learners.dape.train"] = {"steps": 2}
-    for name, features in told.items():
+    for name, features in features_of.items():
         section = f"foundation.methods.{name}"
         changes |= {f"{section}.model.unet": UNET, f"{section}.features": features, f"{section}.train": {}}
         changes[f"{section}.model.base.source"] = str(checkpoints / "sd")

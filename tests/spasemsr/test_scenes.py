@@ -33,8 +33,8 @@ def test_a_texture_has_mean_zero_in_every_cell_of_lr_and_is_strong(name, level):
 
 def test_lr_is_the_same_whatever_the_textures():
     for scene in SCENES[:10]:
-        told = [_renamed(scene, names) for names in (scene.names[::-1], list(TEXTURES)[: len(scene.names)])]
-        others = [*told, replace(scene, caption=next(c for c in LEVELS if c != scene.caption))]
+        renamed = [_renamed(scene, names) for names in (scene.names[::-1], list(TEXTURES)[: len(scene.names)])]
+        others = [*renamed, replace(scene, caption=next(c for c in LEVELS if c != scene.caption))]
         lr = area_mean(scene.picture(), 4, 2.0, seed=1)[0]
         assert np.array_equal(area_mean(scene.flat(), 4, 2.0, seed=1)[0], lr)
         assert all(np.array_equal(area_mean(other.picture(), 4, 2.0, seed=1)[0], lr) for other in others)

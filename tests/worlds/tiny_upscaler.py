@@ -61,7 +61,7 @@ def tiny_config() -> SpaSemConfig:
 
 
 def tiny_upscaler(workers: int | None = None, **model: str) -> Upscaler:
-    """Random weights; no zero is left, so everything the model is told changes the result. `model` changes its spec."""
+    """Random weights; no zero is left, so every condition changes the result. `model` changes its spec."""
     config = tiny_config()
     config = config.model_copy(update={"model": config.model.model_copy(update=model)})
     method = FACE.build(config)

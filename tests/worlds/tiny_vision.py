@@ -33,19 +33,19 @@ def write_vision(folder: Path) -> Path:
 def vision_features(folder: Path) -> dict[str, dict[str, Any]]:
     """By method, what its features are extracted with: kinds of the foundation profile, sources and sizes of these."""
 
-    def told(kind: str, name: str, **sizes: Any) -> dict[str, Any]:
+    def feature(kind: str, name: str, **sizes: Any) -> dict[str, Any]:
         return {"kind": kind, "source": str(folder / name), "precision": "fp32", **sizes}
 
-    soft = told("ram", "ram.pth", architecture=RAM.plain())
-    labels = told("segformer", "segformer", classes=CLASSES)
+    soft = feature("ram", "ram.pth", architecture=RAM.plain())
+    labels = feature("segformer", "segformer", classes=CLASSES)
     return {
         "seesr": {"soft": soft},
-        "segsr": {"labels": labels, "lq": told("segformer_features", "segformer", channels=12)},
+        "segsr": {"labels": labels, "lq": feature("segformer_features", "segformer", channels=12)},
         "megasr": {
             "edges": {"kind": "edges"},
-            "depth": told("depth_anything", "depth"),
+            "depth": feature("depth_anything", "depth"),
             "regions": labels,
-            "image": told("clip_vision", "clip", hidden=16, rows=5),
+            "image": feature("clip_vision", "clip", hidden=16, rows=5),
             "soft": soft,
         },
     }

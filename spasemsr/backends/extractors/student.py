@@ -30,20 +30,20 @@ class Student:
 
     def extract(self, images: Sequence[ImageU8]) -> list[Array]:
         """(H, W, 3) u8 images of at least 8 px -> arrays as the teacher makes them."""
-        return [self._answer(self._told(pixels_of([image]) / 255)[0]) for image in images]
+        return [self._answer(self._output(pixels_of([image]) / 255)[0]) for image in images]
 
-    def _told(self, images_B3HW: Tensor) -> Tensor:
+    def _output(self, images_B3HW: Tensor) -> Tensor:
         device = choose_device(self._device)
         with torch.inference_mode():
             return compute(self._network, images_B3HW, device, self._spec.precision, self._spec.kind).cpu()
 
-    def _answer(self, told: Tensor) -> Array:
+    def _answer(self, output: Tensor) -> Array:
         match self._spec:
             case StudentMapSpec():
-                return told.sigmoid().numpy().astype(np.float16)
+                return output.sigmoid().numpy().astype(np.float16)
             case StudentLabelsSpec():
-                return told.argmax(0, keepdim=True).numpy().astype(np.uint8)
-        return torch.cat([told, places(self._spec.of.grid)], dim=1).numpy().astype(np.float16)
+                return output.argmax(0, keepdim=True).numpy().astype(np.uint8)
+        return torch.cat([output, places(self._spec.of.grid)], dim=1).numpy().astype(np.float16)
 
     @cached_property
     def _network(self) -> SmallStudent:

@@ -1,8 +1,8 @@
 """FeatureExtractor: a label map of textures, what stands for a semantic segmenter where no network is to be downloaded.
 
-A segmenter's map tells the image's diffusion what kind of thing fills a region, so that it paints the right texture
-there. Names of things carry little about texture; here a label is the texture itself: how strong it is, in four levels,
-and which way it runs, in four directions. One label for each cell of 8 px, measured on its 3x3 cells.
+A segmenter's map conditions the image's diffusion on what kind of thing fills a region, so that it paints the right
+texture there. Names of things carry little about texture; here a label is the texture itself: how strong it is, in four
+levels, and which way it runs, in four directions. One label for each cell of 8 px, measured on its 3x3 cells.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A small convolutional network that tells of a degraded picture what a fixed extractor tells of the original.
+"""A small convolutional network that predicts from a degraded picture what a fixed extractor makes of the original.
 
 B images, H W pixels, h w cells of 8 px, O numbers of a cell, G cells along a side of a grid.
 """

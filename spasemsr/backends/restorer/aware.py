@@ -1,4 +1,4 @@
-"""The embedded restorer: one pass of a small network that is told how degraded the whole picture is.
+"""The embedded restorer: one pass of a small network conditioned on how degraded the whole picture is.
 
 A large picture goes through in tiles, but it is judged once, as a whole, and the margin covers the network's view: the
 result is that of one pass. Weights lie beside this file, in half precision; computing is in float32.
@@ -72,6 +72,6 @@ class AwareRestorer:
 
 
 def measures_of(lr: ImageU8) -> list[float]:
-    """Noise, sharpness and blocking of (u, v, 3) u8, each about 0 to 1: what the network is told beside the pixels."""
+    """Noise, sharpness and blocking of (u, v, 3) u8, each about 0 to 1: the network's input beside the pixels."""
     quality = measure(lr)
     return [min(quality.noise / 25, 2.0), quality.sharpness, min(quality.blocking - 1, 2.0)]

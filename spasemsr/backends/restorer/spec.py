@@ -30,7 +30,7 @@ class BicubicRestorerSpec(Spec):
 
 
 class AwareRestorerSpec(Spec):
-    """Embedded restorer: a small network that is told how degraded its input is; weights ship with this project."""
+    """Embedded restorer: a small network conditioned on how degraded its input is; weights ship with this project."""
 
     kind: Literal["aware"]
     batch_size: Positive = 1

@@ -18,9 +18,9 @@ class MegaSRFace(GuidedFace):
 
     name, label, version = "megasr", "MegaSR", 1
     section, config = MegaSRSection, MegaSRConfig
-    card = """Restores and enlarges degraded photographs four times with a diffusion model whose every block is told the
-picture's own semantics, and which edge, depth and region maps guide, after "MegaSR: Mining Customized Semantics and
-Expressive Guidance for Real-World Image Super-Resolution"."""
+    card = """Restores and enlarges degraded photographs four times with a diffusion model whose every block is
+conditioned on the picture's own semantics, and which edge, depth and region maps guide, after "MegaSR: Mining
+Customized Semantics and Expressive Guidance for Real-World Image Super-Resolution"."""
     switches = ("model.cism2", "model.edges", "model.regions")
     variants = (
         Variant("Ours", (True, True, True), ("MegaSR 3", "MegaSR 4")),
@@ -37,7 +37,7 @@ Expressive Guidance for Real-World Image Super-Resolution"."""
     }
 
     def columns(self) -> "tuple[Column, ...]":
-        """What the network is told by."""
+        """The column of the network's conditions."""
         from spasemsr.methods.megasr.features import FEATURES
 
         return (FEATURES,)

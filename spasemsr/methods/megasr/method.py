@@ -39,7 +39,7 @@ class MegaSR(GuidedDiffusion):
         self.spec = spec
         heard = {"tags": True, "maps": spec.edges or spec.regions, "soft": spec.cism2 or spec.rca}
         self.conditions = frozenset(name for name, acts in heard.items() if acts)
-        self.told = {"maps": ("edges", "depth", "regions"), "soft": ("image", "soft")}
+        self.condition_features = {"maps": ("edges", "depth", "regions"), "soft": ("image", "soft")}
         self.network = MegaSRNetwork(self.base(spec), spec, *widths)
 
     def training_condition(

@@ -18,9 +18,9 @@ class SeeSRFace(GuidedFace):
 
     name, label, version = "seesr", "SeeSR", 1
     section, config = SeeSRSection, SeeSRConfig
-    card = """Restores and enlarges degraded photographs four times with a diffusion model that is told what is in the
-picture, by tags and by a recogniser's representation of it, after "SeeSR: Towards Semantics-Aware Real-World Image
-Super-Resolution"."""
+    card = """Restores and enlarges degraded photographs four times with a diffusion model that is conditioned on what
+is in the picture, by tags and by a recogniser's representation of it, after "SeeSR: Towards Semantics-Aware
+Real-World Image Super-Resolution"."""
     switches = ("model.rca", "model.prompts")
     variants = (
         Variant("Ours", (True, "both"), ("SeeSR 7",)),
@@ -34,7 +34,7 @@ Super-Resolution"."""
     }
 
     def columns(self) -> "tuple[Column, ...]":
-        """What the network is told by."""
+        """The column of the network's conditions."""
         from spasemsr.methods.seesr.features import FEATURES
 
         return (FEATURES,)

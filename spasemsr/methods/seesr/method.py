@@ -42,7 +42,7 @@ class SeeSR(GuidedDiffusion):
         self.spec = spec
         heard = {"tags": spec.prompts != "soft", "soft": spec.prompts != "hard" and spec.rca}
         self.conditions = frozenset(name for name, acts in heard.items() if acts)
-        self.told = {"soft": (SOFT,)}
+        self.condition_features = {"soft": (SOFT,)}
         self.network = SeeSRNetwork(self.base(spec), spec, soft_width)
 
     def training_condition(

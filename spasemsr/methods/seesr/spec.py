@@ -16,7 +16,7 @@ class SeeSRSpec(GuidedSpec):
     """SeeSR around one base denoiser.
 
     `hint_channels` are the widths of the convs that show lr to the ControlNet. `rca` off is the first row of Table 7:
-    no representation cross-attention. `prompts` says what restoring is told, the other two rows: tags alone, the
+    no representation cross-attention. `prompts` says what conditions restoring, the other two rows: tags alone, the
     representation alone, or both. `drop_tags` is how often training goes without tags, so that guidance has an
     unconditional branch; the representation is always given.
     """

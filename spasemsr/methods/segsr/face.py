@@ -34,7 +34,7 @@ Real-World Super-Resolution" (SegSR)."""
     }
 
     def columns(self) -> "tuple[Column, ...]":
-        """What the network is told by."""
+        """The column of the network's conditions."""
         from spasemsr.methods.segsr.features import FEATURES
 
         return (FEATURES,)

@@ -2,8 +2,8 @@
 
 At every step the labels s_tau steer the image and z_t steers the labels; the state that runs beside the latents is
 s_tau, one-hot, and what comes back are SegDM's logits of s_0. From these the next, less noisy labels are drawn anew
-("free re-noising"). On the first step s_tau is noise, as z_t is: with one step alone the image is told nothing by its
-labels, and what comes out is SRDM's; from two steps on it is told what SegDM has made of z_t. B batch, K classes, C
+("free re-noising"). On the first step s_tau is noise, as z_t is: with one step alone the labels carry nothing for the
+image, and the result is SRDM's; from two steps on they are what SegDM has made of z_t. B batch, K classes, C
 latent channels, h w latent cells.
 """
 
@@ -56,28 +56,28 @@ class SegSR(GuidedDiffusion):
         super().__init__(spec, features, autoencoder=autoencoder, text_encoder=text_encoder)
         self.spec, self.classes = spec, widths[1]
         self.conditions = frozenset({"maps"} if spec.labels in ("lr", "diffusion") and spec.to_image else set())
-        self.told = {"maps": (GUESS, SEEN)}
+        self.condition_features = {"maps": (GUESS, SEEN)}
         self.network = SegSRNetwork(self.base(spec), spec, *widths)
         self.keep_T = keep_probabilities(spec.segments.steps)
 
-    # What the network is told.
+    # The network's conditions.
 
     def training_condition(
         self, batch: "Batch", noise: "Noise", noisy_latents_BChw: Tensor, timesteps_B: Tensor
     ) -> Condition:
         """The empty prompt; some samples go without labels."""
         dropped = noise.drop("drop", batch.keys, [self.spec.drop_labels])[:, 0]
-        return self._told(batch, torch.from_numpy(~dropped))
+        return self._conditioned(batch, torch.from_numpy(~dropped))
 
     def condition(self, batch: "Batch", sampling: "SampleSpec") -> Condition:
         """The empty prompt and the labels."""
-        return self._told(batch, torch.ones(len(batch.keys), dtype=torch.bool))
+        return self._conditioned(batch, torch.ones(len(batch.keys), dtype=torch.bool))
 
     def unconditional(self, batch: "Batch", sampling: "SampleSpec") -> Condition:
         """The empty prompt without labels."""
-        return self._told(batch, torch.zeros(len(batch.keys), dtype=torch.bool))
+        return self._conditioned(batch, torch.zeros(len(batch.keys), dtype=torch.bool))
 
-    def _told(self, batch: "Batch", shown_B: Tensor) -> Condition:
+    def _conditioned(self, batch: "Batch", shown_B: Tensor) -> Condition:
         return Condition(self.text(batch, [""] * len(batch.keys)), shown_B.to(batch.lr.device))
 
     def encode(self, view: View, condition: Condition) -> Encoded:

@@ -3,7 +3,7 @@
 B batch, N objects with the null object at 0, G text rows per object, M = N G, C channels, H W the size of a state, h w
 latent cells.
 
-In the paper a box is known to an object's keys alone (eq. 5), and nothing tells a query where it stands, so that a
+In the paper a box is known to an object's keys alone (eq. 5), and a query has no position, so that a
 network has to learn from its features which cell is inside which box. Here the logit of a cell towards the rows of
 object k gets `strength_head * (share of the cell outside object k's box)`. The null object, a sample without boxes and
 padding are outside nothing. The bias stands beside the displacement of eq. 5, which stays as it is.

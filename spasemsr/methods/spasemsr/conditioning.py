@@ -1,4 +1,4 @@
-"""What the network is told besides the LR image: base prompt, caption, and objects as text with boxes.
+"""The network's conditions besides the LR image: base prompt, caption, and objects as text with boxes.
 
 B batch, N objects including the null object at index 0, G text rows per object, L rows per sentence, D text width.
 

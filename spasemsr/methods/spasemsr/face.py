@@ -17,8 +17,8 @@ class SpaSemFace(Face):
 
     name, label, version = "spasemsr", "SpaSemSR", 1
     section, config = SpaSemSection, SpaSemConfig
-    card = """Restores and enlarges degraded photographs four times with a diffusion model that is told what is where in
-the picture (tags with boxes) and how it is degraded (a caption), after "Spatial-Semantic guided Super-Resolution"
+    card = """Restores and enlarges degraded photographs four times with a diffusion model conditioned on what is where
+in the picture (tags with boxes) and on how it is degraded (a caption), after "Spatial-Semantic guided Super-Resolution"
 (SpaSemSR)."""
     smaller = "model.attention: light"
     switches = ("model.constraint.img", "model.constraint.sem", "model.spatial.boxes")

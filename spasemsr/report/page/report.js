@@ -69,7 +69,7 @@
       viewport.style.maxWidth = `calc(78vh * ${largest.width / largest.height})`;
       find(".name").textContent = image.name;
       find(".key").textContent = image.key;
-      find(".caption").textContent = image.caption ? `The model was told: ${image.caption}` : "";
+      find(".caption").textContent = image.caption ? `Conditioning caption: ${image.caption}` : "";
       overlay.replaceChildren(...image.boxes.map((box, number) => {
         const node = make("span", "", "box", `b${(number + 1) % 6}`);
         for (const edge of ["left", "top", "width", "height"]) node.style[edge] = `${box[edge]}%`;

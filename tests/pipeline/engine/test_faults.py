@@ -77,7 +77,7 @@ def test_memory_that_runs_out_is_reported_with_the_key_and_the_rest_stays(tmp_pa
 
 @pytest.fixture
 def small_disk(tmp_path, monkeypatch):
-    """A folder on a file system of 256 KiB; where none may be mounted, one whose writers are told it is full."""
+    """A folder on a file system of 256 KiB; where none may be mounted, one whose writers fail as on a full disk."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if os.getuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)],

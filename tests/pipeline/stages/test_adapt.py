@@ -78,8 +78,8 @@ def test_a_feature_is_made_by_the_student_and_by_nothing_before_it_is_there(work
     params = _params("edges")
     megasr = params.embedded.methods["megasr"]
     shown = megasr.model.model_copy(update={"input": "lr"})
-    told = params.embedded.methods.model_copy(update={"megasr": megasr.model_copy(update={"model": shown})})
-    params = params.model_copy(update={"embedded": params.embedded.model_copy(update={"methods": told})})
+    methods = params.embedded.methods.model_copy(update={"megasr": megasr.model_copy(update={"model": shown})})
+    params = params.model_copy(update={"embedded": params.embedded.model_copy(update={"methods": methods})})
     params = params.model_copy(update={"methods": ("megasr",)})
     (job,) = features.jobs(params, "megasr")
     with pytest.raises(UserError, match=r"data/students/edges/weights\.safetensors"):

@@ -121,7 +121,7 @@ def shown(monkeypatch, *rows: dict) -> None:
     monkeypatch.setattr(experiment, "_dvc", lambda arguments, capture=True: answer)
 
 
-def test_variants_are_told_by_their_params_not_by_their_names(monkeypatch, tmp_path):
+def test_variants_are_recognised_by_their_params_not_by_their_names(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     shown(
         monkeypatch,

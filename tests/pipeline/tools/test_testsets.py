@@ -150,7 +150,7 @@ def squares(folder: Path, names: list[str], side: int) -> dict[str, Path]:
     return {name: folder / f"{name}.png" for name in names}
 
 
-def test_the_family_is_told_from_number_size_and_keys(tmp_path):
+def test_the_family_is_recognised_by_number_size_and_keys(tmp_path):
     names = [f"Canon_{number:03}" for number in range(100)]
     crops = squares(tmp_path / "crops", names, 512)
     assert family.describe(names, crops).startswith("by number and size this may be RealSR (--set realsr checks it)")

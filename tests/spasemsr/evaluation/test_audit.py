@@ -1,4 +1,4 @@
-"""Conditions told otherwise: the edits, the audit's rows and what makes none, attention inside over outside."""
+"""Conditions removed and replaced: the edits, the audit's rows and what makes none, attention inside over outside."""
 
 from dataclasses import replace
 
@@ -21,16 +21,16 @@ BATCH = small_batch(["a"], training=False)
 
 
 def test_edits_change_what_they_name_and_nothing_else():
-    (told,) = exchanged(BATCH, "red car", "sky").objects
-    assert told.tags == ["sky", "red car"] and np.array_equal(told.boxes, TWO.boxes)
-    (told,) = retagged(BATCH, ["tree"]).objects
-    assert told.tags == ["tree", "tree"] and np.array_equal(told.boxes, TWO.boxes)
-    (told,) = moved(BATCH, OTHER.objects[0].boxes).objects
-    assert told.tags == TWO.tags and np.array_equal(told.boxes, OTHER.objects[0].boxes[[0, 0]])
-    (told,) = unplaced(BATCH).objects
-    assert told.tags == TWO.tags and not told.located
-    (told,) = untagged(BATCH).objects
-    assert told.tags == [] and told.boxes.shape == (0, 4) and told.scores == []
+    (edited,) = exchanged(BATCH, "red car", "sky").objects
+    assert edited.tags == ["sky", "red car"] and np.array_equal(edited.boxes, TWO.boxes)
+    (edited,) = retagged(BATCH, ["tree"]).objects
+    assert edited.tags == ["tree", "tree"] and np.array_equal(edited.boxes, TWO.boxes)
+    (edited,) = moved(BATCH, OTHER.objects[0].boxes).objects
+    assert edited.tags == TWO.tags and np.array_equal(edited.boxes, OTHER.objects[0].boxes[[0, 0]])
+    (edited,) = unplaced(BATCH).objects
+    assert edited.tags == TWO.tags and not edited.located
+    (edited,) = untagged(BATCH).objects
+    assert edited.tags == [] and edited.boxes.shape == (0, 4) and edited.scores == []
     assert retagged(BATCH, []).objects[0].tags == []
     assert not moved(BATCH, NONE.boxes).objects[0].located
     truth = replace(BATCH, objects=OTHER.objects)
@@ -43,18 +43,18 @@ def test_edits_change_what_they_name_and_nothing_else():
 
 
 def test_maps_and_soft_prompts_are_features_silenced_or_taken_from_another_picture():
-    told = {"maps": ("edges", "regions"), "soft": ("soft",)}
+    names = {"maps": ("edges", "regions"), "soft": ("soft",)}
     features = {"edges": torch.ones(1, 1, 4, 4), "regions": torch.full((1, 1, 4, 4), 3.0), "soft": torch.ones(1, 5, 2)}
     own = replace(BATCH, features=features)
     other = replace(OTHER, features={name: value * 2 for name, value in features.items()})
-    none = in_state(own, "maps", "none", other, None, told).features
+    none = in_state(own, "maps", "none", other, None, names).features
     assert not none["edges"].any() and not none["regions"].any() and torch.equal(none["soft"], features["soft"])
     for state, source in (("other", (other, None)), ("truth", (own, other))):
-        found = in_state(own, "soft", state, *source, told).features
+        found = in_state(own, "soft", state, *source, names).features
         assert torch.equal(found["soft"], 2 * features["soft"]) and torch.equal(found["edges"], features["edges"])
-    assert in_state(own, "maps", "truth", other, None, told) is None
+    assert in_state(own, "maps", "truth", other, None, names) is None
     smaller = replace(other, features={**features, "edges": torch.ones(1, 1, 2, 4)})
-    assert in_state(own, "maps", "other", smaller, None, told) is None
+    assert in_state(own, "maps", "other", smaller, None, names) is None
 
 
 def test_tags_without_places_are_those_of_training_without_boxes():
@@ -83,7 +83,7 @@ def _cases(method):
 def found():
     method = small_method(redrawn=True)
     metrics = build_metrics(["psnr"])
-    return audit(_cases(method), ALL, metrics, _restoring(method), seeds=[0, 1], told={})
+    return audit(_cases(method), ALL, metrics, _restoring(method), seeds=[0, 1], condition_features={})
 
 
 def test_every_state_is_a_row_of_paired_differences(found):
@@ -116,7 +116,7 @@ def test_a_condition_that_a_method_lacks_makes_no_row():
         calls.append(batch)
         return _restoring(method)(batch, seed)
 
-    found = audit(_cases(method)[:1], frozenset({"caption"}), [], restore, seeds=[0], told={})
+    found = audit(_cases(method)[:1], frozenset({"caption"}), [], restore, seeds=[0], condition_features={})
     assert [row["condition"] for row in found["states"]] == ["caption", "caption"]
     assert found["not_used"] == ["tags", "boxes", "maps", "soft"]
     assert found["edit"] is None and found["seed"] is None

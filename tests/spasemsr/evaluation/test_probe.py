@@ -30,22 +30,22 @@ def _batch(scene):
 
 def test_each_row_tells_one_thing_and_asks_for_the_scene_that_follows():
     scene = SCENES[0]
-    told = {question.row: question for question in questions(_batch(scene), scene, ALL, MAPS)}
-    assert list(told) == list(PROBE_ROWS)
-    assert told["own"].asked == scene
-    asked = told["exchanged"]
+    asked_of = {question.row: question for question in questions(_batch(scene), scene, ALL, MAPS)}
+    assert list(asked_of) == list(PROBE_ROWS)
+    assert asked_of["own"].asked == scene
+    asked = asked_of["exchanged"]
     assert asked.asked.names == [scene.names[1], scene.names[0], *scene.names[2:]]
     assert asked.batch.objects[0].tags == asked.asked.names and asked.regions == (0, 1)
-    assert not told["unplaced"].batch.objects[0].located
-    assert told["untagged"].batch.objects[0].tags == []
-    mapped = told["remapped"]
+    assert not asked_of["unplaced"].batch.objects[0].located
+    assert asked_of["untagged"].batch.objects[0].tags == []
+    mapped = asked_of["remapped"]
     assert mapped.asked == asked.asked and mapped.batch.objects[0].tags == scene.names
     (labels,) = mapped.batch.features["regions"][0].numpy()
     first, second = (region.crop(np.kron(labels, np.ones((8, 8)))) for region in scene.regions[:2])
     classes = [list(TEXTURES).index(name) + 1 for name in scene.names]
     assert (first == classes[1]).all() and (second == classes[0]).all()
-    assert not told["unmapped"].batch.features["regions"].any()
-    assert told["recaptioned"].asked.caption == told["recaptioned"].batch.captions[0] != scene.caption
+    assert not asked_of["unmapped"].batch.features["regions"].any()
+    assert asked_of["recaptioned"].asked.caption == asked_of["recaptioned"].batch.captions[0] != scene.caption
 
 
 @pytest.mark.parametrize(

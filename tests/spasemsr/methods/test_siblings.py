@@ -111,12 +111,12 @@ def test_seesr_prompts_alone():
     assert not torch.equal(_restore(soft, batch), _restore(soft, unseen))
 
 
-def test_what_a_method_says_it_is_told_is_what_it_follows(name, built):
+def test_declared_conditions_are_what_a_method_follows(name, built):
     """Silencing the features of a condition changes the result; another picture's are those of its own extractors."""
     batch = sibling_batch(name, built, training=False)
     own = _restore(built, batch)
-    assert set(built.told) <= built.conditions
-    for names in built.told.values():
+    assert set(built.condition_features) <= built.conditions
+    for names in built.condition_features.values():
         assert not torch.equal(own, _restore(built, silenced(batch, names)))
-    again = built.seeing(silenced(batch, sum(built.told.values(), ())), built._lr_up(batch))
+    again = built.seeing(silenced(batch, sum(built.condition_features.values(), ())), built._lr_up(batch))
     assert all(torch.equal(again.features[key], value) for key, value in batch.features.items())

@@ -56,7 +56,7 @@ def test_it_is_said_in_words_also_where_the_answer_is_nothing(data):
 
 def test_all_methods_stand_in_one_table_with_what_chance_gives(data):
     lines = probe(data)
-    assert [(line["method"], line["told"]) for line in lines] == [
+    assert [(line["method"], line["conditions"]) for line in lines] == [
         ("SpaSemSR", "everything the method uses, as it is"), ("SpaSemSR", "tags without boxes"),
         ("Bicubic", "everything the method uses, as it is"), ("Bicubic", "tags without boxes"),
     ]  # fmt: skip

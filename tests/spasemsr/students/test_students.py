@@ -36,18 +36,18 @@ GIVES["image"] = ["image"]
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory) -> dict[str, dict[str, Any]]:
+def features_of(tmp_path_factory) -> dict[str, dict[str, Any]]:
     """Sections `features` of methods on tiny checkpoints."""
     return vision_features(write_vision(tmp_path_factory.mktemp("vision")))
 
 
 @pytest.fixture(params=[*(f"small {name}" for name in EMBEDDED), "dape", "segmenter", "depth", "image"])
-def learner(request, told) -> AnyLearner:
+def learner(request, features_of) -> AnyLearner:
     """A learner of each kind, and of each sort of answer of the small one."""
     name = request.param.removeprefix("small ")
     if request.param.startswith("small"):
         return _learner(kind="small", teacher=EMBEDDED[name], gives=GIVES[name], channels=8)
-    teacher = {**told["megasr"], **told["segsr"]}[{"dape": "soft", "segmenter": "labels"}.get(name, name)]
+    teacher = {**features_of["megasr"], **features_of["segsr"]}[{"dape": "soft", "segmenter": "labels"}.get(name, name)]
     extra = {"every": 1} if name == "image" else {}
     return _learner(kind=name, teacher=teacher, gives=GIVES[name], **extra)
 
@@ -98,7 +98,7 @@ def test_it_learns_and_its_extractor_says_what_it_has_learnt(learner, tmp_path):
 
 def _extractor(learner: AnyLearner, folder: str) -> Any:
     """The extractor that takes the teacher's place."""
-    return learner.told(learner.teacher, folder)
+    return learner.in_place_of_teacher(learner.teacher, folder)
 
 
 @torch.no_grad()
@@ -125,9 +125,9 @@ def test_what_a_step_does_follows_from_its_samples(learner):
     assert first == {name: loss.item() for name, loss in student(batch, NOISE).items()}
 
 
-def test_students_take_the_places_of_their_teachers_alone(told):
-    section = method("segsr").section.model_validate({"model": {}, "features": told["segsr"]})
-    learner = _learner(kind="segmenter", teacher=told["segsr"]["labels"], gives=GIVES["segmenter"])
+def test_students_take_the_places_of_their_teachers_alone(features_of):
+    section = method("segsr").section.model_validate({"model": {}, "features": features_of["segsr"]})
+    learner = _learner(kind="segmenter", teacher=features_of["segsr"]["labels"], gives=GIVES["segmenter"])
     changed = with_students(section.features, "lr", {"segmenter": learner})
     assert changed.labels == section.features.labels  # hr's labels stay the teacher's
     assert changed.guess.source == changed.lq.source == "data/students/segmenter"
@@ -141,8 +141,8 @@ def test_students_take_the_places_of_their_teachers_alone(told):
         ("lr", {"kind": "sharpness"}, "features.edges is not made by"),
     ],
 )
-def test_a_student_that_does_not_fit_is_refused_by_name(told, shown, teacher, said):
-    section = method("megasr").section.model_validate({"model": {}, "features": told["megasr"]})
+def test_a_student_that_does_not_fit_is_refused_by_name(features_of, shown, teacher, said):
+    section = method("megasr").section.model_validate({"model": {}, "features": features_of["megasr"]})
     learner = _learner(kind="small", teacher=teacher, gives=["edges"])
     with pytest.raises(ValueError, match=said):
         with_students(section.features, shown, {"edges": learner})

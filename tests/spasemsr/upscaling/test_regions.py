@@ -80,12 +80,12 @@ def test_a_region_is_its_own_strength_inside_and_nothing_outside():
 
 def test_outside_the_named_region_the_result_is_that_of_the_one_strength_to_the_bit():
     tiny, picture = tiny_upscaler(workers=2), from_image(photograph(56, 40))
-    told = Description((Box("dog", (0.5, 0.0, 1.0, 0.5), 1.0),), "blurred")
+    given = Description((Box("dog", (0.5, 0.0, 1.0, 0.5), 1.0),), "blurred")
     calls = []
 
     def result(dial, dials=()):
         settings = Settings(dial=dial, dials=dials)
-        return tiny.restore(picture, settings, told, report=lambda done, total: calls.append((done, total)))
+        return tiny.restore(picture, settings, given, report=lambda done, total: calls.append((done, total)))
 
     plain, sharp, both = result(0.2), result(1.0), result(0.2, (("dog", 1.0),))
     inside, outside = np.s_[: 80 - RAMP, 112 + RAMP :], np.s_[80:]
