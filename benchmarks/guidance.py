@@ -15,49 +15,35 @@ Every figure is paired by picture and noise and has a 95 % bootstrap interval ov
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from nano import EVERY, make_pair, photographs
+from nano import EVERY
 
 from pipeline import layout
 from pipeline.engine.restoring import restoration
-from spasemsr.backends.restorer import build_restorer
+from pipeline.tools.audit import Sample, ask, make_sample
 from spasemsr.cache import Cache
 from spasemsr.config import load_params
 from spasemsr.data.columns import HR
 from spasemsr.data.dataset import Batch
+from spasemsr.data.pairs import photographs
 from spasemsr.data.shards import ColumnReader
 from spasemsr.determinism import pin_threads
 from spasemsr.diffusion.spec import SampleSpec
-from spasemsr.evaluation.attention import attention_ratios
-from spasemsr.evaluation.audit import Case, audit, lines
+from spasemsr.evaluation.audit import lines
 from spasemsr.evaluation.conditions import CONDITIONS, in_state, retagged
 from spasemsr.evaluation.intervals import interval
 from spasemsr.evaluation.metrics import build_metrics
-from spasemsr.evaluation.restoration import CachedRestoration
-from spasemsr.images.picture import Picture
 from spasemsr.methods.columns import columns_of
-from spasemsr.methods.folder import load_method
 from spasemsr.methods.latent import LatentDiffusion, View
 from spasemsr.methods.noise import Noise
-from spasemsr.methods.stored import made_of, read_model_config
-from spasemsr.pixels import ImageU8, to_tensor
+from spasemsr.pixels import to_tensor
 from spasemsr.upscaling.upscaler import Upscaler
 
 TIMESTEPS = (600, 999)
 SIDE, PRESET = 256, "seesr"
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A picture and its conditions, a batch of one."""
-
-    key: str
-    batch: Batch
-    hr: ImageU8
 
 
 def main() -> None:
@@ -68,24 +54,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     chosen = parser.parse_args()
     pin_threads()
-    upscaler, config = Upscaler.from_pretrained(chosen.model, device="cpu"), read_model_config(chosen.model)
-    method, sampling = load_method(chosen.model, config).eval(), upscaler.sampling
+    upscaler = Upscaler.from_pretrained(chosen.model, device="cpu")
+    method, sampling = upscaler.method, upscaler.sampling
     assert isinstance(method, LatentDiffusion)
     if chosen.photographs is None:
         samples = of_shards(chosen.model, chosen.images)
     else:
-        samples = of_photographs(upscaler, method, photographs(chosen.photographs)[::EVERY][: chosen.images])
+        paths = photographs(chosen.photographs)[::EVERY][: chosen.images]
+        samples = [make_sample(upscaler, path, PRESET, SIDE) for path in paths]
     others, seeds = [*samples[1:], samples[0]], range(chosen.seeds)
     print(f"{chosen.model}: {len(samples)} pictures, {chosen.seeds} seeds\n\nDenoising error, change in percent")
     for line in errors(method, samples, others, seeds, sampling):
         print(line)
 
-    keep = CachedRestoration(method, Cache(), made_of(config, chosen.model))
-    cases = [Case(s.key, s.batch, other.batch, None, s.hr) for s, other in zip(samples, others, strict=True)]
-    found = audit(
-        cases, method.conditions, build_metrics(["psnr", "texture"]), lambda batch, seed: keep(batch, seed, sampling),
-        seeds, method.condition_features,
-    )  # fmt: skip
+    found = ask(upscaler, samples, build_metrics(["psnr", "texture"]), seeds, with_truth=False)
     print("\nResults, differences to those under own conditions")
     for row in found["states"]:
         said = (
@@ -93,7 +75,7 @@ def main() -> None:
         )
         print(f"{row['condition']:<8} {row['state']:<6} {'  '.join(said)}")
     print(*list(lines(found))[len(found["states"]) :], sep="\n")
-    ratios = attention_ratios(method, [sample.batch for sample in samples], config.scale, 0, sampling)
+    ratios = found["attention"]
     print(
         "\nAttention inside over outside, by layer:", ", ".join(f"{ratio:.2f}" for ratio in ratios.values()) or "none"
     )
@@ -106,20 +88,6 @@ def of_shards(model: Path, count: int) -> list[Sample]:
     bench = restoration(model, layout.SHARDS, columns_of(load_params().sections()), Cache(), "fp32")
     reader = ColumnReader(layout.SHARDS, HR)
     return [Sample(key, bench.dataset.batch([key]), reader.read(key, "hr.png")) for key in bench.dataset.keys[:count]]
-
-
-def of_photographs(upscaler: Upscaler, method: LatentDiffusion, paths: Sequence[Path]) -> list[Sample]:
-    """Degraded and described as `spasemsr upscale` does."""
-    restorer = build_restorer(upscaler.config.inference.restore, "cpu")
-    samples = []
-    for path in paths:
-        pair = make_pair(path, PRESET, SIDE)
-        found = upscaler.describe(Picture(pair.lr, None, "PNG"))
-        restored = to_tensor(restorer.restore([pair.lr], upscaler.config.scale)[0]).contiguous()
-        lr = to_tensor(pair.lr).contiguous()
-        batch = Batch([pair.key], lr, [found.objects], [found.caption], None, {}, None, restored)
-        samples.append(Sample(pair.key, method.seeing(batch, method._lr_up(batch)), pair.hr))
-    return samples
 
 
 def errors(

@@ -10,7 +10,7 @@ differences to bicubic on the same photographs, the largest colour cast and the 
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,20 +24,17 @@ from spasemsr.backends.restorer.spec import (
     RestorerSpec,
     SpandrelRestorerSpec,
 )
-from spasemsr.data.degradation import degrade_variant
-from spasemsr.data.spec import DegradationSpec
+from spasemsr.data.pairs import SCALE, SEED, Pair, make_pair, photographs
 from spasemsr.evaluation.artifacts import colour_shift, grid_strength
 from spasemsr.evaluation.intervals import summarize
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_per_image
-from spasemsr.images.flat import read_image
-from spasemsr.images.formats import SUFFIXES
 from spasemsr.images.picture import from_image
 from spasemsr.progress import Progress
 from spasemsr.upscaling.settings import Settings
 from spasemsr.upscaling.upscaler import Upscaler
 
-SIDE, SCALE, EVERY, SEED = 512, 4, 10, 20260314
+SIDE, EVERY = 512, 10
 FAITHFUL, SHARP = 0.5, 1.0  # dial
 METRICS = ("psnr", "ssim", "niqe", "stlpips")
 DIGITS = (2, 3, 2, 3)
@@ -45,15 +42,6 @@ PRESETS = ("camera", "stablesr", "seesr")
 SHOWN = ("bicubic", "restorer", "faithful", "sharp")  # on the contact sheets, before the ground truth
 
 Image8 = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A photograph's central square and its degraded copy."""
-
-    key: str
-    hr: Image8
-    lr: Image8
 
 
 def main() -> None:
@@ -77,7 +65,7 @@ def main() -> None:
         strips, seconds = [], dict.fromkeys(compared, 0.0)
         progress = Progress(f"nano@{preset}", len(paths), 0, "photographs")
         for path in paths:
-            pair = make_pair(path, preset)
+            pair = make_pair(path, preset, SIDE)
             shown = []
             for method, restore in compared.items():
                 start = time.perf_counter()
@@ -100,21 +88,6 @@ def main() -> None:
     summary = summarize(tables, metrics, SEED)
     for table in tables:
         print("\n".join(markdown(table, summary, artifacts)))
-
-
-def photographs(folder: Path) -> list[Path]:
-    """The image files of a folder, by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-
-
-def make_pair(path: Path, preset: str, most: int = SIDE) -> Pair:
-    """The central square of at most so many px, a multiple of 4, and its lr."""
-    pixels = read_image(path, 100_000_000, 40_000_000).pixels
-    side = min(most, min(pixels.shape[:2]) // SCALE * SCALE)
-    y, x = ((length - side) // 2 for length in pixels.shape[:2])
-    hr = np.ascontiguousarray(pixels[y : y + side, x : x + side])
-    spec = DegradationSpec.model_validate({"preset": preset})
-    return Pair(path.stem, hr, degrade_variant(hr, spec, SCALE, SEED, path.stem, 0).lr)
 
 
 def methods(upscaler: Upscaler) -> dict[str, Callable[[Pair], Image8]]:

@@ -1,4 +1,4 @@
-"""Commands about scores: score, baseline, tables, experiment, testset; heavy modules load inside them."""
+"""Commands about scores: score, baseline, audit, tables, experiment, testset; heavy modules load inside them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from pipeline.commands.output import say
+from pipeline.commands.pictures import DeviceOption, MethodOption, RevisionOption, WeightsOption
 
 testset_app = typer.Typer(help="The named test sets: what they are, and building DIV2K-Val A.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the `spasemsr` command."""
-    for command in (score, baseline, tables, experiment):
+    for command in (score, baseline, audit, tables, experiment):
         app.command(rich_help_panel="Scores")(command)
     app.add_typer(testset_app, name="testset", rich_help_panel="Scores")
 
@@ -46,6 +47,28 @@ def baseline(
     from pipeline.tools.baseline import run
 
     say(run(lr, outputs, checkpoint, tuple(strip or ()), device))
+
+
+def audit(
+    photographs: Annotated[Path, typer.Argument(help="A folder; of each photograph the central square is used.")],
+    images: Annotated[int, typer.Option(min=1, help="How many, by name.")] = 8,
+    seeds: Annotated[int, typer.Option(min=1, help="Noise seeds of each.")] = 1,
+    side: Annotated[int, typer.Option(min=80, help="At most so many pixels of a photograph's centre.")] = 256,
+    preset: Annotated[str, typer.Option(help="How they are degraded, as degradation.preset of params.yaml.")] = "seesr",
+    metrics: Annotated[str, typer.Option(help="Names with commas.")] = "psnr,ssim,texture",
+    json: Annotated[Path, typer.Option(help="Everything that was found, with intervals.")] = Path("audit.json"),
+    method: MethodOption = None,
+    weights: WeightsOption = None,
+    revision: RevisionOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Say what guidance does to a model's results: every condition removed, replaced by another's, and found on hr."""
+    from pipeline.tools.audit import Request, run
+    from pipeline.tools.upscale import load
+
+    names = tuple(name.strip() for name in metrics.split(",") if name.strip())
+    request = Request(photographs, images, seeds, side, preset, names, json)
+    say(run(request, load(method, None, weights, revision, device)))
 
 
 def tables(

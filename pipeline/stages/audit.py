@@ -6,27 +6,22 @@ Where the truth is known, on the scenes of `profile: probe`, every scene is aske
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from pipeline import layout
 from pipeline.engine.restoring import restoration
-from spasemsr.backends.grounding import build_detector, build_tagger
-from spasemsr.backends.grounding.select import select
-from spasemsr.backends.grounding.spec import GroundSpec
 from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data.columns import HR
-from spasemsr.data.dataset import Batch, Objects
+from spasemsr.data.dataset import Batch
 from spasemsr.data.shards import ColumnReader
 from spasemsr.evaluation import audit, probe
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.scores import write_json
 from spasemsr.methods.columns import columns_of
 from spasemsr.methods.stored import read_model_config
-from spasemsr.pixels import ImageU8, to_tensor
+from spasemsr.methods.truth import Truth
+from spasemsr.pixels import ImageU8
 from spasemsr.progress import Progress
 from spasemsr.scenes.lookup import scene_of
 from spasemsr.scenes.scene import Scene
@@ -64,7 +59,7 @@ def run(params: Params, method_name: str) -> None:
 
     keys = dataset.keys[: spec.images]
     batches = {key: dataset.batch([key]) for key in keys}
-    truth = _Truth(method, profile.ground)
+    truth = Truth(method, profile.ground)
     cases = [
         audit.Case(key, batches[key], batches[keys[(index + 1) % len(keys)]], truth.of(batches[key], hr(key)), hr(key))
         for index, key in enumerate(keys)
@@ -84,27 +79,6 @@ def run(params: Params, method_name: str) -> None:
     write_json(layout.audit_folder(method_name) / "metrics.json", audit.means(found))
     for line in _lines(found):
         log.info("audit     %s", line)
-
-
-class _Truth:
-    """What the profile's own grounding and the method's own extractors find on hr."""
-
-    def __init__(self, method: "Method", spec: GroundSpec) -> None:
-        self._method, self._spec = method, spec
-        if "tags" in method.conditions:
-            self._tagger, self._detector = build_tagger(spec.tagger), build_detector(spec.detector)
-
-    def of(self, batch: Batch, hr: ImageU8) -> Batch:
-        """The batch of one with conditions found on hr instead of lr."""
-        if self._method.condition_features:
-            batch = self._method.seeing(batch, to_tensor(hr).contiguous())
-        if "tags" not in self._method.conditions:
-            return batch
-        tags = self._tagger.tag([hr])
-        boxes = select(self._detector.detect([hr], tags)[0], self._spec)
-        corners = np.array([box.xyxy for box in boxes], np.float32).reshape(-1, 4)
-        objects = Objects([box.tag for box in boxes], corners, [box.score for box in boxes], "hr")
-        return replace(batch, objects=[objects])
 
 
 def _maps(method: "Method") -> probe.Maps:

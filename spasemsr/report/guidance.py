@@ -3,7 +3,8 @@
 An effect is called one only where its 95 % interval excludes zero; nothing is said in as plain words as something.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from spasemsr.evaluation.findings import CHANGE, PROBE_ROWS
@@ -38,7 +39,7 @@ def guidance(data: ReportData) -> list[dict[str, Any]]:
         parts.append(
             {
                 "label": data.labels[method],
-                "sentences": list(_sentences(found, metrics)),
+                "sentences": list(sentences(found, metrics)),
                 "metrics": metrics,
                 "attention": attention(ratios, method) if (ratios := found.get("attention")) else None,
                 "lines": [_line(row, metrics) for row in found["states"]],
@@ -47,10 +48,14 @@ def guidance(data: ReportData) -> list[dict[str, Any]]:
     return parts
 
 
-def _sentences(found: Mapping[str, Any], metrics: list[Metric]) -> Iterator[str]:
+def sentences(found: Mapping[str, Any], metrics: Sequence[Metric]) -> Iterator[str]:
+    """An audit in words; `metrics` are those to speak of."""
     for row in found["states"]:
         if row["state"] == "none":
             yield _effect(row, metrics)
+    if found.get("seed"):
+        change = found["seed"]["differences"][CHANGE]["mean"]
+        yield f"Other noise alone changes a result by {change:.2f} grey levels."
     if found["edit"]:
         inside, outside = found["edit"]["inside"], found["edit"]["outside"]
         often = f"{inside / outside:.1f} times as much inside its box as outside" if outside else "inside its box alone"
@@ -61,17 +66,17 @@ def _sentences(found: Mapping[str, Any], metrics: list[Metric]) -> Iterator[str]
         )
     ratios = list(found.get("attention", {}).values())
     if ratios:
-        mean = sum(ratios) / len(ratios)
-        verdict = "words know their place" if mean >= _BINDS else "words do not know their place"
+        middle = median(ratios)  # one layer can reach 50 where all others say nothing
+        verdict = "words know their place" if middle >= _BINDS else "words do not know their place"
         yield (
-            f"Cells attend to an object's words {mean:.2f} times as strongly inside its box as outside, over "
-            f"{len(ratios)} layers from {min(ratios):.2f} to {max(ratios):.2f}: {verdict}."
+            f"Cells attend to an object's words {middle:.2f} times as strongly inside its box as outside in the middle "
+            f"one of {len(ratios)} layers, from {min(ratios):.2f} to {max(ratios):.2f}: {verdict}."
         )
     if found["not_used"]:
         yield f"Not used by this method: {', '.join(found['not_used'])}."
 
 
-def _effect(row: Mapping[str, Any], metrics: list[Metric]) -> str:
+def _effect(row: Mapping[str, Any], metrics: Sequence[Metric]) -> str:
     """What taking one condition away does."""
     change = row["differences"][CHANGE]["mean"]
     parts, clear = [], False

@@ -138,6 +138,11 @@ class Upscaler:
             return self._describer.describe(_visible(picture).rgb8(), settings.tags, settings.caption)
 
     @property
+    def method(self) -> Method:
+        """The network itself, for whoever asks what its results follow."""
+        return self._method
+
+    @property
     def restorer(self) -> Restorer:
         """The restorer that comes before the network, alone."""
         return self._describer.restorer

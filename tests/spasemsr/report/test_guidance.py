@@ -28,6 +28,7 @@ ROW = {
 }
 FOUND = {
     "states": STATES,
+    "seed": {"images": 3, "differences": {CHANGE: {"mean": 1.25, "low": 1.0, "high": 1.5}}},
     "edit": {"images": 3, "inside": 6.0, "outside": 1.5, "inside_db": 4.0, "outside_db": 0.2},
     "not_used": ["caption"],
     "attention": {"unet 0": 1.0, "unet 1": 64.0, "unet 2": 0.5},
@@ -44,6 +45,9 @@ def test_it_is_said_in_words_also_where_the_answer_is_nothing(data):
     sentences = " ".join(guidance(data)[0]["sentences"])
     assert "Taking away the maps changes a result by 2.00 grey levels and PSNR-Y by -0.400: clearly." in sentences
     assert "4.0 times as much inside its box as outside" in sentences and "4.0 dB and 0.2 dB" in sentences
+    assert "Other noise alone changes a result by 1.25 grey levels." in sentences
+    assert "1.00 times as strongly inside its box as outside in the middle one of 3 layers" in sentences
+    assert "words do not know their place" in sentences  # one layer at 64 does not say so
     assert "Not used by this method: caption." in sentences
     nothing = {
         **STATES[0],

@@ -1,0 +1,49 @@
+"""`spasemsr audit`: what guidance does to a model's results on a folder of photographs, in words and as JSON."""
+
+import json
+
+import pytest
+
+from pipeline.tools.audit import Request, run
+from spasemsr.errors import UserError
+from spasemsr.evaluation.findings import CHANGE
+from tests.worlds.tiny_upscaler import photograph, tiny_upscaler
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """The lines and the record of two photographs and a file that is none."""
+    folder = tmp_path_factory.mktemp("photographs")
+    photograph(96, 96).save(folder / "a.png")
+    photograph(80, 80).save(folder / "b.png")
+    (folder / "broken.png").write_bytes(b"not a picture")
+    request = Request(folder, images=3, seeds=1, side=80, preset="seesr", metrics=("psnr",), json=folder / "audit.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPASEMSR_CACHE", str(folder / "cache"))
+        lines = list(run(request, tiny_upscaler(workers=1)))
+    return lines, json.loads(request.json.read_text())
+
+
+def test_every_condition_is_said_in_words_and_measured(asked):
+    lines, record = asked
+    text = "\n".join(lines)
+    for condition in ("tags", "boxes", "caption"):
+        assert f"Taking away the {condition} changes a result by" in text
+    assert "Not used by this method: maps, soft." in text
+    rows = {(row["condition"], row["state"]): row for row in record["audit"]["states"]}
+    assert {state for _, state in rows} == {"none", "other", "truth"}
+    assert rows["tags", "none"]["differences"][CHANGE]["mean"] > 0
+    assert rows["tags", "none"]["images"] == 2 and record["audit"]["attention"]
+
+
+def test_a_file_that_is_no_photograph_is_left_out_and_said(asked):
+    lines, record = asked
+    assert record["photographs"] == ["a", "b"]
+    assert list(record["left_out"]) == ["broken.png"] and lines[0].startswith("left out broken.png: ")
+
+
+def test_a_folder_without_photographs_is_refused(tmp_path):
+    request = Request(tmp_path, 2, 1, 80, "seesr", ("psnr",), tmp_path / "audit.json")
+    with pytest.raises(UserError, match="no photograph"):
+        list(run(request, tiny_upscaler(workers=1)))
+    assert not request.json.exists()
