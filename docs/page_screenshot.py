@@ -10,13 +10,14 @@ from pathlib import Path
 from playwright.sync_api import expect, sync_playwright
 
 from spasemsr.serving import page
+from spasemsr.serving.session import Session
 from spasemsr.upscaling.upscaler import Upscaler
 
 
 def main(photo: Path, out: Path) -> None:
     """Upload, restore, and write what the browser shows as a PNG."""
     upscaler = Upscaler.from_pretrained("data/pretrained/nano")
-    served, address = page.start(upscaler, "127.0.0.1", 0, max_pixels=4_000_000)
+    served, address = page.start(Session(upscaler, max_pixels=4_000_000), "127.0.0.1", 0)
     with sync_playwright() as playwright:
         found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
         browser = playwright.chromium.launch(executable_path=found, args=["--headless", "--no-sandbox"])

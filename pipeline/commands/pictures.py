@@ -132,10 +132,11 @@ def serve(
 
     def run() -> int:
         from spasemsr.serving.page import serve_forever
+        from spasemsr.serving.session import Session
 
         upscaler = load(method, profile, weights, revision, device)
         beside = choices(upscaler, profile, device) if method is None and weights is None else None
-        serve_forever(upscaler, host=host, port=port, max_pixels=max_pixels, max_memory=memory, others=beside)
+        serve_forever(Session(upscaler, max_pixels, memory, beside), host, port)
         return 0
 
     raise typer.Exit(_stoppable(run))

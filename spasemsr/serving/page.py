@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from spasemsr.errors import UserError
 from spasemsr.images.formats import READ, SUFFIXES
-from spasemsr.serving.session import Others, Refusal, Session
+from spasemsr.serving.session import Refusal, Session
 from spasemsr.upscaling.settings import Settings
-from spasemsr.upscaling.upscaler import Upscaler
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -35,19 +34,9 @@ _INTRODUCTION = """# SpaSemSR
 Upload a degraded photograph. What is seen in it, and where, is listed below it: correct that, the model believes it."""
 
 
-def serve_forever(
-    upscaler: Upscaler,
-    host: str,
-    port: int,
-    max_pixels: int,
-    max_memory: int | None = None,
-    others: Others | None = None,
-) -> None:
-    """Serve until Ctrl-C; port 0 takes a free one. Raises UserError if the port is taken or Gradio is missing.
-
-    A visitor may choose one of `others` instead, which is loaded then.
-    """
-    page, address = start(upscaler, host, port, max_pixels, max_memory, others)
+def serve_forever(session: Session, host: str, port: int) -> None:
+    """Serve until Ctrl-C; port 0 takes a free one. Raises UserError if the port is taken or Gradio is missing."""
+    page, address = start(session, host, port)
     log.info("page      %s (Ctrl-C ends it)", address)
     try:
         while True:
@@ -58,14 +47,7 @@ def serve_forever(
         page.close()
 
 
-def start(
-    upscaler: Upscaler,
-    host: str,
-    port: int,
-    max_pixels: int,
-    max_memory: int | None = None,
-    others: Others | None = None,
-) -> tuple["Blocks", str]:
+def start(session: Session, host: str, port: int) -> tuple["Blocks", str]:
     """Serve in the background; returns the page, to close it, and its address."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     _ask_ourselves_directly(host)
@@ -75,7 +57,7 @@ def start(
         raise UserError("Gradio is not installed.", "Install the extra: pip install 'spasemsr[serve]'") from None
     from starlette.middleware import Middleware
 
-    page = build_page(Session(upscaler, max_pixels, max_memory, others), max_pixels)
+    page = build_page(session)
     page.queue(max_size=WAITING, default_concurrency_limit=1)
     sans, mono = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
     try:
@@ -104,7 +86,7 @@ def _ask_ourselves_directly(host: str) -> None:
         os.environ[name] = ",".join(dict.fromkeys([*hosts, "localhost", "127.0.0.1", "::1", host]))
 
 
-def build_page(session: Session, max_pixels: int) -> "Blocks":
+def build_page(session: Session) -> "Blocks":
     """Components and what happens between them."""
     import gradio as gr
 
@@ -112,7 +94,7 @@ def build_page(session: Session, max_pixels: int) -> "Blocks":
         gr.Markdown(_INTRODUCTION)
         with gr.Row():
             with gr.Column():
-                limit = f"{READ}, up to {max_pixels / 1e6:g} million pixels"
+                limit = f"{READ}, up to {session.max_pixels / 1e6:g} million pixels"
                 file = gr.File(
                     label=f"Photograph ({limit})", file_types=sorted(SUFFIXES), type="filepath", elem_id="photograph"
                 )

@@ -59,7 +59,7 @@ class Session:
         self, upscaler: Upscaler, max_pixels: int, max_memory: int | None = None, others: Others | None = None
     ) -> None:
         """`others` load what a visitor can choose instead, when it is first chosen, each under a label."""
-        self._max_pixels, self._max_memory = max_pixels, max_memory
+        self.max_pixels, self._max_memory = max_pixels, max_memory
         self._loaded, self._others = {"": upscaler}, dict(others or {})
         self._folder = tempfile.TemporaryDirectory(prefix="spasemsr-page-")
         self._results: list[Path] = []
@@ -143,10 +143,10 @@ class Session:
 
     def _read(self, path: str) -> Picture:
         _, size = header(Path(path)) or ("", (0, 0))
-        if size[0] * size[1] > self._max_pixels:
-            limit = f"{self._max_pixels / 1e6:g} million pixels"
+        if size[0] * size[1] > self.max_pixels:
+            limit = f"{self.max_pixels / 1e6:g} million pixels"
             raise Refusal(f"The picture has {size[0]} × {size[1]} pixels; this page takes up to {limit}.")
-        return self._said(lambda: read_picture(Path(path), self._max_pixels))
+        return self._said(lambda: read_picture(Path(path), self.max_pixels))
 
     def _said(self, act: Callable[[], Any]) -> Any:
         """The result of an action, its expected failures as sentences."""

@@ -163,7 +163,7 @@ def test_only_the_latest_results_are_kept(actions, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def address(upscaler):
-    opened, where = page.start(upscaler, "127.0.0.1", 0, MAX_PIXELS)
+    opened, where = page.start(Session(upscaler, MAX_PIXELS), "127.0.0.1", 0)
     yield where
     opened.close()
 
@@ -182,7 +182,7 @@ def test_a_proxy_is_not_asked_for_the_page_itself(upscaler, monkeypatch, form):
         monkeypatch.setenv(form(name), "http://127.0.0.1:9")  # nobody answers there
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "intranet.example")
-    opened, where = page.start(upscaler, "127.0.0.1", 0, MAX_PIXELS)
+    opened, where = page.start(Session(upscaler, MAX_PIXELS), "127.0.0.1", 0)
     try:
         assert urllib.request.urlopen(where).status == 200
         assert os.environ["no_proxy"].startswith("intranet.example,")
@@ -195,7 +195,7 @@ def test_a_taken_port_is_said(upscaler):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(UserError, match="--port"):
-            page.start(upscaler, "127.0.0.1", taken.getsockname()[1], MAX_PIXELS)
+            page.start(Session(upscaler, MAX_PIXELS), "127.0.0.1", taken.getsockname()[1])
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no browser on this machine; install one: apt-get install -y chromium")
