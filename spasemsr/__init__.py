@@ -1,14 +1,26 @@
-"""SpaSemSR: spatial-semantic guided diffusion super-resolution, from photographs to shards to a trained model."""
+"""SpaSemSR: spatial-semantic guided diffusion super-resolution, from photographs to shards to a trained model.
 
-from importlib import import_module
-from typing import Any
+What users import stands here. This file is above every room of the package; none of them imports a name from it.
+"""
 
-__version__ = "0.1.0"
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spasemsr.upscaling.upscaler import Upscaler
+
+    __version__: str
+
 __all__ = ["Upscaler", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """`Upscaler`, imported when it is asked for: it needs torch, which nothing else at this level does."""
+    """Found when it is asked for: `Upscaler` needs torch, and `import spasemsr.errors` must not."""
     if name == "Upscaler":
-        return import_module("spasemsr.upscaling.upscaler").Upscaler
+        from spasemsr.upscaling.upscaler import Upscaler
+
+        return Upscaler
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

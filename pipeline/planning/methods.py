@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipeline.planning.counts import Counts
 from pipeline.planning.hardware import Hardware
 from pipeline.planning.recorded import ASSUMED_MFU
-from pipeline.planning.training import StepCost, fitting
+from pipeline.planning.step import StepCost, fitting
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.training.spec import TrainSpec
 from spasemsr.training.spent import Spent

@@ -12,10 +12,10 @@ from pipeline.engine import training_account
 from pipeline.engine.account import read_accounts
 from pipeline.planning import storage
 from pipeline.planning.columns import ColumnCost, column_costs, recorded_for
+from pipeline.planning.counted import step_cost
 from pipeline.planning.counts import Counts, count
 from pipeline.planning.hardware import Hardware, free_disk
 from pipeline.planning.methods import MethodCost
-from pipeline.planning.training import step_cost
 from pipeline.tools import inventory
 from spasemsr.cache import default_root
 from spasemsr.config import Params, Profile, ProfileName
@@ -65,7 +65,7 @@ class Plan:
 
 
 def make_plan(params: Params, name: ProfileName, hardware: Hardware, samples: int | None = None) -> Plan:
-    """Look at data, accounts and networks; half a minute for a network of paper size, which is never allocated."""
+    """Look at data, accounts and networks; the first plan of a network takes half a minute, and allocates nothing."""
     profile: Profile = getattr(params, name).running(params.methods, params.learners)
     counts = count(params, name, samples)
     accounts = {account.column: account for account in read_accounts(default_root(), Path.cwd())}

@@ -4,44 +4,18 @@ Parameters are exact. Operations are counted in forward and backward; activation
 and at two samples, which gives the part that grows with the batch. The CPU's kernels stand for the GPU's: estimates.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
+from pipeline.planning.step import StepCost
 from spasemsr.methods.face import Face, Ingredients, Traced
-from spasemsr.training.memory import StateBytes, state_bytes
+from spasemsr.training.memory import state_bytes
 from spasemsr.training.spec import TrainSpec
 
-OVERHEAD = 1.15  # fragmentation and what the allocator rounds up
-CONTEXT = 10**9  # CUDA and cuDNN themselves
-_POSITION = 1 / 8  # of all activations, at most, are one position's, which checkpointing holds while it recomputes
 
-
-@dataclass(frozen=True)
-class StepCost:
-    """Operations of a sample's step, and of its forward alone; bytes held whatever the batch, and of activations."""
-
-    trained: int
-    operations: float
-    forward: float
-    state: StateBytes
-    fixed: int
-    per_sample: int
-    fixed_checkpointed: int
-    per_sample_checkpointed: int
-
-    def memory(self, samples: int, checkpointing: bool) -> int:
-        """An estimate of a GPU's peak with micro-batches of so many samples."""
-        if checkpointing:
-            active = self.fixed_checkpointed + self.per_sample_checkpointed * samples
-            active += int(_POSITION * (self.fixed + self.per_sample * samples))
-        else:
-            active = self.fixed + self.per_sample * samples
-        return int((self.state.total + active) * OVERHEAD) + CONTEXT
-
-
-def step_cost(face: Face, given: Ingredients, train: TrainSpec, beside: int = 0) -> StepCost:
-    """Of one sample of the profile's patches; `beside` are bytes of frozen models that stand beside the network."""
+def trace_step(face: Face, given: Ingredients, train: TrainSpec) -> StepCost:
+    """Of one sample of the profile's patches. Takes a quarter of a minute of a core, and more at the paper's size."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():
@@ -53,20 +27,9 @@ def step_cost(face: Face, given: Ingredients, train: TrainSpec, beside: int = 0)
         )
         trained = sum(p.numel() for part in step.trainable().values() for p in part.parameters())
         held = state_bytes(step.network, step.trainable(), train)
-    held = replace(held, frozen=held.frozen + beside)
     return StepCost(
         trained, operations, forward, held, 2 * one - two, two - one, 2 * one_again - two_again, two_again - one_again
     )
-
-
-def fitting(cost: StepCost, spec: TrainSpec, memory: int, processes: int) -> tuple[int, bool] | None:
-    """The least (accumulate, checkpointing) with which a step is estimated to fit, None where one sample does not."""
-    share = spec.global_batch // processes
-    for checkpointing in (False, True):
-        for accumulate in (n for n in range(1, share + 1) if share % n == 0):
-            if cost.memory(share // accumulate, checkpointing) <= memory:
-                return accumulate, checkpointing
-    return None
 
 
 @dataclass

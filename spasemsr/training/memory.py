@@ -7,13 +7,13 @@ a micro-batch take comes on top.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from spasemsr.errors import UserError
-from spasemsr.training.optimizer import named_parameters
 from spasemsr.training.spec import TrainSpec
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _MOMENTS = {"adamw": 8, "adamw8bit": 2}  # bytes per trained parameter; bitsandbytes keeps small tensors in 32 bits
 
@@ -34,8 +34,10 @@ class StateBytes:
         return self.frozen + self.weights + self.gradients + self.moments + self.average
 
 
-def state_bytes(model: nn.Module, trainable: dict[str, nn.Module], spec: TrainSpec) -> StateBytes:
+def state_bytes(model: "nn.Module", trainable: "dict[str, nn.Module]", spec: TrainSpec) -> StateBytes:
     """Of one process; the model may be on the meta device. Trained weights are float32 in every precision."""
+    from spasemsr.training.optimizer import named_parameters
+
     trained = list(named_parameters(trainable).values())
     ids, numbers = {id(parameter) for parameter in trained}, sum(parameter.numel() for parameter in trained)
     others = [tensor for tensor in (*model.parameters(), *model.buffers()) if id(tensor) not in ids]
@@ -67,6 +69,8 @@ def smaller_settings(spec: TrainSpec, samples: int, smaller: str = "") -> list[s
 @contextmanager
 def explained(where: str, held: StateBytes, spec: TrainSpec, samples: int, smaller: str = "") -> Iterator[None]:
     """Memory that runs out inside becomes a UserError that says what is held and which settings need less."""
+    import torch
+
     try:
         yield
     except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -81,6 +85,8 @@ def explained(where: str, held: StateBytes, spec: TrainSpec, samples: int, small
 
 
 def _limit() -> str:
+    import torch
+
     if not torch.cuda.is_available():
         return ""
     return f" of the GPU's {torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / 1e9:.0f} GB"

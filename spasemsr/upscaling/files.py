@@ -7,6 +7,7 @@ killed goes on where it was, and a picture that somebody else put there is never
 
 import errno
 import glob
+import importlib.metadata
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from spasemsr import __version__, atomic
+from spasemsr import atomic
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.hashing import sha256_bytes, sha256_file
 from spasemsr.images.formats import FOREIGN_SUFFIXES, SUFFIXES
@@ -224,7 +225,12 @@ def _holds(path: Path, digest: str | None) -> bool:
 def sidecar(fingerprint: str, files: Iterable[tuple[Path, bytes]], record: dict[str, Any]) -> bytes:
     """The sidecar's bytes: everything the result was made with, and the digests of the files it speaks for."""
     digests = {path.name: sha256_bytes(data) for path, data in files}
-    value = {"program": f"{PROGRAM} {__version__}", "fingerprint": fingerprint, "files": digests, **record}
+    value = {
+        "program": f"{PROGRAM} {importlib.metadata.version(PROGRAM)}",
+        "fingerprint": fingerprint,
+        "files": digests,
+        **record,
+    }
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode("utf-8", "backslashreplace")  # a name that is no UTF-8 becomes JSON's \udcXX
 

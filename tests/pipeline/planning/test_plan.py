@@ -21,39 +21,26 @@ from pipeline.planning.columns import column_costs
 from pipeline.planning.counts import Counts, count
 from pipeline.planning.hardware import Hardware
 from pipeline.planning.recorded import ASSUMED_MFU
-from pipeline.planning.training import StepCost, fitting, step_cost
+from pipeline.planning.step import StepCost, fitting
 from pipeline.tools import inspection
-from spasemsr.backends.autoencoder.spec import BlockDCTSpec
 from spasemsr.config import load_params
 from spasemsr.data.columns import CAPTION, COLUMNS, HR, LR
 from spasemsr.data.columns import LATENTS as LATENTS_COLUMN
 from spasemsr.data.patches import Patch, write_patches
 from spasemsr.errors import UserError
-from spasemsr.methods import method as method_named
 from spasemsr.methods.spasemsr.features import FEATURES as FEATURES_SPASEMSR
 from spasemsr.mounts import Mount
-from spasemsr.training.devices import PEAK, known_device
-from spasemsr.training.loop import train
+from spasemsr.training.devices import known_device
 from spasemsr.training.memory import StateBytes
 from spasemsr.training.spec import TrainSpec
 from spasemsr.training.spent import Spent
 from tests.worlds import ROOT
-from tests.worlds.small_methods import FEATURES, small_batch, small_method
-from tests.worlds.small_networks import LATENTS, PICO, TEXT
 
 GB = 10**9
 STATE = StateBytes(frozen=7 * GB, weights=4 * GB, gradients=4 * GB, moments=8 * GB, average=0)
 STEP = StepCost(967_000_000, 5e12, 2e12, STATE, 3 * GB, 2 * GB, GB // 5, GB // 3)
 NANO = replace(STEP, state=StateBytes(0, 50_000_000, 50_000_000, 100_000_000, 0), fixed=0, per_sample=66_000_000)
 COUNTS = Counts(1000, 20, 512, 512, 2, "for a test")
-
-
-class Latents(BlockDCTSpec):
-    """As many channels as the small autoencoder of the tests."""
-
-    @property
-    def channels(self):
-        return LATENTS
 
 
 @pytest.fixture
@@ -89,26 +76,6 @@ def changed(plan, hardware=None, **changes):
 
 
 # The step
-
-
-def test_operations_and_state_are_those_of_a_real_step(params, tmp_path, monkeypatch):
-    face, given = method_named("spasemsr"), params.ingredients("spasemsr")
-    features = {"sam": {"kind": "filter_bank", "channels": FEATURES}}
-    section = face.section.model_validate({"model": PICO, "features": features})
-    text = given.text_encoder.model_copy(update={"length": 10, "width": TEXT})
-    given = replace(given, section=section, patch=64, text_encoder=text, autoencoder=Latents(kind="block_dct"))
-    spec = TrainSpec(steps=1, global_batch=2, precision="fp32", save_every=1, warmup_steps=0)
-    cost = step_cost(face, given, spec)
-    monkeypatch.setenv(PEAK, "1")
-    method = small_method()
-    spent = train(method, lambda *_: small_batch(["a", "b"]), spec, 5, tmp_path / "state", tmp_path / "losses.csv")
-    assert cost.operations == pytest.approx(spent.flops_per_sample, rel=0.02)
-    assert cost.operations / 4 < cost.forward < cost.operations / 2
-    trained = sum(p.numel() for part in method.trainable().values() for p in part.parameters())
-    assert cost.trained == trained
-    assert cost.state.weights == cost.state.gradients == cost.state.moments // 2 == 4 * trained
-    assert cost.per_sample > 2 * cost.per_sample_checkpointed > 0
-    assert cost.memory(4, False) > cost.memory(2, False) > cost.state.total
 
 
 @pytest.mark.parametrize(
