@@ -1,4 +1,4 @@
-"""Commands about scores: score, baseline, audit, tables, experiment, testset; heavy modules load inside them."""
+"""Commands about scores: score, baseline, guidance, tables, experiment, testset; heavy modules load inside them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +13,7 @@ testset_app = typer.Typer(help="The named test sets: what they are, and building
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the `spasemsr` command."""
-    for command in (score, baseline, audit, tables, experiment):
+    for command in (score, baseline, guidance, tables, experiment):
         app.command(rich_help_panel="Scores")(command)
     app.add_typer(testset_app, name="testset", rich_help_panel="Scores")
 
@@ -49,7 +49,7 @@ def baseline(
     say(run(lr, outputs, checkpoint, tuple(strip or ()), device))
 
 
-def audit(
+def guidance(
     photographs: Annotated[Path, typer.Argument(help="A folder; of each photograph the central square is used.")],
     images: Annotated[int, typer.Option(min=1, help="How many, by name.")] = 8,
     seeds: Annotated[int, typer.Option(min=1, help="Noise seeds of each.")] = 1,

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import yaml
 
+from pipeline.cli import app
 from tests.worlds import ROOT, imports
 
 REFUSED = [
@@ -45,6 +46,13 @@ def test_what_is_refused_imports_nothing_heavy(project, arguments, said):
     printed, imported = imports.run(arguments, project, first=False, SPASEMSR_CACHE=str(project / "cache"))
     assert said in " ".join(printed.split()) and "status 2" in printed, printed
     assert imported == set()
+
+
+def test_no_command_hides_another():
+    """Of two with one name the one registered later would run, whatever `dvc.yaml` means."""
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]
+    names += [group.name for group in app.registered_groups]
+    assert sorted(names) == sorted(set(names))
 
 
 def test_bad_params_are_refused_before_a_stage_is_imported(project):

@@ -1,4 +1,4 @@
-"""`spasemsr audit`: what guidance does to a model's results on a folder of photographs, in words and as JSON."""
+"""`spasemsr guidance`: what guidance does to a model's results on a folder of photographs, in words and as JSON."""
 
 import json
 
