@@ -35,7 +35,7 @@ def doctor(profile: ProfileName | None = None) -> Iterator[str]:
     """All findings for a profile, by default that of params.yaml. Raises UserError at the end if any is `!!`."""
     params = load_params()
     name = profile or params.profile
-    wanted: Profile = getattr(params, name).running(params.methods)
+    wanted: Profile = getattr(params, name).running(params.methods, params.learners)
     yield f"profile {name}"
     bad = 0
     checks = (devices, _weights_of(wanted), _disk_of(params, name), mounts, ray, _steps_of(wanted))

@@ -130,6 +130,52 @@ def segformer() -> Step:
     return _frozen(SegformerForSemanticSegmentation(config)), lambda network, device: network(pixels(device)).logits
 
 
+def ram() -> Step:
+    """timm's Swin under RAM's tagging head."""
+    from spasemsr.backends.networks.ram import Ram
+    from spasemsr.backends.networks.spec import RamSizeSpec
+
+    size = RamSizeSpec(
+        image_size=64, embed_dim=8, depths=(1, 1, 1, 1), heads=(1, 1, 2, 2), window=2, width=8, tags=3, head_width=8,
+        head_heads=2,
+    )  # fmt: skip
+    network, pixels = Ram(size), _numbers(1, 3, 64, 64)
+    nn.init.normal_(network.label_embed)
+    return _frozen(network), lambda made, device: made.logits(made.represent(pixels(device)))
+
+
+def clip_vision() -> Step:
+    """transformers' CLIP image encoder."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    config = CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16
+    )
+    pixels = _numbers(1, 3, 32, 32)
+    network = _frozen(CLIPVisionModelWithProjection(config))
+    return network, lambda made, device: made(pixels(device)).last_hidden_state
+
+
+def depth_anything() -> Step:
+    """transformers' Depth Anything on a DINOv2."""
+    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
+
+    backbone = Dinov2Config(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, mlp_ratio=2, image_size=28, patch_size=14,
+        out_indices=[1, 2, 3, 4], reshape_hidden_states=False, apply_layernorm=True,
+    )  # fmt: skip
+    config = DepthAnythingConfig(
+        backbone_config=backbone, reassemble_hidden_size=16, neck_hidden_sizes=[4, 4, 8, 8], fusion_hidden_size=8,
+        head_hidden_size=4,
+    )  # fmt: skip
+    pixels = _numbers(1, 3, 28, 28)
+    network = DepthAnythingForDepthEstimation(config)
+    for parameter in network.head.parameters():  # as they are initialised, the output is zero everywhere
+        nn.init.normal_(parameter, std=0.3)
+    nn.init.ones_(network.head.conv3.bias)
+    return _frozen(network), lambda made, device: made(pixels(device)).predicted_depth
+
+
 def training() -> Step:
     """Forward, backward and a step of AdamW through Stable Diffusion's UNet in bfloat16, as the loop does."""
     from diffusers import UNet2DConditionModel
@@ -152,6 +198,7 @@ def training() -> Step:
 
 
 STEPS: dict[str, Callable[[], Step]] = {
-    "autoencoder_kl": autoencoder_kl, "clip": clip, "grounding_dino": grounding_dino, "llava": llava, "sam": sam,
-    "segformer": segformer, "spandrel": spandrel,
+    "autoencoder_kl": autoencoder_kl, "clip": clip, "clip_vision": clip_vision, "depth_anything": depth_anything,
+    "grounding_dino": grounding_dino, "llava": llava, "ram": ram, "sam": sam, "segformer": segformer,
+    "segformer_features": segformer, "spandrel": spandrel,
 }  # fmt: skip

@@ -73,6 +73,12 @@ def test_a_tiny_step_runs_and_a_device_that_computes_otherwise_is_found(kind, mo
         tiny_steps.run("wrong", torch.device("cpu"))
 
 
+def test_every_network_of_the_paper_has_a_tiny_step():
+    foundation = load_params(ROOT / "params.yaml").foundation
+    listed = foundation.running(("spasemsr", "seesr", "segsr", "megasr"), tuple(foundation.learners))
+    assert {spec.kind for spec in doctor._networks(listed)} <= tiny_steps.STEPS.keys()
+
+
 def test_what_a_driver_raises_is_said_and_counted(folder, monkeypatch):
     def broken(kind, device):
         raise RuntimeError("CUDA error: no kernel image is available\nmore")
