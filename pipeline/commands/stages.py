@@ -21,18 +21,18 @@ COLUMN_STAGES = {
     "latents": "Column hr -> latents: the autoencoder's moments, training splits only.",
 }
 # Stages of one student, before the methods that use it.
-LEARNER_COLUMN_STAGES = {"teach": "What the frozen teacher of one student says of hr."}
-LEARNER_STAGES = {"adapt": "Train one student of degraded pictures; resumes where it was stopped."}
+LEARNER_COLUMN_STAGES = {"teach": "Column hr -> what a frozen teacher makes of it, the target that one student learns."}
+LEARNER_STAGES = {"adapt": "Train one student to see in lr what its teacher sees in hr; resumes where it stopped."}
 # Stages of one method that several workers can share, before and after it is trained.
-METHOD_COLUMN_STAGES = {"features": "What one method needs beyond the common columns."}
+METHOD_COLUMN_STAGES = {"features": "What one method reads beyond the common columns -> column features/METHOD."}
 METHOD_PICTURE_STAGES = {
     "evaluate": "Restore the evaluation split and score it beside the baselines of params.yaml.",
-    "dial": "Sweep sampling-time settings of trained weights, faithful to sharp, and map what is made up.",
+    "dial": "Score trained weights at other sampling settings, faithful to sharp; map where seeds disagree.",
 }
 # One process of this kind; a launcher starts several (SPASEMSR_LAUNCH).
 METHOD_STAGES = {
-    "train": "Train one method on the shards; resumes where it was stopped.",
-    "audit": "What guidance does: each condition removed or replaced, and the probe's table.",
+    "train": "Train one method on the shards; resumes where it stopped.",
+    "audit": "What guidance does: each condition removed or replaced; on profile probe, its table too.",
 }
 PLAIN_STAGES = {"report": "All scores, pictures and curves -> reports/report.html."}
 

@@ -59,7 +59,7 @@ def plan(
 ) -> None:
     """Say what a profile costs here: disk, memory, hours, what is missing and what to change; runs nothing.
 
-    Each method's own training step is traced.
+    Operations and memory are counted on each method's own training step, once for its settings.
     """
     from pipeline.planning import hardware, plan
     from spasemsr.config import load_params
