@@ -8,8 +8,8 @@ import os
 import pytest
 
 os.environ.setdefault("SPASEMSR_DEVICE", "cpu")  # tiny checkpoints of the paper's models need no GPU
-LONGEST = ["test_pipeline.py", "test_kill.py", "test_four_methods.py", "test_distributed.py"]
-LONGEST += ["test_executors.py", "test_faults.py"]
+LONGEST = ["test_pipeline.py", "test_kill.py", "test_faults.py", "test_four_methods.py", "test_ray_cluster.py"]
+LONGEST += ["test_distributed.py", "test_new_method.py", "test_remote.py", "test_executors.py", "test_processes.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,16 +1,18 @@
 """A Python that has imported the libraries already, so that the thirteenth stage of a test does not import them again.
 
-A process of the project spends 5 to 15 seconds of a core on importing torch, diffusers and transformers, and a run of
-the pipeline starts a dozen. Here one server imports them (and nothing of the project); `python -m pipeline ...`, found
-in a folder in front of PATH, sends it arguments, folder, environment and its three streams, and the server's fork runs
-the project's code as that command would. Everything else, and every test of killing, uses the real Python.
+A process of the project spends 5 to 25 seconds of a core on importing torch, diffusers and transformers, and a run of
+the pipeline starts a dozen. Here one server imports them (and nothing of the project); `python -m MODULE ...` and
+`python FILE.py ...`, found in a folder in front of PATH, send it arguments, folder, environment and their three
+streams, and the server's fork runs the code as that command would. All workers of a test run share one server, which
+ends with the run. Everything else, and every test of SIGKILL, uses the real Python.
 """
 
-import atexit
+import fcntl
 import functools
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,49 +24,76 @@ from typing import NoReturn
 LIBRARIES = ("torch", "diffusers", "transformers", "pyiqa", "spandrel", "scipy.stats", "psutil", "pydantic", "yaml")
 LIBRARIES += ("webdataset", "skimage.segmentation", "torch._dynamo", "diffusers.models.unets.unet_2d_condition")
 LIBRARIES += ("diffusers.models.controlnets.controlnet", "diffusers.models.autoencoders.autoencoder_kl")
-LIBRARIES += ("diffusers.schedulers.scheduling_dpmsolver_multistep", "torchvision.transforms.functional")
+LIBRARIES += ("diffusers.schedulers.scheduling_dpmsolver_multistep", "torchvision.transforms.functional", "accelerate")
 
 # The command in PATH: `-I -S` starts in a fortieth of a second.
 _CLIENT = """#!/bin/sh
-if [ "$1" = -m ] && [ "$2" = pipeline ]; then exec {python} -I -S {here} ask {address} "$@"; fi
+case "$1" in -m|*.py) exec {python} -I -S {here} ask {address} "$@";; esac
 exec {python} "$@"
 """
 
 
 @functools.cache
 def folder() -> Path:
-    """A folder to put in front of PATH; its server starts with the first call and ends with this process."""
-    made = Path(tempfile.mkdtemp(prefix="warm-"))
-    address = made / "socket"
-    python, here = shlex.quote(sys.executable), shlex.quote(__file__)
-    (made / "python").write_text(_CLIENT.format(python=python, here=here, address=shlex.quote(str(address))))
-    (made / "python").chmod(0o755)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    server = subprocess.Popen(
-        [sys.executable, "-W", "ignore", __file__, "serve", str(address)], env=environment, stdout=subprocess.PIPE
-    )
-    atexit.register(server.kill)
-    assert server.stdout is not None and server.stdout.readline() == b"ready\n"
+    """A folder to put in front of PATH; whoever asks first starts the server, and the others wait until it is ready."""
+    worker = "PYTEST_XDIST_WORKER" in os.environ
+    owner, run = (os.getppid(), os.environ["PYTEST_XDIST_TESTRUNUID"]) if worker else (os.getpid(), str(os.getpid()))
+    made = Path(tempfile.gettempdir()) / f"warm-{run}"
+    made.mkdir(mode=0o700, exist_ok=True)
+    with (made / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / "python").exists():
+            _start(made, owner)
     return made
 
 
-def serve(address: str) -> NoReturn:
-    """Import the libraries, then answer each connection with a fork."""
+def python() -> str:
+    """The command itself, for tests that start no `dvc`."""
+    return str(folder() / "python")
+
+
+def _start(made: Path, owner: int) -> None:
+    address = made / "socket"
+    words = [sys.executable, "-W", "ignore", __file__, "serve", str(address), str(owner)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    server = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE)
+    assert server.stdout is not None and server.stdout.readline() == b"ready\n"
+    command, here = made / "python.new", shlex.quote(__file__)
+    command.write_text(_CLIENT.format(python=shlex.quote(sys.executable), here=here, address=shlex.quote(str(address))))
+    command.chmod(0o755)
+    command.rename(made / "python")
+
+
+def serve(address: str, owner: int) -> None:
+    """Import the libraries, then answer each connection with a fork, as long as the process `owner` lives."""
     for library in LIBRARIES:
         __import__(library)
     sys.path.remove(str(Path(__file__).parent))
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen()
+    listener.settimeout(1)
     print("ready", flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries them
-    while True:
-        connection, _ = listener.accept()
+    while _lives(owner):
+        try:
+            connection, _ = listener.accept()
+        except TimeoutError:
+            continue
         if os.fork() == 0:
             listener.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             _run(connection)
         connection.close()
+    shutil.rmtree(Path(address).parent, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _run(connection: socket.socket) -> NoReturn:
@@ -79,14 +108,10 @@ def _run(connection: socket.socket) -> NoReturn:
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
-    sys.argv = ["pipeline", *asked["arguments"]]
-    sys.path.insert(0, asked["folder"])
     connection.sendall(f"{os.getpid()}\n".encode())
     status = 1
     try:
-        import runpy
-
-        runpy.run_module("pipeline", run_name="__main__", alter_sys=True)
+        _become(asked["arguments"])
         status = 0
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
@@ -99,6 +124,21 @@ def _run(connection: socket.socket) -> NoReturn:
             stream.flush()
         connection.sendall(f"{status}\n".encode())
         os._exit(status)
+
+
+def _become(words: list[str]) -> None:
+    """Run `-m MODULE ...` or `FILE.py ...`; modules are looked for where the command would look for them."""
+    import runpy
+
+    module = words[0] == "-m"
+    name, *arguments = words[1:] if module else words
+    first = os.getcwd() if module else str(Path(name).absolute().parent)
+    sys.path[:0] = [first, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.argv = [name, *arguments]
+    if module:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(name, run_name="__main__")
 
 
 def ask(address: str, arguments: list[str]) -> int:
@@ -116,5 +156,6 @@ def ask(address: str, arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        serve(sys.argv[2])
-    sys.exit(ask(sys.argv[2], sys.argv[5:]))
+        serve(sys.argv[2], int(sys.argv[3]))
+    else:
+        sys.exit(ask(sys.argv[2], sys.argv[3:]))

@@ -24,7 +24,7 @@ from spasemsr.data.columns import HR, LR, RESTORED
 from spasemsr.data.patches import read_patches
 from spasemsr.data.shards import ColumnReader
 from spasemsr.errors import UserError
-from tests.worlds import ROOT
+from tests.worlds import ROOT, warm
 from tests.worlds.noise_project import NoiseProject, photograph
 from tests.worlds.toy_columns import NOTE, PaintWorker, Toy, patches_of, photographs, toy_job
 
@@ -37,8 +37,8 @@ EMBEDDED = ("ingest", "synthesize", "restore", "ground", "caption", "latents", "
 
 def test_every_column_stage_killed_at_eight_moments_ends_in_the_same_bytes():
     """`benchmarks/chaos.py` has as many more as one likes."""
-    command = [sys.executable, "-W", "ignore", str(ROOT / "benchmarks" / "chaos.py"), "--rounds", "8"]
-    result = subprocess.run(command, capture_output=True, text=True)
+    command = [warm.python(), str(ROOT / "benchmarks" / "chaos.py"), "--rounds", "8"]
+    result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert result.returncode == 0, result.stdout + result.stderr
     lines = re.findall(r"^(\w+)\s+8 rounds  +(\d+) kills .* (\d+) resumed .* identical$", result.stdout, re.M)
     assert tuple(stage for stage, *_ in lines) == EMBEDDED

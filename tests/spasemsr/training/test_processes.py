@@ -3,13 +3,12 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.worlds import ROOT
+from tests.worlds import ROOT, warm
 
 PROGRAM = """
 import os, sys, time
@@ -62,9 +61,10 @@ except loop.UserError as error:
 def launch(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
     program = folder / "program.py"
     program.write_text(PROGRAM)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program)]
+    python = warm.python()
+    command = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python", python]
     return subprocess.Popen(
-        [*command, str(folder), *words],
+        [*command, str(program), str(folder), *words],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -88,7 +88,7 @@ def test_asked_to_stop_the_others_wait_until_the_state_is_saved(tmp_path):
 @pytest.mark.timeout(300)
 def test_processes_that_do_not_share_the_state_are_refused(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
-    first = [sys.executable, str(tmp_path / "program.py"), str(tmp_path), "4"]
+    first = [warm.python(), str(tmp_path / "program.py"), str(tmp_path), "4"]
     subprocess.run(first, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
     (tmp_path / "state").rename(tmp_path / "state0")  # the second machine has an empty folder
     apart = launch(tmp_path, "6", "--apart")
