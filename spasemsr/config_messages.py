@@ -1,4 +1,4 @@
-"""How a wrong value in `params.yaml` is said: its key as the file writes it, its value, and what is allowed there."""
+"""How a wrong value in `params.yaml` is reported: its key as written there, its value, and what is allowed."""
 
 from typing import Any, get_args
 

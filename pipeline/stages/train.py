@@ -1,6 +1,6 @@
 """Stage train: columns -> models/<method>; resumes where it was stopped, bit for bit.
 
-What can be refused is refused, and what will be done is said, before torch and its friends are imported.
+What can be refused is refused, and what will be done is logged, before torch and its friends are imported.
 """
 
 import logging

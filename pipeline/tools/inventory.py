@@ -1,4 +1,4 @@
-"""What is said about models: the table of `spasemsr models list`, and which ones a profile uses."""
+"""Facts about pretrained models: the table of `spasemsr models list`, and which ones a profile uses."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

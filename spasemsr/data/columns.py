@@ -252,7 +252,7 @@ def _check_objects(value: Any) -> None:
 
 
 def _check_caption(value: Any) -> None:
-    """{"text", "prompt"}: what was said about the degradation, and the question it answers."""
+    """{"text", "prompt"}: how the image is degraded, in words, and the question that these answer."""
     _check_keys("caption.json", value, "text", "prompt")
     _check_text("caption.json", value["text"])
     _check_text("caption.json", value["prompt"])

@@ -21,7 +21,7 @@ STATES: tuple[State, ...] = get_args(State)
 
 
 def untagged(batch: Batch) -> Batch:
-    """No object at all: a word without a place and a place without a word say nothing."""
+    """No object at all: neither a word without a place nor a place without a word is a condition."""
     return _each(batch, lambda objects: replace(objects, tags=[], scores=[], boxes=objects.boxes[:0]))
 
 
@@ -51,7 +51,7 @@ def moved(batch: Batch, boxes_N4: np.ndarray) -> Batch:
 
 
 def recaptioned(batch: Batch, caption: str) -> Batch:
-    """Another caption; the empty one says nothing."""
+    """Another caption; the empty one is none."""
     return replace(batch, captions=[caption] * len(batch.captions))
 
 
@@ -61,7 +61,7 @@ def refeatured(batch: Batch, features: Mapping[str, "Tensor"]) -> Batch:
 
 
 def silenced(batch: Batch, names: Sequence[str]) -> Batch:
-    """Features that say nothing: zeros, which in a map of labels is one label everywhere."""
+    """Features without information: zeros, which in a map of labels is one label everywhere."""
     return refeatured(batch, {name: batch.features[name] * 0 for name in names if name in batch.features})
 
 

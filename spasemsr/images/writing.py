@@ -47,7 +47,7 @@ def require_fit(form: str, width: int, height: int) -> None:
 
 
 def fitted(picture: Picture, form: str) -> Picture:
-    """The picture as a format can hold it; what is lost is said in its notes."""
+    """The picture as a format can hold it; what is lost stands in its notes."""
     picture = replace(picture, format=form)
     if form in ("JPEG", "WEBP"):
         picture = picture.eight_bit()

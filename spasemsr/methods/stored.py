@@ -1,6 +1,6 @@
 """The folder of a trained model as it describes itself: `config.json`, and the digest of `weights.safetensors`.
 
-Reading it needs no torch, so that what is wrong with a folder is said before anything heavy is imported.
+Reading it needs no torch, so that what is wrong with a folder is reported before anything heavy is imported.
 """
 
 import json

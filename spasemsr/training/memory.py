@@ -1,4 +1,4 @@
-"""What a training run holds in memory whatever its batch, and what is said when memory runs out.
+"""What a training run holds in memory whatever its batch, and the message when memory runs out.
 
 Exact from the parameters: weights, gradients, the optimizer's moments and the moving average. What the activations of
 a micro-batch take comes on top.

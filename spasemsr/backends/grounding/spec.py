@@ -163,7 +163,7 @@ def identity_of(spec: GroundSpec) -> dict[str, list[Identity]]:
 
 
 def with_what_is_here(spec: GroundSpec) -> GroundSpec:
-    """The spec with palette and components in the place of kinds whose package is not installed, which is said."""
+    """The spec with palette and components in the place of kinds whose package is not installed, with a warning."""
     changes: dict[str, Spec] = {}
     if isinstance(spec.tagger, EfficientNetLiteTaggerSpec) and _is_absent(spec.tagger):
         changes["tagger"] = PaletteTaggerSpec(kind="palette")
