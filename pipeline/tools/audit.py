@@ -1,4 +1,4 @@
-"""The `audit` command: what guidance does to a model's results on a folder of photographs.
+"""`spasemsr guidance`: what guidance does to a model's results on a folder of photographs.
 
 Of each photograph the central square is hr; degraded, restored, tagged and captioned as `upscale` does, it is asked
 what stage audit asks of the evaluation split: every condition in every state, an object renamed, attention by layer.
