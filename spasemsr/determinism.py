@@ -56,6 +56,22 @@ def single_threaded() -> Iterator[None]:
             torch.set_num_threads(former[1])
 
 
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """So many intra-op threads of torch inside, for convolutions and what goes pixel by pixel.
+
+    Their bits do not depend on the number, unlike those of matrix products.
+    """
+    import torch
+
+    former = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(former)
+
+
 def pin_threads() -> None:
     """Pin OpenCV and torch for good, if they are imported; call again after building what may import them."""
     _one_each()

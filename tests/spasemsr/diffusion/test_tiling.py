@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spasemsr.diffusion.colorfix import adain, fix_colors, low_band, wavelet
-from spasemsr.diffusion.tiling import Tile, boxes_from_tile, boxes_in_tile, gaussian_weights, stitch, tile_grid
+from spasemsr.diffusion.tiling import (
+    Tile,
+    boxes_from_tile,
+    boxes_in_tile,
+    gaussian_weights,
+    stitch,
+    tile_grid,
+    together,
+)
 from spasemsr.errors import UserError
 from spasemsr.methods.latent import pad_reflect
 
@@ -55,15 +63,23 @@ def test_weights_are_positive_and_symmetric_on_both_axes(height, width):
 def test_a_constant_output_is_stitched_to_the_constant(height, width, tile, overlap, value):
     latents = torch.zeros(2, 3, height, width)
     tiles = tile_grid(height, width, tile, overlap)
-    stitched = stitch(latents, tiles, lambda index, window: torch.full_like(window, value))
+    stitched = stitch(latents, tiles, [torch.full_like(tile.crop(latents), value) for tile in tiles])
     assert torch.allclose(stitched, torch.full_like(latents, value), atol=1e-5)
 
 
 def test_what_depends_on_the_place_alone_survives_tiling():
     latents = torch.randn(1, 2, 30, 41, generator=torch.Generator().manual_seed(0))
-    stitched = stitch(latents, tile_grid(30, 41, 16, 4), lambda index, window: 2 * window)
+    tiles = tile_grid(30, 41, 16, 4)
+    stitched = stitch(latents, tiles, [2 * tile.crop(latents) for tile in tiles])
     assert torch.allclose(stitched, 2 * latents, atol=1e-5)
-    assert stitch(latents, tile_grid(30, 41, 64, 4), lambda index, window: window) is latents
+    assert stitch(latents, tile_grid(30, 41, 64, 4), [latents]) is latents
+
+
+def test_small_tiles_share_a_call_and_large_ones_do_not():
+    small, large = tile_grid(64, 64, 24, 4), tile_grid(64, 64, 64, 8)
+    assert [list(group) for group in together(small, 1)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
+    assert [list(group) for group in together(small, 4)] == [[index] for index in range(9)]
+    assert together(large, 1) == [range(1)]
 
 
 @st.composite
