@@ -71,6 +71,12 @@ def pictures(folder: Path) -> list[ImageU8]:
     return found
 
 
+def shares_of(sources: list[ImageU8]) -> np.ndarray:
+    """How often each picture is drawn: by the square root of its area, of all together 1."""
+    shares = np.array([len(source) * source.shape[1] for source in sources]) ** 0.5
+    return shares / shares.sum()
+
+
 def make_crop(number: int, sources: list[ImageU8], shares: np.ndarray) -> Crop:
     """Crop `number`: where it lies and how it is degraded are drawn from the number alone."""
     rng, side = generator(SEED, "crop", number), CROP * SCALE
@@ -89,15 +95,17 @@ def make_crop(number: int, sources: list[ImageU8], shares: np.ndarray) -> Crop:
     return Crop(hr, lr, measures_of(lr), float(reference[0]))
 
 
-def batch_of(step: int, pool: list[Crop]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def batch_of(
+    step: int, pool: list[Crop], patch: int = PATCH, count: int = BATCH
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Patches of lr and hr, their whole crops, flipped and turned alike; measures and bicubic's errors of the crops."""
     rng = generator(SEED, "step", step)
     small, large, whole, chosen = [], [], [], []
-    for i in rng.integers(0, len(pool), BATCH):
+    for i in rng.integers(0, len(pool), count):
         crop, turn = pool[i], int(rng.integers(8))
-        y, x = (int(place) for place in rng.integers(0, CROP - PATCH + 1, 2))
-        top, left, side = SCALE * y, SCALE * x, SCALE * PATCH
-        small.append(turned(crop.lr[y : y + PATCH, x : x + PATCH], turn))
+        y, x = (int(place) for place in rng.integers(0, CROP - patch + 1, 2))
+        top, left, side = SCALE * y, SCALE * x, SCALE * patch
+        small.append(turned(crop.lr[y : y + patch, x : x + patch], turn))
         large.append(turned(crop.hr[top : top + side, left : left + side], turn))
         whole.append(turned(crop.lr, turn))
         chosen.append(crop)
@@ -191,8 +199,7 @@ def steps(
 ) -> Iterator[tuple[int, float]]:
     """Train from `step` on; yields the number of each finished step and its error relative to bicubic's."""
     sources = pictures(chosen.photographs)
-    shares = np.array([len(source) * source.shape[1] for source in sources]) ** 0.5
-    shares /= shares.sum()
+    shares = shares_of(sources)
     renewed = -(-step // RENEW)  # crops made anew so far; crop n lies at n modulo POOL
     pool = [make_crop(renewed + (i - renewed) % POOL, sources, shares) for i in range(POOL)]
     while step < chosen.steps:
