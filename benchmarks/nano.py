@@ -1,7 +1,8 @@
 """What the shipped weights are worth: `python benchmarks/nano.py PHOTOGRAPHS OUT [--preset NAME] [--method NAME]...`.
 
 Of every tenth photograph by name the central square of 512 px is degraded to 128 px by each preset and restored by
-bicubic, the restorers, Real-ESRGAN x4plus, and SpaSemSR faithful (also with no boxes, with no caption) and sharp.
+bicubic, the restorers, Real-ESRGAN x4plus, and SpaSemSR at three dials: faithful, default (also with no boxes, with no
+caption) and sharp.
 Prints the tables of the model card: PSNR-Y, SSIM-Y, NIQE and ST-LPIPS with 95 % bootstrap intervals over photographs,
 differences to bicubic on the same photographs, the largest colour cast and the mean grid. OUT gets the pictures,
 `scores.csv` and contact sheets.
@@ -23,6 +24,7 @@ from spasemsr.backends.restorer.spec import (
     CompactRestorerSpec,
     RestorerSpec,
     SpandrelRestorerSpec,
+    dialed,
 )
 from spasemsr.data.pairs import SCALE, SEED, Pair, make_pair, photographs
 from spasemsr.evaluation.artifacts import colour_shift, grid_strength
@@ -35,11 +37,17 @@ from spasemsr.upscaling.settings import Settings
 from spasemsr.upscaling.upscaler import Upscaler
 
 SIDE, EVERY = 512, 10
-FAITHFUL, SHARP = 0.5, 1.0  # dial
+FAITHFUL, DEFAULT, SHARP = 0.0, 0.5, 1.0  # dial
 METRICS = ("psnr", "ssim", "niqe", "stlpips")
 DIGITS = (2, 3, 2, 3)
 PRESETS = ("camera", "stablesr", "seesr")
-SHOWN = ("bicubic", "restorer", "faithful", "sharp")  # on the contact sheets, before the ground truth
+SHOWN = (
+    "bicubic",
+    "realesrgan-x4plus",
+    "faithful",
+    "default",
+    "sharp",
+)  # on the contact sheets, before the ground truth
 
 Image8 = npt.NDArray[np.uint8]
 
@@ -109,13 +117,16 @@ def methods(upscaler: Upscaler) -> dict[str, Callable[[Pair], Image8]]:
     return {
         "bicubic": restorer(BicubicRestorerSpec(kind="bicubic")),
         "compact": restorer(CompactRestorerSpec(kind="compact")),
-        "restorer": restorer(upscaler.config.inference.restore),
+        "restorer, faithful": restorer(dialed(upscaler.config.inference.restore, FAITHFUL)),
+        "restorer, default": restorer(upscaler.config.inference.restore),
+        "restorer, sharp": restorer(dialed(upscaler.config.inference.restore, SHARP)),
         "realesrgan-x4plus": restorer(
             SpandrelRestorerSpec(kind="spandrel", source="realesrgan-x4plus-ncnn", precision="fp32")
         ),
         "faithful": ours(FAITHFUL),
-        "faithful, no boxes": ours(FAITHFUL, boxes=False),
-        "faithful, no caption": ours(FAITHFUL, caption=False),
+        "default": ours(DEFAULT),
+        "default, no boxes": ours(DEFAULT, boxes=False),
+        "default, no caption": ours(DEFAULT, caption=False),
         "sharp": ours(SHARP),
     }
 

@@ -14,11 +14,13 @@ from pipeline.engine.executors import Executor
 from pipeline.engine.failures import Failed
 from spasemsr.cache import Cache
 from spasemsr.data.columns import Column
-from spasemsr.data.dataset import Dataset
+from spasemsr.data.dataset import Batch, Dataset
 from spasemsr.determinism import pin_threads
 from spasemsr.diffusion.spec import Precision, SampleSpec
 from spasemsr.errors import UserError
 from spasemsr.evaluation.restoration import SPLIT, CachedRestoration
+from spasemsr.methods.dialed import at_dial, restorer_dials
+from spasemsr.methods.model_config import ModelConfig
 from spasemsr.methods.stored import made_of, read_model_config
 from spasemsr.progress import Progress
 
@@ -28,11 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Wish:
-    """One picture: the sample, how to sample it, and the seed of its noise."""
+    """One picture: the sample, how to sample it, the seed of its noise, and the dial of its restorer."""
 
     key: str
     sample: SampleSpec
     seed: int
+    dial: float = 0.5
 
 
 def restoration(folder: Path, shards: Path, columns: dict[str, Column], cache: Cache, precision: Precision) -> "Bench":
@@ -47,7 +50,7 @@ def restoration(folder: Path, shards: Path, columns: dict[str, Column], cache: C
     method = method.to(choose_device("auto" if config.inference.profile == "foundation" else "any")).eval()
     dataset = Dataset(shards, [columns[name] for name in sorted(method.restore_columns)], SPLIT)
     restore = CachedRestoration(method, cache, made_of(config, folder), precision)
-    return Bench(dataset, restore, method.num_train_timesteps, method)
+    return Bench(dataset, restore, method.num_train_timesteps, method, config)
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,17 @@ class Bench:
     restore: CachedRestoration
     num_train_timesteps: int
     method: "Method"
+    config: ModelConfig
+
+    @property
+    def restorer_dials(self) -> bool:
+        """Whether the dial from faithful to sharp moves the restorer, to whose image the method adds."""
+        return restorer_dials(self.method, self.config)
+
+    def batch(self, key: str, dial: float = 0.5) -> Batch:
+        """A sample as its columns hold it; at another dial its lr is restored anew."""
+        batch = self.dataset.batch([key])
+        return at_dial(batch, self.config, dial) if self.restorer_dials else batch
 
 
 def restore_ahead(
@@ -89,4 +103,4 @@ class _Handler:
         self._bench = restoration(folder, shards, columns, cache, precision)
 
     def __call__(self, wish: Wish) -> None:
-        self._bench.restore(self._bench.dataset.batch([wish.key]), wish.seed, wish.sample)
+        self._bench.restore(self._bench.batch(wish.key, wish.dial), wish.seed, wish.sample)

@@ -51,17 +51,23 @@ class Setting:
     value: str
     sample: SampleSpec
     consistency: float = 0.0
+    dial: float = 0.5  # of the restorer
 
 
-def settings(base: SampleSpec, sweeps: Sequence[SweepName], num_train_timesteps: int) -> list[Setting]:
-    """The points of the named sweeps around `base`, each varying one thing."""
+def settings(
+    base: SampleSpec, sweeps: Sequence[SweepName], num_train_timesteps: int, restorer_dials: bool = False
+) -> list[Setting]:
+    """The points of the named sweeps around `base`, each varying one thing.
+
+    With `restorer_dials` the dial moves the restorer.
+    """
     found: list[Setting] = []
     for sweep in sweeps:
         match sweep:
             case "dial":
                 for value in _DIALS:
-                    sample = sampling_for(base, Settings(dial=value), num_train_timesteps)
-                    found.append(Setting(sweep, f"{value:g}", sample))
+                    sample = sampling_for(base, Settings(dial=value), num_train_timesteps, restorer_dials)
+                    found.append(Setting(sweep, f"{value:g}", sample, dial=value if restorer_dials else 0.5))
             case "start":
                 changed = _STARTS if base.lre else (base.start,)
                 found += [_changed(base, sweep, value) for value in changed]
@@ -85,9 +91,9 @@ def run(params: Params, executor: Executor, method_name: str) -> None:
     folder = layout.model_folder(method_name)
     log.info("dial      %s · sweeps of %s", method_name, ", ".join(spec.sweeps))
     bench = _Bench(params, folder)
-    points = settings(base, spec.sweeps, bench.num_train_timesteps)
+    points = settings(base, spec.sweeps, bench.num_train_timesteps, bench.restorer_dials)
     keys = bench.keys[: spec.images or None]
-    wishes = [Wish(key, point.sample, params.seed) for point in points for key in keys]
+    wishes = [Wish(key, point.sample, params.seed, point.dial) for point in points for key in keys]
     wishes += [Wish(key, base, params.seed + offset) for key in keys for offset in range(spec.seeds)]
     restore_ahead(list(dict.fromkeys(wishes)), executor, *bench.place, stage="dial")
     progress, found = Progress("dial", (len(points) + spec.seeds) * len(keys), unit="images"), []
@@ -125,9 +131,9 @@ class _Bench:
         self.seed, self.scale = params.seed, read_model_config(folder).scale
         self.metrics = build_metrics(spec.metrics)
         self.place = folder, layout.SHARDS, columns_of(params.sections()), Cache(), spec.precision
-        bench = restoration(*self.place)
+        self._bench = bench = restoration(*self.place)
         self.num_train_timesteps, self.keys = bench.num_train_timesteps, bench.dataset.keys
-        self._dataset, self._restore, self._hr = bench.dataset, bench.restore, ColumnReader(layout.SHARDS, HR)
+        self.restorer_dials, self._hr = bench.restorer_dials, ColumnReader(layout.SHARDS, HR)
 
     def hr(self, key: str) -> ImageU8:
         """Ground truth."""
@@ -135,8 +141,8 @@ class _Bench:
 
     def restored(self, key: str, setting: Setting, offset: int = 0) -> tuple[ImageU8, np.ndarray]:
         """The result at a setting with noise seed `seed + offset`, and its LR residual (u, v) in grey levels."""
-        batch = self._dataset.batch([key])
-        picture = self._restore(batch, self.seed + offset, setting.sample)
+        batch = self._bench.batch(key, setting.dial)
+        picture = self._bench.restore(batch, self.seed + offset, setting.sample)
         if setting.consistency:
             picture = to_pixels(project(to_tensor(picture), batch.lr, self.scale, setting.consistency))[0]
         return picture, self._residual(picture, batch)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from spasemsr.spec import Positive, Revision, Spec
+from spasemsr.spec import Fraction, Positive, Revision, Spec
 
 
 class RandomBaseSpec(Spec):
@@ -69,7 +69,8 @@ class SampleSpec(Spec):
     """Inference: solver, guidance, LR-embedded start (LRE) and colour fix.
 
     `start` is the share of the schedule at which sampling begins: 1 is the paper's LRE from the first timestep, less
-    starts from a less noisy LR latent and stays closer to it.
+    starts from a less noisy LR latent and stays closer to it. `share` of what the network adds is added, where it
+    predicts the residual to what it is shown.
     """
 
     solver: Literal["ddpm", "dpmpp"] = "ddpm"
@@ -79,6 +80,7 @@ class SampleSpec(Spec):
     start: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     lre: bool = True
     conditioning_scale: Annotated[float, Field(ge=0.0)] = 1.0
+    share: Fraction = 1.0
     colorfix: Literal["adain", "wavelet", "none"] = "adain"
     positive: str = "clean, high-resolution, 8k"
     negative: str = "dotted, noise, blur, lowres, smooth"

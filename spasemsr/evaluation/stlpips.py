@@ -55,11 +55,12 @@ class ShiftTolerantDistance:
         with torch.inference_mode():
             known, content = self._last, hr.tobytes()
             if known[0] != content:  # a local copy: other threads score other images
-                self._last = known = content, self._network.features(_tensor(hr))
-            return float(self._network(_tensor(restored), known[1]))
+                self._last = known = content, self.network.features(_tensor(hr))
+            return float(self.network(_tensor(restored), known[1]))
 
     @cached_property
-    def _network(self) -> Any:
+    def network(self) -> Any:
+        """The frozen network itself, which a loss may use: `network(x, network.features(y))` in [-1, 1]."""
         path = self._checkpoint.path
         network = _build()
         load_strictly(network, _renamed(read_state_dict(path), str(path)), str(path))

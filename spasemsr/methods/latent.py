@@ -9,7 +9,7 @@ pixels of lr where named lr), f the autoencoder's factor.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,8 @@ from torch.nn import functional
 from spasemsr.diffusion.colorfix import fix_colors
 from spasemsr.diffusion.sampling import guide, initial_latents, sample
 from spasemsr.diffusion.schedule import Schedule
-from spasemsr.diffusion.tiling import Tile, TileMap, stitch, tile_grid
+from spasemsr.diffusion.tiling import Tile, TileMap, stitch, tile_grid, together
+from spasemsr.errors import UserError
 from spasemsr.methods.protocol import Called, Grid, Method
 from spasemsr.pixels import bicubic_upsample
 
@@ -48,6 +49,16 @@ class View:
     lr_up_B3HW: Tensor
     lr_latents_BChw: Tensor | None
     features: Mapping[str, Tensor]
+
+    @classmethod
+    def joined(cls, views: Sequence[View]) -> View:
+        """Views of equal size, one after the other."""
+        latents = [view.lr_latents_BChw for view in views if view.lr_latents_BChw is not None]
+        return cls(
+            torch.cat([view.lr_up_B3HW for view in views]),
+            torch.cat(latents) if latents else None,
+            {name: torch.cat([view.features[name] for view in views]) for name in views[0].features},
+        )
 
     def in_tile(self, tile: Tile, rows: int) -> View:
         """The window of a tile; `rows` are the latent cells of the whole picture from top to bottom."""
@@ -82,6 +93,7 @@ class LatentDiffusion(Method):
         self.last_share = schedule.last_share
         self.from_lr = schedule.prediction == "residual"  # the network's output is added to z_LR
         self.sees_restored = shown == "restored"
+        self.adds_to_restored = self.from_lr and self.sees_restored
 
     # What a method fills in.
 
@@ -170,6 +182,9 @@ class LatentDiffusion(Method):
         self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
     ) -> Tensor:
         """lr of any size -> (B, 3, scale h, scale w) in [0, 1]: LR start, guided solver, decoding, colour fix."""
+        if sampling.share < 1.0 and not self.from_lr:
+            remedy = "Set it to 1, or train with model.schedule.prediction: residual."
+            raise UserError(f"sample.share = {sampling.share:g}: this model does not add to what it is shown.", remedy)
         lr_up = self._lr_up(batch)
         height, width = lr_up.shape[-2:]
         padded = pad_reflect(lr_up, MULTIPLE)
@@ -185,8 +200,14 @@ class LatentDiffusion(Method):
             lambda index: noise.gaussian(f"solver/{index}", batch.keys, lr_latents.shape[1:]),
         )
         with torch.autocast(latents.device.type, enabled=False):
-            restored = self.autoencoder.decode(latents.float() / self.autoencoder.scaling_factor)[..., :height, :width]
+            restored = self._decoded(latents)
+            if self.from_lr:  # what it is shown keeps the detail that the autoencoder has no room for
+                restored = restored + padded - self._decoded(lr_latents)
+        restored = restored[..., :height, :width]
         return fix_colors(sampling.colorfix, restored, bicubic_upsample(batch.lr, self.scale))
+
+    def _decoded(self, latents_BChw: Tensor) -> Tensor:
+        return self.autoencoder.decode(latents_BChw.float() / self.autoencoder.scaling_factor)
 
     def _padded(self, name: str, value: Tensor, height: int, padded_B3HW: Tensor) -> Tensor:
         """A feature map grown as the picture was, to a whole number of values for each latent cell."""
@@ -202,10 +223,10 @@ class LatentDiffusion(Method):
         return grown
 
     def calls(self, height: int, width: int, sampling: SampleSpec) -> int:
-        """A call for each tile, step and branch of guidance."""
+        """A call for each group of tiles, step and branch of guidance, of one picture."""
         rows, columns = (-(-side * self.scale // MULTIPLE) * MULTIPLE // self.grid.cell for side in (height, width))
-        tiles = len(tile_grid(rows, columns, sampling.tile, sampling.tile_overlap))
-        return tiles * sampling.steps * (1 if sampling.guidance == 1.0 else 2)
+        calls = len(together(tile_grid(rows, columns, sampling.tile, sampling.tile_overlap), 1))
+        return calls * sampling.steps * (1 if sampling.guidance == 1.0 else 2)
 
 
 class TiledNetwork:
@@ -233,44 +254,73 @@ class TiledNetwork:
         rows, columns = (side // cell for side in view.lr_up_B3HW.shape[-2:])
         self._tiles = tile_grid(rows, columns, sampling.tile, sampling.tile_overlap)
 
-        def encode_tile(index: int) -> tuple[Any, Any]:
-            window = view.in_tile(self._tiles[index], rows)
-            seen = replace(batch, features=dict(window.features))
-            seen = method.in_tile(seen, self._tiles[index], size[0] / cell, size[1] / cell)
-            encoded = method.encode(window, method.condition(seen, sampling))
+        self._groups = together(self._tiles, len(batch.keys))
+
+        def seen(window: View, index: int) -> Batch:
+            shown = replace(batch, features=dict(window.features))
+            return method.in_tile(shown, self._tiles[index], size[0] / cell, size[1] / cell)
+
+        def encode(group: int) -> tuple[Any, Any]:
+            indices = self._groups[group]
+            windows = [view.in_tile(self._tiles[index], rows) for index in indices]
+            shown = _one_after_the_other([seen(window, index) for window, index in zip(windows, indices, strict=True)])
+            window = View.joined(windows)
+            encoded = method.encode(window, method.condition(shown, sampling))
             if sampling.guidance == 1.0:
                 return encoded, None
-            return encoded, method.encode(window, method.unconditional(seen, sampling))
+            return encoded, method.encode(window, method.unconditional(shown, sampling))
 
-        first = encode_tile(0)  # alone, because a text encoder may load itself when it is first asked
-        self._branches = [first, *run_tiles(encode_tile, range(1, len(self._tiles)))]
+        first = encode(0)  # alone, because a text encoder may load itself when it is first asked
+        self._branches = [first, *run_tiles(encode, range(1, len(self._groups)))]
 
     def __call__(self, latents_BChw: Tensor, timestep: int) -> Tensor:
         """(B, C, h, w) -> what the solver takes: the weighted mean over tiles, guided."""
-        method, sampling = self._method, self._sampling
-        timesteps = torch.full((len(latents_BChw),), timestep, device=latents_BChw.device)
+        method, sampling, size = self._method, self._sampling, len(latents_BChw)
+        timesteps = torch.full((size,), timestep, device=latents_BChw.device)
         carry = method.begin(self._batch, self._noise, timesteps, self._predicted)
-        found: dict[int, Carry] = {}
 
-        def in_window(index: int, window_BChw: Tensor) -> Tensor:
-            encoded, other = self._branches[index]
-            beside = {name: self._tiles[index].crop(value) for name, value in carry.items()}
-            conditional = method.predict(window_BChw, timesteps, encoded, beside, sampling.conditioning_scale)
+        def in_tiles(value_BChw: Tensor, group: range) -> Tensor:
+            return torch.cat([self._tiles[index].crop(value_BChw) for index in group])
+
+        def predict(group: int) -> tuple[Tensor, Carry]:
+            encoded, other = self._branches[group]
+            indices = self._groups[group]
+            window, times = in_tiles(latents_BChw, indices), timesteps.repeat(len(indices))
+            beside = {name: in_tiles(value, indices) for name, value in carry.items()}
+            conditional = method.predict(window, times, encoded, beside, sampling.conditioning_scale)
             self._called()
-            found[index] = conditional.carry
-            if other is None:
-                return conditional.sample.float()
-            unconditional = method.predict(window_BChw, timesteps, other, beside, sampling.conditioning_scale)
-            self._called()
-            return guide(conditional.sample.float(), unconditional.sample.float(), sampling.guidance)
+            found = conditional.sample.float()
+            if other is not None:
+                unconditional = method.predict(window, times, other, beside, sampling.conditioning_scale)
+                self._called()
+                found = guide(found, unconditional.sample.float(), sampling.guidance)
+            return found, conditional.carry
 
-        predicted = stitch(latents_BChw, self._tiles, in_window, self._run_tiles)
+        found = list(self._run_tiles(predict, range(len(self._groups))))
 
-        def carried(name: str) -> Callable[[int, Tensor], Tensor]:
-            return lambda index, _: found[index][name]
+        def stitched(like: Tensor, groups: Iterable[Tensor]) -> Tensor:
+            return stitch(like, self._tiles, (tile for group in groups for tile in group.split(size)))
 
-        self._predicted = {name: stitch(value, self._tiles, carried(name)) for name, value in carry.items()}
-        return predicted + self._lr_latents if method.from_lr else predicted
+        predicted = stitched(latents_BChw, (sample for sample, _ in found))
+        self._predicted = {
+            name: stitched(value, (carried[name] for _, carried in found)) for name, value in carry.items()
+        }
+        return sampling.share * predicted + self._lr_latents if method.from_lr else predicted
+
+
+def _one_after_the_other(batches: Sequence[Batch]) -> Batch:
+    """Batches joined as far as conditions read them: strings, boxes and features; pixels are the view's business."""
+    first = batches[0]
+    if len(batches) == 1:
+        return first
+    return replace(
+        first,
+        keys=[key for batch in batches for key in batch.keys],
+        objects=[objects for batch in batches for objects in batch.objects],
+        captions=[caption for batch in batches for caption in batch.captions],
+        features={name: torch.cat([batch.features[name] for batch in batches]) for name in first.features},
+        restored=None,
+    )
 
 
 def pad_reflect(images_BCHW: Tensor, multiple: int) -> Tensor:

@@ -72,6 +72,7 @@ class Method(Trainable):
     conditions: frozenset[str] = frozenset()
     condition_features: Mapping[str, tuple[str, ...]] = {}
     object_rows: int = 0
+    adds_to_restored: bool = False  # whether its result is the restorer's image and something beside
     grid: Grid
     num_train_timesteps: int  # of its diffusion, T
 

@@ -18,7 +18,9 @@ from spasemsr.backends.grounding.select import select
 from spasemsr.backends.grounding.spec import with_what_is_here
 from spasemsr.backends.protocols import Box, Captioner, Detector, Restorer, Tag, Tagger
 from spasemsr.backends.restorer import build_restorer
+from spasemsr.backends.restorer.spec import RestorerSpec, dialed
 from spasemsr.data.dataset import Objects
+from spasemsr.determinism import torch_threads
 from spasemsr.methods.model_config import InferenceSpec
 from spasemsr.pixels import ImageU8
 from spasemsr.upscaling.settings import WHOLE, clean_text, located
@@ -51,14 +53,27 @@ class Description:
 class Describer:
     """The annotating models of a profile; each is built when it is first needed."""
 
-    def __init__(self, spec: InferenceSpec, scale: int, device: str = "cpu") -> None:
-        self._spec, self._scale, self._device = spec, scale, device
+    def __init__(self, spec: InferenceSpec, scale: int, device: str = "cpu", threads: int = 1) -> None:
+        """`threads` of the restorer, which do not change a pixel."""
+        self._spec, self._scale, self._device, self._threads = spec, scale, device, threads
         self._ground = with_what_is_here(spec.ground)
+        self._restorers: dict[RestorerSpec, Restorer] = {}
+        self._last: tuple[Restorer, ImageU8, ImageU8] | None = None
 
-    @cached_property
-    def restorer(self) -> Restorer:
-        """The degradation removal module; it also enlarges alpha."""
-        return build_restorer(self._spec.restore, self._device)
+    def restorer(self, dial: float = 0.5) -> Restorer:
+        """The degradation removal module at a dial from faithful to sharp, where its kind has one."""
+        spec = dialed(self._spec.restore, dial)
+        if spec not in self._restorers:
+            self._restorers[spec] = build_restorer(spec, self._device)
+        return self._restorers[spec]
+
+    def restored(self, lr: ImageU8, dial: float = 0.5) -> ImageU8:
+        """(u, v, 3) uint8 -> (scale u, scale v, 3); the last picture is remembered, objects and network share it."""
+        restorer = self.restorer(dial)
+        if self._last is None or self._last[0] is not restorer or not np.array_equal(self._last[1], lr):
+            with torch_threads(self._threads):
+                self._last = restorer, lr.copy(), restorer.restore([lr], self._scale)[0]
+        return self._last[2]
 
     @cached_property
     def _tagger(self) -> Tagger:
@@ -80,7 +95,7 @@ class Describer:
         return Description(tuple(boxes), clean_text(caption))
 
     def _locate(self, lr: ImageU8, tags: tuple[str, ...] | None) -> list[Box]:
-        restored = self.restorer.restore([_small(lr)], self._scale)
+        restored = [self.restored(_small(lr))]
         given = [] if tags is None else [located(tag) for tag in tags]
         names = dict.fromkeys(clean_text(name) for name, box in given if box is None)
         asked = self._tagger.tag(restored) if tags is None else [[Tag(name, 1.0) for name in names]]

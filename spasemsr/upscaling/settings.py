@@ -1,9 +1,11 @@
 """What a person may ask of one picture, and what the dial from faithful to sharp does to the sampling.
 
-The dial moves where sampling starts: the noisier the start, the more the network invents. At 0.5 a model samples as it
-was released; the ends are a start of a fifth and of five times the share of the schedule, with steps in proportion to
-its square root, and weaker or stronger guidance. What would lie beyond the whole schedule becomes more steps where
-there are few: a single step from pure noise is the mean of all pictures that fit, more steps are one of them.
+Where a model adds to the image of a restorer that leads from faithful to sharp by itself (`restore: {kind: aware}`),
+the dial moves that restorer, and below 0.5 less is added to its image, down to half. Elsewhere it moves where sampling
+starts: the noisier the start, the more the network invents. At 0.5 a model samples as it was released; the ends are a
+start of a fifth and of five times the share of the schedule, with steps in proportion to its square root, and weaker or
+stronger guidance. What would lie beyond the whole schedule becomes more steps where there are few: a single step from
+pure noise is the mean of all pictures that fit, more steps are one of them.
 """
 
 import math
@@ -95,8 +97,16 @@ class Settings(Spec):
         return resized, kept
 
 
-def sampling_for(base: SampleSpec, settings: Settings, num_train_timesteps: int) -> SampleSpec:
-    """The sampling of these settings: `base` with start, guidance and steps moved by dial and `steps`."""
+def sampling_for(
+    base: SampleSpec, settings: Settings, num_train_timesteps: int, restorer_dials: bool = False
+) -> SampleSpec:
+    """The sampling of these settings: `base` with start, guidance and steps moved by dial and `steps`.
+
+    With `restorer_dials` the dial is the restorer's, see above.
+    """
+    if restorer_dials:
+        share = base.share * min(0.5 + settings.dial, 1.0)
+        return base.model_copy(update={"share": share, "steps": settings.steps or base.steps})
     offset = 2 * settings.dial - 1  # -1 faithful .. 1 sharp
     wanted = base.start * DIAL_RANGE**offset
     start = min(wanted, 1.0) if base.lre else base.start

@@ -25,13 +25,14 @@ from PIL import Image
 from spasemsr.backends.protocols import Restorer
 from spasemsr.config import load_params
 from spasemsr.data.dataset import Batch, Objects
-from spasemsr.determinism import single_threaded
+from spasemsr.determinism import single_threaded, torch_threads
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.diffusion.tiling import Tile, TileMap, boxes_seen_from, tile_grid
 from spasemsr.errors import RejectedSample
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.images.picture import MIN_SIDE, Picture, Pixels, from_image
 from spasemsr.images.transparency import fill_transparent
+from spasemsr.methods.dialed import restorer_dials
 from spasemsr.methods.folder import load_method
 from spasemsr.methods.latent import MULTIPLE
 from spasemsr.methods.model_config import ModelConfig
@@ -78,7 +79,8 @@ class Upscaler:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.workers = 1 if device != "cpu" else workers or cores
         self._method = method.to(device).eval().requires_grad_(False)
-        self._describer = Describer(config.inference, config.scale, device)
+        self._restorer_dials = restorer_dials(method, config)
+        self._describer = Describer(config.inference, config.scale, device, self.workers)
         self._lock = threading.Lock()
 
     @classmethod
@@ -145,7 +147,7 @@ class Upscaler:
     @property
     def restorer(self) -> Restorer:
         """The restorer that comes before the network, alone."""
-        return self._describer.restorer
+        return self._describer.restorer()
 
     def plan(
         self, size: tuple[int, int], settings: Settings, max_memory: int | None = None, with_map: bool = False
@@ -185,7 +187,7 @@ class Upscaler:
 
             def drawn(seed: int) -> npt.NDArray[np.uint16]:
                 by_dial = {
-                    dial: self._canvas(lr, windows, description, sampling, seed, run_tiles, called)
+                    dial: self._canvas(lr, windows, description, dial, sampling, seed, run_tiles, called)
                     for dial, sampling in samplings.items()
                 }
                 return laid(by_dial[settings.dial], regions, by_dial)
@@ -208,13 +210,14 @@ class Upscaler:
         return Restored(restored, description, samplings[settings.dial], planned, deviation, regions)
 
     def _sampling(self, settings: Settings) -> SampleSpec:
-        return sampling_for(self.sampling, settings, self._method.num_train_timesteps)
+        return sampling_for(self.sampling, settings, self._method.num_train_timesteps, self._restorer_dials)
 
     def _canvas(
         self,
         lr: Pixels,
         windows: list[Window],
         description: Description,
+        dial: float,
         sampling: SampleSpec,
         seed: int,
         run_tiles: TileMap,
@@ -229,7 +232,7 @@ class Upscaler:
             y, x = (span.start * scale // cell for span in (window.rows, window.columns))
             crop = window.crop(lr)
             place = Tile(y, x, -(-crop.shape[0] * scale // cell), -(-crop.shape[1] * scale // cell))
-            batch = self._batch(crop, description)
+            batch = self._batch(crop, description, dial)
             if _is_one_tile(crop.shape[:2], scale, cell, sampling):
                 batch = method.in_tile(batch, place, height, width)
             else:  # its tiles decide which objects they show: what is small in a window may fill one of them
@@ -237,15 +240,15 @@ class Upscaler:
             batch = batch.to(self.device)
             restored = method.restore(batch, FieldNoise(seed, 0, y, x), own_colours, run_tiles, called)
             paste(canvas, window, restored[0].permute(1, 2, 0).float().cpu().numpy(), scale)
-        fix_canvas(sampling.colorfix, canvas, lr, scale)
+        with torch_threads(self.workers):
+            fix_canvas(sampling.colorfix, canvas, lr, scale)
         return canvas
 
-    def _batch(self, lr: Pixels, description: Description) -> Batch:
+    def _batch(self, lr: Pixels, description: Description, dial: float) -> Batch:
         """A window as the method takes it, with the restorer's image of it for a model that is shown that."""
         restored = None
         if "restored" in self._method.restore_columns:
-            clean = self._describer.restorer.restore([Picture(lr, None, "").rgb8()], self.config.scale)[0]
-            restored = to_tensor(clean).contiguous()
+            restored = to_tensor(self._describer.restored(Picture(lr, None, "").rgb8(), dial)).contiguous()
         pixels = tensor_of(lr_float(lr))
         return Batch([_KEY], pixels, [description.objects], [description.caption], None, {}, None, restored)
 
@@ -264,7 +267,7 @@ class Upscaler:
         if self.workers == 1:
             yield map
             return
-        with ThreadPoolExecutor(self.workers) as pool:
+        with ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
 
             def run(function: Callable[[int], Any], indices: Iterable[int]) -> Iterable[Any]:
                 def one(index: int) -> Any:

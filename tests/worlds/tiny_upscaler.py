@@ -1,6 +1,7 @@
 """An upscaler of tiny widths with random weights, built and saved the project's own way, and pictures for it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import skimage
@@ -60,7 +61,7 @@ def tiny_config() -> SpaSemConfig:
     )
 
 
-def tiny_upscaler(workers: int | None = None, **model: str) -> Upscaler:
+def tiny_upscaler(workers: int | None = None, **model: Any) -> Upscaler:
     """Random weights; no zero is left, so every condition changes the result. `model` changes its spec."""
     config = tiny_config()
     config = config.model_copy(update={"model": config.model.model_copy(update=model)})

@@ -33,7 +33,7 @@ def build_restorer(spec: RestorerSpec, device: str = "auto") -> "Restorer":
         case AwareRestorerSpec():
             from spasemsr.backends.restorer.aware import AwareRestorer
 
-            return AwareRestorer("any" if device == "auto" else device)
+            return AwareRestorer("any" if device == "auto" else device, sharpness=spec.sharpness)
         case CompactRestorerSpec():
             from spasemsr.backends.restorer.mirrored import MirroredRestorer
 

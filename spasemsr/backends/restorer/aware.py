@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spasemsr.backends.networks.runtime import choose_device
-from spasemsr.backends.restorer.spec import AWARE
+from spasemsr.backends.restorer.spec import AWARE, AWARE_SHARP
 from spasemsr.errors import UserError
 from spasemsr.images.quality import measure
 from spasemsr.pixels import ImageU8, bicubic_upsample, to_pixels, to_tensor
@@ -24,10 +24,14 @@ SCALE, TILE = 4, 512  # lr pixels a side
 
 
 class AwareRestorer:
-    """lr -> bicubic and what the network adds to it."""
+    """lr -> bicubic and what the network adds to it.
 
-    def __init__(self, device: str = "auto", tile: int = TILE) -> None:
-        self._device, self._tile = device, tile
+    `sharpness` in [0, 1] is the share of the weights trained to look like a photograph in the mean of both (network
+    interpolation: Wang et al. 2018, ESRGAN 3.4).
+    """
+
+    def __init__(self, device: str = "auto", tile: int = TILE, sharpness: float = 0.0) -> None:
+        self._device, self._tile, self._sharpness = device, tile, sharpness
 
     def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
         """(u, v, 3) u8 images -> (4u, 4v, 3) u8, each a function of its own image alone.
@@ -66,7 +70,11 @@ class AwareRestorer:
         from spasemsr.backends.restorer.aware_network import AwareNetwork
 
         network = AwareNetwork()
-        load_strictly(network, read_state_dict(AWARE), str(AWARE))
+        shares = {AWARE: 1 - self._sharpness, AWARE_SHARP: self._sharpness}
+        states = [(share, read_state_dict(path)) for path, share in shares.items() if share]
+        names = states[0][1]
+        mean = {name: torch.stack([share * state[name].float() for share, state in states]).sum(0) for name in names}
+        load_strictly(network, mean, " and ".join(str(path) for path, share in shares.items() if share))
         network = network.requires_grad_(False).eval().to(choose_device(self._device))
         return network.to(memory_format=torch.channels_last)
 

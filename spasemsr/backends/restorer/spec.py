@@ -7,11 +7,12 @@ from pydantic import Field
 
 from spasemsr.backends.identity import Identity, identify
 from spasemsr.hashing import sha256_file
-from spasemsr.spec import Positive, Spec, WeightsSpec
+from spasemsr.spec import Fraction, Positive, Spec, WeightsSpec
 
 # raised when the same lr is restored otherwise
 VERSIONS = {"filter": 1, "bicubic": 1, "aware": 1, "compact": 1, "spandrel": 1}
-AWARE = Path(__file__).parent / "aware.safetensors"  # the weights of AwareRestorerSpec
+AWARE = Path(__file__).parent / "aware.safetensors"  # the weights of AwareRestorerSpec at sharpness 0
+AWARE_SHARP = Path(__file__).parent / "aware_sharp.safetensors"  # ... and at 1
 COMPACT = Path(__file__).parent / "compact.safetensors"  # the weights of CompactRestorerSpec
 
 
@@ -30,9 +31,13 @@ class BicubicRestorerSpec(Spec):
 
 
 class AwareRestorerSpec(Spec):
-    """Embedded restorer: a small network conditioned on how degraded its input is; weights ship with this project."""
+    """Embedded restorer: a small network that measures how degraded its input is; weights ship with this project.
+
+    `sharpness` leads from the weights that are nearest to hr, 0, to those that look most like a photograph, 1.
+    """
 
     kind: Literal["aware"]
+    sharpness: Fraction = 0.0
     batch_size: Positive = 1
 
 
@@ -68,5 +73,20 @@ def identity_of(spec: RestorerSpec) -> Identity:
     if isinstance(spec, CompactRestorerSpec):
         return identify(spec.network, {"spandrel": VERSIONS["compact"]}, "mirrored_spandrel")
     if isinstance(spec, AwareRestorerSpec):
-        return identify(spec, VERSIONS) | {"weights_sha256": sha256_file(AWARE)}
+        weights = [AWARE] * (spec.sharpness < 1) + [AWARE_SHARP] * (spec.sharpness > 0)
+        mixed = {"sharpness": spec.sharpness} if spec.sharpness else {}
+        return identify(spec, VERSIONS) | {"weights_sha256": " ".join(map(sha256_file, weights))} | mixed
     return identify(spec, VERSIONS)
+
+
+def has_dial(spec: RestorerSpec) -> bool:
+    """Whether this kind leads from faithful to sharp by itself."""
+    return isinstance(spec, AwareRestorerSpec)
+
+
+def dialed(spec: RestorerSpec, dial: float) -> RestorerSpec:
+    """The restorer at a dial from faithful, 0, over its own sharpness, 0.5, to sharp, 1; most kinds have one only."""
+    if not isinstance(spec, AwareRestorerSpec):
+        return spec
+    low, high, share = (0.0, spec.sharpness, 2 * dial) if dial < 0.5 else (spec.sharpness, 1.0, 2 * dial - 1)
+    return spec.model_copy(update={"sharpness": low + (high - low) * share})

@@ -69,6 +69,9 @@ def test_points_vary_one_thing_around_the_base():
             assert changed <= ({sweep} if sweep != "dial" else {"start", "guidance", "steps"})
     middle = next(point for point in dial.settings(base, ["dial"], 1000) if point.value == "0.5")
     assert middle.sample == base  # the dial's middle is the model as it was released
+    restorers = dial.settings(base, ["dial"], 1000, restorer_dials=True)
+    assert [point.sample.share for point in restorers] == [0.5, 0.75, 1, 1, 1]
+    assert [point.dial for point in restorers] == [float(point.value) for point in restorers] == [0, 0.25, 0.5, 0.75, 1]
 
 
 def pair(side: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,6 +116,7 @@ class Bench:
     """Stands for trained weights: the noisier the start, the more is invented, differently for each seed."""
 
     num_train_timesteps, keys, place = 1000, ("a", "b"), (Path("models"), Path("shards"), {}, None, "fp32")
+    restorer_dials = False
 
     def __init__(self, params, folder) -> None:
         self.metrics = build_metrics(["psnr", "ssim", "niqe"])

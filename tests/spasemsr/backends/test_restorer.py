@@ -7,10 +7,18 @@ import torch
 from spasemsr.backends.restorer import build_restorer
 from spasemsr.backends.restorer.aware import AwareRestorer
 from spasemsr.backends.restorer.spec import AWARE as AWARE_WEIGHTS
+from spasemsr.backends.restorer.spec import (
+    AWARE_SHARP,
+    AwareRestorerSpec,
+    CompactRestorerSpec,
+    FilterRestorerSpec,
+    dialed,
+    identity_of,
+)
 from spasemsr.backends.restorer.spec import COMPACT as COMPACT_WEIGHTS
-from spasemsr.backends.restorer.spec import AwareRestorerSpec, CompactRestorerSpec, FilterRestorerSpec, identity_of
 from spasemsr.data.degradation import degrade
 from spasemsr.data.spec import DegradationSpec
+from spasemsr.determinism import torch_threads
 from spasemsr.errors import UserError
 from spasemsr.evaluation.metrics import niqe, psnr_y, ssim_y
 from spasemsr.hashing import sha256_file
@@ -142,6 +150,35 @@ def test_the_aware_network_keeps_flat_images(name):
     assert np.abs(restored.astype(int) - FLAT[name][0, 0].astype(int)).max() <= 3
 
 
+def test_sharpness_leads_to_what_looks_like_a_photograph():
+    found = {sharpness: [] for sharpness in (0.0, 0.5, 1.0)}
+    for name in ("astronaut", "coffee", "chelsea"):
+        lr = degrade(photograph(name, 256), DegradationSpec(preset="camera"), 4, 1).lr
+        for sharpness, each in found.items():
+            each.append(
+                niqe(build_restorer(AwareRestorerSpec(kind="aware", sharpness=sharpness), "cpu").restore([lr], 4)[0])
+            )
+    faithful, middle, sharp = (np.mean(each) for each in found.values())
+    assert faithful > middle + 0.3 > sharp + 0.6
+
+
+@pytest.mark.parametrize(
+    ("own", "dial", "expected"), [(0.2, 0.0, 0.0), (0.2, 0.25, 0.1), (0.2, 0.5, 0.2), (0.2, 0.75, 0.6), (0.2, 1.0, 1.0)]
+)
+def test_the_dial_moves_sharpness_from_faithful_over_its_own_to_sharp(own, dial, expected):
+    assert dialed(AwareRestorerSpec(kind="aware", sharpness=own), dial).sharpness == pytest.approx(expected)
+    other = FilterRestorerSpec(kind="filter")
+    assert dialed(other, dial) is other
+
+
+def test_threads_change_no_bit_of_the_aware_network():
+    lr, found = photograph("coffee")[:90, :110], []
+    for count in (1, 2, 3):
+        with torch_threads(count):
+            found.append(AwareRestorer("cpu", sharpness=0.3).restore([lr], 4)[0])
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+
+
 def test_the_aware_network_enlarges_four_times_only():
     with pytest.raises(UserError, match="enlarges 4 times, the pipeline 2 times"):
         AWARE.restore([FLAT["blue"]], 2)
@@ -161,4 +198,7 @@ def test_a_network_takes_any_size_and_looks_at_one_image_at_a_time(network, shap
 def test_the_networks_identity_is_its_weights():
     assert identity_of(CompactRestorerSpec(kind="compact"))["weights_sha256"] == sha256_file(COMPACT_WEIGHTS)
     assert identity_of(AwareRestorerSpec(kind="aware"))["weights_sha256"] == sha256_file(AWARE_WEIGHTS)
+    mixed, sharp = (identity_of(AwareRestorerSpec(kind="aware", sharpness=share)) for share in (0.5, 1.0))
+    assert sha256_file(AWARE_WEIGHTS) in mixed["weights_sha256"] and sha256_file(AWARE_SHARP) in mixed["weights_sha256"]
+    assert sharp["weights_sha256"] == sha256_file(AWARE_SHARP) and sharp["sharpness"] == 1.0
     assert COMPACT_WEIGHTS.stat().st_size < 1_000_000 and AWARE_WEIGHTS.stat().st_size < 2_000_000

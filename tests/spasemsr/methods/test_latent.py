@@ -9,6 +9,7 @@ from torch import nn
 from spasemsr.cache import Cache
 from spasemsr.diffusion.spec import ScheduleSpec
 from spasemsr.diffusion.tiling import Tile
+from spasemsr.errors import UserError
 from spasemsr.evaluation.restoration import CachedRestoration
 from spasemsr.methods.baselines import Bicubic
 from spasemsr.methods.latent import LatentDiffusion, Prediction, View
@@ -25,9 +26,9 @@ class Coupled(LatentDiffusion):
     columns = restore_columns = frozenset({"lr", "features/coupled"})
     reads_lr_latents = True
 
-    def __init__(self):
+    def __init__(self, prediction="epsilon"):
         grid = Grid(CHANNELS, 8, 0, learned=False)
-        super().__init__(PooledAutoencoder(), ScheduleSpec(), 4, grid, "lr")
+        super().__init__(PooledAutoencoder(), ScheduleSpec(prediction=prediction), 4, grid, "lr")
         self.layer = nn.Conv2d(CHANNELS, CHANNELS, 1)
         self.begun, self.views, self.conditions = [], [], []
 
@@ -78,12 +79,29 @@ def test_a_state_moves_on_from_step_to_step_through_all_tiles(guidance):
     asked = sampling(steps=3, tile=16, tile_overlap=4, guidance=guidance)
     counted = []
     method.restore(batch, NOISE, asked, called=lambda: counted.append(1))
-    assert len(counted) == method.calls(32, 64, asked) == 3 * 3 * (1 if guidance == 1.0 else 2)
+    assert len(counted) == method.calls(32, 64, asked) == 3 * (1 if guidance == 1.0 else 2)  # three tiles a call
     assert [timestep for timestep, _ in method.begun] == method.schedule.sampling_timesteps(3)
     first, second, third = (predicted for _, predicted in method.begun)
     assert first is None
     left = (torch.arange(32) < 16).float().expand(1, 1, 16, 32)
     assert torch.allclose(second["steps"], left) and torch.allclose(third["steps"], 2 * left + 0.5)
+
+
+def test_a_residual_is_added_by_its_share_to_what_is_shown_and_nothing_of_that_is_lost():
+    """The autoencoder keeps cell means alone, the picture all its detail."""
+    method, batch = Coupled("residual"), with_map(small_batch(["a"], 16, 16, training=False))
+    method.size = (8, 8)
+    with torch.no_grad():  # little enough that no cell is clamped
+        method.layer.weight *= 0.02
+        method.layer.bias *= 0.02
+    shown = method._lr_up(batch).clamp(0, 1)
+    nothing, half, whole = (
+        method.restore(batch, NOISE, sampling(colorfix="none", steps=1, share=share)) for share in (0.0, 0.5, 1.0)
+    )
+    assert torch.allclose(nothing, shown, atol=1e-6) and not torch.allclose(whole, shown, atol=1e-3)
+    assert torch.allclose(half - shown, (whole - shown) / 2, atol=1e-5)
+    with pytest.raises(UserError, match="this model does not add to what it is shown"):
+        Coupled().restore(batch, NOISE, sampling(share=0.5))
 
 
 def test_a_state_that_differs_changes_the_result():
@@ -115,9 +133,10 @@ def test_maps_are_cut_with_the_picture_and_padded_as_it_is():
     method.restore(batch, NOISE, sampling(tile=16, tile_overlap=0, steps=1))
     shapes = [(view.lr_up_B3HW.shape[2:], view.lr_latents_BChw.shape[2:], view.features["map"].shape[2:])
               for view in method.views]  # fmt: skip
-    assert set(shapes) == {((128, 128), (16, 16), (128, 128))} and len(shapes) == 2
-    assert [view.features["map"].mean().item() for view in method.views] == [96 / 128, pytest.approx(32 / 128)]
-    assert all(view.features["words"].shape == (1, 5, 7) for view in method.views)
+    assert shapes == [((128, 128), (16, 16), (128, 128))]
+    (shown,) = method.views  # of two tiles
+    assert shown.features["map"].mean((1, 2, 3)).tolist() == [96 / 128, pytest.approx(32 / 128)]
+    assert shown.features["words"].shape == (2, 5, 7)
     view = View(torch.rand(1, 3, 128, 128), None, {"cells": torch.arange(16.0).expand(1, 1, 16, 16)})
     assert view.in_tile(Tile(0, 4, 16, 8), 16).features["cells"][0, 0, 0].tolist() == list(range(4, 12))
 

@@ -11,7 +11,10 @@ from PIL import Image
 
 from spasemsr import Upscaler
 from spasemsr.backends.protocols import Box
+from spasemsr.backends.restorer import build_restorer
+from spasemsr.backends.restorer.spec import AwareRestorerSpec, dialed
 from spasemsr.diffusion.colorfix import fix_colors
+from spasemsr.diffusion.spec import ScheduleSpec
 from spasemsr.diffusion.tiling import tile_grid
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.images.picture import Picture, from_image
@@ -107,7 +110,7 @@ def test_a_captioner_that_reduces_pictures_is_shown_their_most_detailed_window()
 
 def test_a_model_that_is_shown_the_restored_image_gets_that_of_each_window(monkeypatch):
     made, seen = tiny_upscaler(workers=1, input="restored"), []
-    real, restorer = made._method.restore, made._describer.restorer
+    real, restorer = made._method.restore, made._describer.restorer()
     monkeypatch.setattr(made, "plan", lambda *args: Budget(16, 192, 0, 0))
     monkeypatch.setattr(made._method, "restore", lambda batch, *how: seen.append(batch) or real(batch, *how))
     picture = from_image(photograph(320, 16))
@@ -116,6 +119,24 @@ def test_a_model_that_is_shown_the_restored_image_gets_that_of_each_window(monke
     for batch, left in zip(seen, (0, 128), strict=True):
         clean = restorer.restore([np.ascontiguousarray(picture.colour[:, left : left + 192])], 4)[0]
         assert np.array_equal((255 * batch.restored[0]).round().permute(1, 2, 0).numpy(), clean)
+
+
+def test_the_dial_moves_a_restorer_that_has_one_and_leaves_sampling_alone(monkeypatch):
+    adds = ScheduleSpec(prediction="residual")
+    made, shown = tiny_upscaler(workers=1, input="restored", schedule=adds), []
+    assert made._sampling(Settings(dial=1.0)) != made._sampling(Settings(dial=0.5))
+    restore = AwareRestorerSpec(kind="aware", sharpness=0.2)
+    inference = made.config.inference.model_copy(update={"restore": restore})
+    made = Upscaler(made._method, made.config.model_copy(update={"inference": inference}), SAMPLE, workers=1)
+    assert made._sampling(Settings(dial=1.0)) == SAMPLE
+    assert made._sampling(Settings(dial=0.0)) == SAMPLE.model_copy(update={"share": 0.5})
+    real = made._method.restore
+    monkeypatch.setattr(made._method, "restore", lambda batch, *how: shown.append(batch.restored) or real(batch, *how))
+    picture = from_image(photograph(40, 32))
+    for dial in (0.0, 0.5, 1.0):
+        made.restore(picture, Settings(dial=dial), NOTHING)
+        clean = build_restorer(dialed(restore, dial), "cpu").restore([picture.rgb8()], 4)[0]
+        assert np.array_equal((255 * shown[-1][0]).round().permute(1, 2, 0).numpy(), clean)
 
 
 def test_threads_change_no_bit_and_seeds_do(tiny):
@@ -129,7 +150,7 @@ def test_threads_change_no_bit_and_seeds_do(tiny):
 def test_progress_counts_every_call_and_may_stop(tiny):
     picture, seen = from_image(photograph(56, 40)), []
     tiny.restore(picture, Settings(), NOTHING, report=lambda done, total: seen.append((done, total)))
-    assert seen == [(i + 1, len(seen)) for i in range(len(seen))] and len(seen) == 4  # 2 tiles, 2 steps
+    assert seen == [(i + 1, len(seen)) for i in range(len(seen))] and len(seen) == 2  # steps; both tiles share a call
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
