@@ -1,10 +1,10 @@
 """A Python that has imported the libraries already, so that the thirteenth stage of a test does not import them again.
 
-A process of the project spends 5 to 25 seconds of a core on importing torch, diffusers and transformers, and a run of
-the pipeline starts a dozen. Here one server imports them (and nothing of the project); `python -m MODULE ...` and
-`python FILE.py ...`, found in a folder in front of PATH, send it arguments, folder, environment and their three
-streams, and the server's fork runs the code as that command would. All workers of a test run share one server, which
-ends with the run. Everything else, and every test of SIGKILL, uses the real Python.
+A process of the project spends 5 to 25 seconds of a core on importing torch, diffusers and transformers, `dvc` two, and
+a run of the pipeline starts a dozen. Here one server imports them (and nothing of the project). `python -m MODULE ...`,
+`python FILE.py ...` and `dvc ...`, found in a folder in front of PATH, send it arguments, folder, environment and their
+three streams, and the server's fork runs the code as that command would. All workers of a test run share one server,
+which ends with the run. Everything else, and every test of SIGKILL, uses the real Python.
 """
 
 import fcntl
@@ -25,21 +25,25 @@ LIBRARIES = ("torch", "diffusers", "transformers", "pyiqa", "spandrel", "scipy.s
 LIBRARIES += ("webdataset", "skimage.segmentation", "torch._dynamo", "diffusers.models.unets.unet_2d_condition")
 LIBRARIES += ("diffusers.models.controlnets.controlnet", "diffusers.models.autoencoders.autoencoder_kl")
 LIBRARIES += ("diffusers.schedulers.scheduling_dpmsolver_multistep", "torchvision.transforms.functional", "accelerate")
+LIBRARIES += ("dvc.cli.parser", "dvc.repo.experiments.run", "dvc.repo.experiments.queue.workspace")
 
-# The command in PATH: `-I -S` starts in a fortieth of a second.
-_CLIENT = """#!/bin/sh
-case "$1" in -m|*.py) exec {python} -I -S {here} ask {address} "$@";; esac
-exec {python} "$@"
+# The commands in PATH: `-I -S` starts in a fortieth of a second.
+_ASK = "exec {python} -I -S {here} ask {address}"
+_DVC = f'#!/bin/sh\n{_ASK} -m dvc "$@"\n'
+_PYTHON = f"""#!/bin/sh
+case "$1" in -m|*.py) {_ASK} "$@";; esac
+exec {{python}} "$@"
 """
 
 
 @functools.cache
 def folder() -> Path:
     """A folder to put in front of PATH; whoever asks first starts the server, and the others wait until it is ready."""
-    worker = "PYTEST_XDIST_WORKER" in os.environ
-    owner, run = (os.getppid(), os.environ["PYTEST_XDIST_TESTRUNUID"]) if worker else (os.getpid(), str(os.getpid()))
-    made = Path(tempfile.gettempdir()) / f"warm-{run}"
-    made.mkdir(mode=0o700, exist_ok=True)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        owner, made = os.getppid(), Path(tempfile.gettempdir(), f"warm-{os.environ['PYTEST_XDIST_TESTRUNUID']}")
+        made.mkdir(mode=0o700, exist_ok=True)
+    else:
+        owner, made = os.getpid(), Path(tempfile.mkdtemp(prefix="warm-"))
     with (made / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (made / "python").exists():
@@ -58,10 +62,11 @@ def _start(made: Path, owner: int) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     server = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE)
     assert server.stdout is not None and server.stdout.readline() == b"ready\n"
-    command, here = made / "python.new", shlex.quote(__file__)
-    command.write_text(_CLIENT.format(python=shlex.quote(sys.executable), here=here, address=shlex.quote(str(address))))
-    command.chmod(0o755)
-    command.rename(made / "python")
+    places = {"python": sys.executable, "here": __file__, "address": str(address)}
+    for name, text in (("dvc", _DVC), ("python", _PYTHON)):
+        command = made / name
+        command.write_text(text.format(**{key: shlex.quote(place) for key, place in places.items()}))
+        command.chmod(0o755)
 
 
 def serve(address: str, owner: int) -> None:

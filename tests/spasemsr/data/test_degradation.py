@@ -20,7 +20,7 @@ from spasemsr.data.presets import DOMAINS, Order, resolve
 from spasemsr.data.spec import DegradationRanges, DegradationSpec
 from spasemsr.errors import UserError
 from spasemsr.randomness import derive_seed
-from tests.worlds import ROOT
+from tests.worlds import ROOT, warm
 from tests.worlds.photographs import FLAT, photograph
 
 SEESR, STABLESR = DegradationSpec(), DegradationSpec(preset="stablesr")
@@ -196,11 +196,12 @@ def test_a_failure_inside_restores_everything():
     assert now == shape_functions
 
 
-def test_a_fresh_process_gives_the_same_bytes_and_basicsr_leaves_no_trace_in_it():
-    hr = photograph("coffee", 128)
+def test_a_fresh_process_gives_the_same_bytes_and_basicsr_leaves_no_trace_in_it(tmp_path):
+    hr, program = photograph("coffee", 128), tmp_path / "program.py"
     code = f"""
 import hashlib, random, sys
 import numpy as np, torch
+assert not [name for name in sys.modules if name.startswith("basicsr")]
 sys.path.insert(0, {str(ROOT)!r})
 from tests.worlds.photographs import photograph
 from spasemsr.data.spec import DegradationSpec
@@ -213,7 +214,8 @@ assert states == (np.geterr(), random.getstate(), np.random.get_state()[1].tolis
 assert torch.get_num_threads() == 2
 assert "torchvision.transforms.functional_tensor" not in sys.modules
 """
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    program.write_text(code)
+    result = subprocess.run([warm.python(), str(program)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == [digest(degrade(hr, SEESR, 4, seed).lr) for seed in (3, 0)]
 
