@@ -29,7 +29,7 @@ from spasemsr.pixels import bicubic_upsample
 from spasemsr.weights.tensors import load_strictly, read_state_dict, save_tensors
 
 RATE, WARMUP, EMA, CLIP = 2e-4, 100, 0.998, 1.0
-PIXEL, PERCEPTUAL, ADVERSARIAL = 1.0, 1.0, 0.1
+PIXEL, PERCEPTUAL, ADVERSARIAL = 1.0, 1.0, 0.05
 ALONE = 150  # first steps, in which only the discriminator and the other two losses work
 WIDTH = 48  # channels of the discriminator's first layer, at half size
 PATCH, BATCH = 32, 8  # lr pixels, patches
