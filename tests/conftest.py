@@ -12,6 +12,12 @@ LONGEST = ["test_pipeline.py", "test_kill.py", "test_faults.py", "test_four_meth
 LONGEST += ["test_distributed.py", "test_new_method.py", "test_remote.py", "test_executors.py", "test_processes.py"]
 
 
+@pytest.fixture(autouse=True)
+def text_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking takes a second for each picture; the tests of text have a fixture of this name that does otherwise."""
+    monkeypatch.setattr("spasemsr.upscaling.lettering.build_reader", lambda: None)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files named in LONGEST first; the order within a file is kept."""
     place = {name: index for index, name in enumerate(LONGEST)}

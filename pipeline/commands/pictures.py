@@ -52,6 +52,10 @@ def upscale(
     dial: Annotated[
         str, typer.Option(help='0 faithful .. 1 sharp; by object: "person=0, grass=0.9, *=0.5", * is all else.')
     ] = "0.5",
+    text: Annotated[
+        Literal["safe", "free"],
+        typer.Option(help="What is written stays faithful and is read again, or like the rest."),
+    ] = "safe",
     steps: Annotated[int | None, typer.Option(min=1, help="Solver steps. Default: the model's own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pixels.")] = 0,
     tags: Annotated[
@@ -95,6 +99,7 @@ def upscale(
         tags=None if tags is None else parse_tags(tags),
         caption=None if caption is None else clean_text(caption),
         dials=dials,
+        text=text,
     )
     request = Request(
         tuple(inputs), out, settings, form and FORMATS[form], quality, _bytes(max_memory), save_map, force

@@ -28,6 +28,7 @@ from spasemsr.methods.stored import WEIGHTS
 from spasemsr.progress import Progress
 from spasemsr.upscaling import files
 from spasemsr.upscaling.files import Source
+from spasemsr.upscaling.lettering import reader_for, warnings
 from spasemsr.upscaling.regions import overlaps
 from spasemsr.upscaling.settings import MAP_SEEDS, Settings
 
@@ -179,7 +180,7 @@ class _Job:
                 return "skipped", f"{shown(target)} was done by another run meanwhile"
             raise RejectedSample("exists", f"another run wrote {shown(target)} meanwhile; --force replaces it")
         after = "x".join(map(str, result.size))
-        said = [*result.notes, *overlaps(restored.regions)]
+        said = [*result.notes, *overlaps(restored.regions), *warnings(restored.text)]
         notes = f" ({', '.join(said)})" if said else ""
         return "restored", f"{shown(target)} {width}x{height} -> {after}, {restored.budget}{notes}"
 
@@ -202,7 +203,8 @@ class _Job:
     def _made_of(self, data: bytes, form: str) -> dict[str, Any]:
         """Everything that can change a byte of the result."""
         request, upscaler = self._request, self._upscaler
-        return {
+        reader = reader_for(request.settings)
+        return ({} if reader is None else {"text": reader.sha256}) | {
             "version": VERSION,
             "input_sha256": sha256_bytes(data),
             "weights_sha256": upscaler.weights_sha256,
@@ -232,6 +234,8 @@ class _Job:
         }
         if restored.regions:  # later ones lie over earlier ones
             record["regions"] = [region.plain() for region in restored.regions]
+        if restored.text:
+            record["text"] = [reading.plain() for reading in restored.text]
         if restored.deviation is not None:
             record["map"] = {
                 "seeds": MAP_SEEDS,

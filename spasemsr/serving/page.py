@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from spasemsr.errors import UserError
 from spasemsr.images.formats import READ, SUFFIXES
@@ -127,6 +127,7 @@ def build_page(session: Session) -> "Blocks":
                     scale = gr.Radio([2, 3, 4], value=4, label="Enlarge")
                     dial = gr.Slider(0, 1, 0.5, step=0.05, label="Faithful to sharp", elem_id="dial")
                     seed = gr.Number(0, precision=0, minimum=0, label="Seed", elem_id="seed")
+                safe = gr.Checkbox(True, label="What is written stays as faithful as it can", elem_id="text")
                 with gr.Row():
                     restore = gr.Button("Restore", variant="primary", elem_id="restore")
                     stop = gr.Button("Stop", variant="stop", elem_id="stop")
@@ -152,13 +153,15 @@ def build_page(session: Session) -> "Blocks":
             times: int,
             sharpness: float,
             number: float,
+            written: bool,
             method: str,
             request: gr.Request,
             progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio knows that the function reports)
         ) -> tuple[Any, ...]:
             if path is None:
                 raise gr.Error("Upload a photograph first.", print_exception=False)
-            settings = Settings(scale=times, dial=sharpness, seed=int(number or 0))
+            text_is: Literal["safe", "free"] = "safe" if written else "free"
+            settings = Settings(scale=times, dial=sharpness, seed=int(number or 0), text=text_is)
             context = contextvars.copy_context()  # tiles are worked on in threads, which do not know the visitor
 
             def report(done: int, total: int) -> None:
@@ -176,7 +179,7 @@ def build_page(session: Session) -> "Blocks":
             looked, [file, chosen], [marked, table, caption, slider, summary, download], api_visibility="private"
         )
         table.input(edited, [file, table], marked, show_progress="hidden", api_visibility="private")
-        asked = [file, table, caption, scale, dial, seed, chosen]
+        asked = [file, table, caption, scale, dial, seed, safe, chosen]
         restore.click(restored, asked, [slider, summary, download], api_visibility="private")
         stop.click(stopped, queue=False, show_progress="hidden", api_visibility="private")
     return page

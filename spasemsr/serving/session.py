@@ -22,6 +22,7 @@ from spasemsr.images.opening import header
 from spasemsr.images.picture import Picture, read_picture
 from spasemsr.upscaling.description import Description
 from spasemsr.upscaling.files import result_name
+from spasemsr.upscaling.lettering import warnings
 from spasemsr.upscaling.regions import overlaps
 from spasemsr.upscaling.settings import Settings, clean_text
 from spasemsr.upscaling.upscaler import Restored, Upscaler
@@ -123,7 +124,7 @@ class Session:
             f"schedule, guidance {sampling.guidance:g} · seed {settings.seed} · {file.stat().st_size / 1e6:.1f} MB"
         )
         strengths = [f"{tag} at {dial:g}" for tag, dial in settings.dials]
-        summary = " · ".join([summary, *strengths, *overlaps(restored.regions)])
+        summary = " · ".join([summary, *strengths, *overlaps(restored.regions), *warnings(restored.text)])
         return Shown(before, after, file, summary)
 
     def stop(self, visitor: str = "") -> None:

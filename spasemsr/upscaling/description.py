@@ -75,6 +75,10 @@ class Describer:
                 self._last = restorer, lr.copy(), restorer.restore([lr], self._scale)[0]
         return self._last[2]
 
+    def looked_at(self, lr: ImageU8, dial: float = 0.5) -> ImageU8:
+        """The restored picture in which things are looked for: of a large one, that of a smaller copy."""
+        return self.restored(_small(lr), dial)
+
     @cached_property
     def _tagger(self) -> Tagger:
         return build_tagger(self._ground.tagger, self._device)
@@ -95,7 +99,7 @@ class Describer:
         return Description(tuple(boxes), clean_text(caption))
 
     def _locate(self, lr: ImageU8, tags: tuple[str, ...] | None) -> list[Box]:
-        restored = [self.restored(_small(lr))]
+        restored = [self.looked_at(lr)]
         given = [] if tags is None else [located(tag) for tag in tags]
         names = dict.fromkeys(clean_text(name) for name, box in given if box is None)
         asked = self._tagger.tag(restored) if tags is None else [[Tag(name, 1.0) for name in names]]

@@ -40,7 +40,8 @@ class Settings(Spec):
     """Everything that can change a pixel of the result, beside the model; `tags` and `caption` None are found.
 
     `width` and `height` in pixels take the place of `scale`: one of them keeps the shape; of both, `fit` says how. A
-    tag may say where it is, see `located`. `dials` are tags with a strength of their own, in the place of `dial`.
+    tag may say where it is, see `located`. `dials` are tags with a strength of their own, in the place of `dial`; what
+    is written has the faithful one unless `text` is free.
     """
 
     scale: Annotated[int | float, BeforeValidator(_whole), Field(ge=1, le=MAX_SCALE)] = MAX_SCALE
@@ -53,6 +54,7 @@ class Settings(Spec):
     tags: Annotated[tuple[Text, ...], Field(max_length=MAX_TAGS)] | None = None
     caption: Text | None = None
     dials: Annotated[tuple[tuple[Text, Fraction], ...], Field(max_length=MAX_TAGS)] = ()
+    text: Literal["safe", "free"] = "safe"
 
     @field_validator("tags")
     @classmethod
@@ -62,10 +64,11 @@ class Settings(Spec):
         return tags
 
     def plain(self) -> dict[str, Any]:
-        """As JSON-ready values, sizes and dials only where they are asked for: older sidecars know none."""
+        """As JSON-ready values, sizes, dials and free text only where asked for: older sidecars know none."""
         value = super().plain()
         unasked = [] if self.width or self.height else ["width", "height", "fit"]
         unasked += [] if self.dials else ["dials"]
+        unasked += [] if self.text == "free" else ["text"]
         return {name: held for name, held in value.items() if name not in unasked}
 
     @property

@@ -16,7 +16,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -31,19 +30,20 @@ from spasemsr.diffusion.tiling import Tile, TileMap, boxes_seen_from, tile_grid
 from spasemsr.errors import RejectedSample
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.images.picture import MIN_SIDE, Picture, Pixels, from_image
-from spasemsr.images.transparency import fill_transparent
 from spasemsr.methods.dialed import restorer_dials
 from spasemsr.methods.folder import load_method
 from spasemsr.methods.latent import MULTIPLE
 from spasemsr.methods.model_config import ModelConfig
 from spasemsr.methods.protocol import Called, Method
 from spasemsr.methods.stored import read_model_config, weights_digest
-from spasemsr.pixels import bicubic_upsample, to_eight_bits, to_tensor
+from spasemsr.pixels import bicubic_upsample, to_tensor
 from spasemsr.upscaling import hub
 from spasemsr.upscaling.colour import fix_canvas, lr_float, tensor_of
 from spasemsr.upscaling.description import Describer, Description
+from spasemsr.upscaling.lettering import FAITHFUL, TAG, Lettering, Reading, reader_for
 from spasemsr.upscaling.memory import Budget, Footprint, budget
 from spasemsr.upscaling.regions import Region, laid, regions_of
+from spasemsr.upscaling.result import finished, sized, visible
 from spasemsr.upscaling.settings import MAP_SEEDS, Settings, sampling_for
 from spasemsr.upscaling.windows import FieldNoise, Window, paste, plan
 
@@ -56,7 +56,8 @@ _KEY = "image"
 class Restored:
     """A result and how it came about; `deviation` (H, W) uint8 is the map, `deviation.GAIN` per grey level, or None.
 
-    `sampling` is that of everything outside `regions`, the boxes with a strength of their own.
+    `sampling` is that of everything outside `regions`, the boxes with a strength of their own. `text` is what could be
+    read before.
     """
 
     picture: Picture
@@ -65,6 +66,7 @@ class Restored:
     budget: Budget
     deviation: npt.NDArray[np.uint8] | None
     regions: tuple[Region, ...] = ()
+    text: tuple[Reading, ...] = ()
 
 
 class Upscaler:
@@ -137,7 +139,7 @@ class Upscaler:
         """Objects and caption, found or as the settings give them."""
         settings = settings or Settings()
         with self._lock, single_threaded():
-            return self._describer.describe(_visible(picture).rgb8(), settings.tags, settings.caption)
+            return self._describer.describe(visible(picture).rgb8(), settings.tags, settings.caption)
 
     @property
     def method(self) -> Method:
@@ -178,10 +180,15 @@ class Upscaler:
         description = description or self.describe(picture, settings)
         regions = regions_of(settings, description.boxes)
         scale, size = self.config.scale, picture.size
+        lettering = self._lettering(picture, settings)
+        if lettering and self._dial_matters(settings) and (text := lettering.regions(size[1] * scale, size[0] * scale)):
+            regions += text  # the last lie over all others
+            both = settings.model_copy(update={"dials": (*settings.dials, (TAG, FAITHFUL))})
+            planned = self.plan(size, both, max_memory, with_map)
         dials = dict.fromkeys([settings.dial, *(region.dial for region in regions)])
         samplings = {dial: self._sampling(settings.model_copy(update={"dial": dial})) for dial in dials}
         windows = plan(size[1], size[0], planned.window_height, planned.window_width, scale)
-        lr, seeds = _visible(picture).colour, range(settings.seed, settings.seed + (MAP_SEEDS if with_map else 1))
+        lr, seeds = visible(picture).colour, range(settings.seed, settings.seed + (MAP_SEEDS if with_map else 1))
         called = self._counter(windows, samplings.values(), len(seeds), report)
         with self._lock, single_threaded(), self._tiles_in_threads() as run_tiles, _refused_for_memory():
 
@@ -196,18 +203,27 @@ class Upscaler:
             canvas = next(canvases)
             deviation = as_picture(luma_deviation(chain([canvas], canvases))) if with_map else None
             alpha = None if picture.alpha is None else self._alpha(picture.alpha, windows)
-        large, kept = settings.sizes(*size)
-        colour = _sized(canvas, large, kept)
-        if picture.colour.shape[2] == 1:
-            colour = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)[..., None]
-        restored = replace(
-            picture,
-            colour=_deep_as(colour, picture),
-            alpha=None if alpha is None else _deep_as(_sized(alpha, large, kept), picture),
-        )
+            readings = lettering.readings(canvas) if lettering else ()
         if deviation is not None:
-            deviation = _sized(deviation, large, kept)
-        return Restored(restored, description, samplings[settings.dial], planned, deviation, regions)
+            deviation = sized(deviation, picture, settings)
+        result = finished(picture, canvas, alpha, settings)
+        return Restored(result, description, samplings[settings.dial], planned, deviation, regions, readings)
+
+    def _lettering(self, picture: Picture, settings: Settings) -> Lettering | None:
+        """The picture's text, if it is to be safe and can be read."""
+        reader = reader_for(settings)
+        if reader is None:
+            return None
+        with self._lock, single_threaded():
+            return Lettering(reader, self._describer.looked_at(visible(picture).rgb8(), FAITHFUL))
+
+    def _dial_matters(self, settings: Settings) -> bool:
+        """Whether anything in the result would be another with the dial at its faithful end."""
+        dials = {settings.dial, *(dial for _, dial in settings.dials)} - {FAITHFUL}
+        if self._restorer_dials:
+            return bool(dials)
+        samplings = [self._sampling(settings.model_copy(update={"dial": dial})) for dial in (FAITHFUL, *dials)]
+        return any(sampling != samplings[0] for sampling in samplings)
 
     def _sampling(self, settings: Settings) -> SampleSpec:
         return sampling_for(self.sampling, settings, self._method.num_train_timesteps, self._restorer_dials)
@@ -315,26 +331,6 @@ def _project_sampling(folder: Path, config: ModelConfig) -> SampleSpec | None:
     if folder.resolve().parent.name != "models" or not params.is_file():
         return None
     return getattr(load_params(params), config.inference.profile).evaluate.sample
-
-
-def _visible(picture: Picture) -> Picture:
-    """The picture with colour under full transparency replaced by what is around it."""
-    if picture.alpha is None:
-        return picture
-    return replace(picture, colour=fill_transparent(picture.colour, picture.alpha))
-
-
-def _sized(pixels: npt.NDArray, size: tuple[int, int], kept: tuple[int, int]) -> npt.NDArray:
-    """Reduced to `size` (width, height) by area, if it is larger; then the middle of `kept` (width, height)."""
-    if pixels.shape[1::-1] != size:
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    left, top = (size[0] - kept[0]) // 2, (size[1] - kept[1]) // 2
-    return pixels[top : top + kept[1], left : left + kept[0]]
-
-
-def _deep_as(pixels: npt.NDArray[np.uint16], picture: Picture) -> Pixels:
-    """16-bit pixels at the depth of a picture."""
-    return pixels if picture.bits == 16 else to_eight_bits(pixels)
 
 
 def _is_one_tile(size: tuple[int, int], scale: int, cell: int, sampling: SampleSpec) -> bool:
