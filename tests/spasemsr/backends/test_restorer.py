@@ -1,10 +1,11 @@
 """The embedded degradation removal modules: the network whose weights ship here, and the filter without weights."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from spasemsr.backends.restorer import build_restorer
+from spasemsr.backends.restorer import aware, build_restorer
 from spasemsr.backends.restorer.aware import AwareRestorer
 from spasemsr.backends.restorer.spec import AWARE as AWARE_WEIGHTS
 from spasemsr.backends.restorer.spec import (
@@ -169,6 +170,17 @@ def test_the_dial_moves_sharpness_from_faithful_over_its_own_to_sharp(own, dial,
     assert dialed(AwareRestorerSpec(kind="aware", sharpness=own), dial).sharpness == pytest.approx(expected)
     other = FilterRestorerSpec(kind="filter")
     assert dialed(other, dial) is other
+
+
+def test_the_sharp_end_has_no_lattice_of_two_pixels():
+    """What alternates from pixel to pixel is a smaller part of what sharpness adds than it would be."""
+    lr, filtered = shrunk(photograph("astronaut", 256), 4), []
+    for share in (0.5, 0.0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(aware, "LATTICE_SHARE", share)
+            restored = AwareRestorer("cpu", sharpness=1.0).restore([lr], 4)[0].astype(np.float32)
+        filtered.append(np.abs(cv2.filter2D(restored, -1, np.outer([1, -1], [1, -1]).astype(np.float32))).mean())
+    assert filtered[0] < 0.75 * filtered[1]
 
 
 def test_threads_change_no_bit_of_the_aware_network():
