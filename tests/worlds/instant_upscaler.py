@@ -43,5 +43,11 @@ class InstantUpscaler:
         deviation = np.full((kept[1], kept[0]), settings.seed % 256, np.uint8) if with_map else None
         result = replace(picture, colour=colour, alpha=alpha)
         return SimpleNamespace(
-            picture=result, description=SAID, sampling=SampleSpec(), budget=BUDGET, deviation=deviation, regions=()
+            picture=result,
+            description=SAID,
+            sampling=SampleSpec(),
+            budget=BUDGET,
+            deviation=deviation,
+            regions=(),
+            text=(),
         )

@@ -329,7 +329,7 @@ def test_killed_in_the_middle_of_a_folder_only_the_rest_is_done(command, weights
     for index in range(6):
         photograph(48, 48).rotate(30 * index).save(folder / f"{index:02}.png")
     script = "import logging, typer; from pipeline.commands.pictures import upscale; typer.run(upscale)"
-    arguments = [str(folder), "-o", str(out), "--weights", str(weights), "--device", "cpu"]
+    arguments = [str(folder), "-o", str(out), "--weights", str(weights), "--device", "cpu", "--text", "free"]
     process = subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
         cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -342,7 +342,7 @@ def test_killed_in_the_middle_of_a_folder_only_the_rest_is_done(command, weights
     process.wait()
     done = {path.name: path.read_bytes() for path in out.glob("*.png")}
     assert 1 <= len(done) < 6
-    code, said = command(folder, "-o", out)
+    code, said = command(folder, "-o", out, "--text", "free")
     assert code == 0 and f"{6 - len(done)} restored, {len(done)} skipped" in said
     after = tree(out)
     assert len(after) == 12 and done.items() <= after.items()
