@@ -73,13 +73,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--start", type=Path, default=AWARE, help="weights to go on from, the shipped sharp ones say")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--cooldown", type=int, default=1500, help="last steps, over which the rate falls to zero")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
     network, judge = AwareNetwork(), Discriminator()
-    load_strictly(network, read_state_dict(AWARE), str(AWARE))
+    load_strictly(network, read_state_dict(chosen.start), str(chosen.start))
     networks = nn.ModuleDict({"network": network, "judge": judge}).to(memory_format=torch.channels_last)
     optimizers = [torch.optim.Adam(each.parameters(), betas=(0.9, 0.99)) for each in (network, judge)]
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
