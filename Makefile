@@ -12,7 +12,6 @@ BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export UV_PYTHON_DOWNLOADS := never
-export UV_LINK_MODE := copy
 export PYTHONUTF8 := 1
 
 .PHONY: demo test env lock lint clean
@@ -40,7 +39,8 @@ $(READY): requirements.txt pyproject.toml
 	echo "Creating $(VENV) with $$("$$found" --version); some 7 GB, one to five minutes."; \
 	"$$found" -m venv --clear $(VENV)
 	@command -v uv >/dev/null 2>&1 || python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements.txt
+	@# basicsr asks for torch to build kernels that nothing here uses; in a build of its own that is 7 GB more.
+	uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --no-build-isolation-package basicsr -r requirements.txt
 	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
