@@ -28,20 +28,18 @@ _HALF = 0.5  # a cell is inside a box that covers more of it, outside one that c
 def attention_ratios(method: Method, batches: Sequence[Batch], scale: int, seed: int, sampling: SampleSpec) -> Ratios:
     """By layer, the mean over pictures of what `watched` finds; empty for a method without attention to objects.
 
-    Batches of one. Pictures that are restored in several tiles are passed over, since every tile has its own boxes.
+    Batches of one. Every picture is restored in one tile, since each of several would have boxes of its own.
     """
     found: dict[str, list[float]] = {}
     device = next((parameter.device for parameter in method.parameters()), torch.device("cpu"))
     for batch in batches if method.attentions() else ():
         height, width = batch.lr.shape[-2:]
-        one_step = sampling.model_copy(update={"steps": 1, "guidance": 1.0})
-        if method.calls(height, width, one_step) > 1:
-            continue
         padded = [-(-side * scale // MULTIPLE) * MULTIPLE for side in (height, width)]
         shown = np.array([width * scale / padded[1], height * scale / padded[0]] * 2, np.float32)
         (objects,) = batch.objects
         objects = replace(objects, boxes=objects.boxes * shown)  # shares of the padded picture
         cells = padded[0] // method.grid.cell, padded[1] // method.grid.cell
+        one_step = sampling.model_copy(update={"steps": 1, "guidance": 1.0, "tile": max(sampling.tile, *cells)})
         with watched(method.attentions(), method.object_rows, objects, cells) as ratios, torch.inference_mode():
             method.restore(batch.to(device), Noise(seed, 0), one_step)
         for name, ratio in ratios.items():

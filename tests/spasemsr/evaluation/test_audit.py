@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spasemsr.evaluation.attention import watched
+from spasemsr.evaluation.attention import attention_ratios, watched
 from spasemsr.evaluation.audit import Case, audit
 from spasemsr.evaluation.conditions import exchanged, in_state, moved, retagged, unplaced, untagged
 from spasemsr.evaluation.findings import CHANGE
@@ -149,3 +149,11 @@ def test_attention_inside_over_outside_is_one_without_a_bias_and_its_exponential
         else:
             assert min(spatext) > np.exp(-FULL) / 4
     assert not any(attention._forward_pre_hooks for attention in method.attentions().values())
+
+
+def test_attention_is_measured_of_a_picture_that_is_restored_in_several_tiles():
+    method = small_method()
+    boxes = objects_of(("left", (0.0, 0.0, 0.5, 1.0), 0.9), ("right", (0.5, 0.0, 1.0, 1.0), 0.8))
+    batch = replace(BATCH, objects=[boxes], lr=BATCH.lr.repeat(1, 1, 3, 1))  # 24 latent cells high
+    whole, tiled = (attention_ratios(method, [batch], 4, 0, sampling(steps=1, tile=tile)) for tile in (32, 16))
+    assert tiled == whole and len(whole) == 21
