@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from nano import EVERY
 
@@ -33,7 +34,7 @@ from spasemsr.data.shards import ColumnReader
 from spasemsr.determinism import pin_threads
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.evaluation.audit import lines
-from spasemsr.evaluation.conditions import CONDITIONS, in_state, retagged
+from spasemsr.evaluation.conditions import CONDITIONS, Condition, in_state, retagged
 from spasemsr.evaluation.intervals import interval
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.methods.columns import columns_of
@@ -62,9 +63,9 @@ def main() -> None:
     else:
         paths = photographs(chosen.photographs)[::EVERY][: chosen.images]
         samples = [make_sample(upscaler, path, PRESET, SIDE) for path in paths]
-    others, seeds = [*samples[1:], samples[0]], range(chosen.seeds)
+    seeds = range(chosen.seeds)
     print(f"{chosen.model}: {len(samples)} pictures, {chosen.seeds} seeds\n\nDenoising error, change in percent")
-    for line in errors(method, samples, others, seeds, sampling):
+    for line in errors(method, samples, seeds, sampling):
         print(line)
 
     found = ask(upscaler, samples, build_metrics(["psnr", "texture"]), seeds, with_truth=False)
@@ -91,59 +92,56 @@ def of_shards(model: Path, count: int) -> list[Sample]:
 
 
 def errors(
-    method: LatentDiffusion, samples: Sequence[Sample], others: Sequence[Sample], seeds: Sequence[int],
-    sampling: SampleSpec,
-) -> Iterator[str]:  # fmt: skip
+    method: LatentDiffusion, samples: Sequence[Sample], seeds: Sequence[int], sampling: SampleSpec
+) -> Iterator[str]:
     """A line for each timestep, condition and state that says something else than the picture's own."""
-    for timestep in TIMESTEPS:
-        own = {(s.key, seed): error(method, s, s.batch, timestep, seed, sampling) for s in samples for seed in seeds}
-        for condition in CONDITIONS:
-            for state in ("none", "shuffled", "swapped") if condition in method.conditions else ():
-                changes = {}
-                for sample, other in zip(samples, others, strict=True):
-                    batch = sample.batch
-                    if state != "swapped":
-                        edited = in_state(
-                            batch,
-                            condition,
-                            "none" if state == "none" else "other",
-                            other.batch,
-                            None,
-                            method.condition_features,
-                        )
-                    elif condition == "tags" and len(set(tags := batch.objects[0].tags)) > 1:
-                        edited = retagged(batch, [*tags[1:], tags[0]])
-                    else:
-                        continue
-                    if edited is not None:
-                        grown = [
-                            error(method, sample, edited, timestep, n, sampling) / own[sample.key, n] for n in seeds
-                        ]
-                        changes[sample.key] = 100 * (float(np.mean(grown)) - 1)
-                if changes:
-                    low, high = interval(changes, 0, "error", condition, state) or (np.nan, np.nan)
-                    mean = np.mean(list(changes.values()))
-                    yield (
-                        f"t = {timestep}  {condition:<8} {state:<9} {mean:+.2f} % [{low:+.2f}, {high:+.2f}], "
-                        f"{len(changes)} pictures"
-                    )
+    growth: dict[tuple[int, Condition, str], dict[str, float]] = {}
+    for sample, other in zip(samples, [*samples[1:], samples[0]], strict=True):
+        own = denoising_errors(method, sample, sample.batch, seeds, sampling)
+        for condition, state, batch in edits(method, sample.batch, other.batch):
+            ratios = denoising_errors(method, sample, batch, seeds, sampling) / own
+            for timestep, ratio in zip(TIMESTEPS, ratios.mean(axis=1), strict=True):
+                growth.setdefault((timestep, condition, state), {})[sample.key] = 100 * float(ratio - 1)
+    for (timestep, condition, state), changes in sorted(growth.items(), key=lambda item: item[0][0]):
+        low, high = interval(changes, 0, "error", condition, state) or (np.nan, np.nan)
+        change = f"{np.mean(list(changes.values())):+.2f} % [{low:+.2f}, {high:+.2f}]"
+        yield f"t = {timestep}  {condition:<8} {state:<9} {change}, {len(changes)} pictures"
+
+
+def edits(method: LatentDiffusion, own: Batch, other: Batch) -> Iterator[tuple[Condition, str, Batch]]:
+    """Every condition of the method taken away, as another picture has it, and tags exchanged among their boxes."""
+    for condition in CONDITIONS:
+        if condition not in method.conditions:
+            continue
+        for name, state in (("none", "none"), ("shuffled", "other")):
+            edited = in_state(own, condition, state, other, None, method.condition_features)
+            if edited is not None:
+                yield condition, name, edited
+        tags = own.objects[0].tags
+        if condition == "tags" and len(set(tags)) > 1:
+            yield condition, "swapped", retagged(own, [*tags[1:], tags[0]])
 
 
 @torch.no_grad()
-def error(
-    method: LatentDiffusion, sample: Sample, batch: Batch, timestep: int, seed: int, sampling: SampleSpec
-) -> float:
-    """Mean squared error of z_0, predicted from hr's latents noised to t, under the conditions of `batch`."""
-    noise, keys = Noise(seed, 0), [sample.key]
+def denoising_errors(
+    method: LatentDiffusion, sample: Sample, batch: Batch, seeds: Sequence[int], sampling: SampleSpec
+) -> npt.NDArray[np.float64]:
+    """(timesteps, seeds) mean squared errors of z_0, predicted from hr's latents noised to t, under `batch`."""
     latents = method._lr_latents(to_tensor(sample.hr).contiguous())
     lr_up = method._lr_up(batch)
-    lr_latents, timesteps = method._lr_latents(lr_up), torch.tensor([timestep])
-    noisy = method.schedule.add_noise(latents, noise.gaussian("noise", keys, latents.shape[1:]), timesteps)
+    lr_latents = method._lr_latents(lr_up)
     encoded = method.encode(View(lr_up, lr_latents, batch.features), method.condition(batch, sampling))
-    predicted = method.predict(noisy, timesteps, encoded, method.begin(batch, noise, timesteps)).sample
-    if method.from_lr:
-        predicted = predicted + lr_latents
-    return float(torch.mean((method.schedule.clean(predicted, noisy, timesteps) - latents) ** 2))
+
+    def error(timestep: int, seed: int) -> float:
+        noise, timesteps = Noise(seed, 0), torch.tensor([timestep])
+        drawn = noise.gaussian("noise", [sample.key], latents.shape[1:])
+        noisy = method.schedule.add_noise(latents, drawn, timesteps)
+        predicted = method.predict(noisy, timesteps, encoded, method.begin(batch, noise, timesteps)).sample
+        if method.from_lr:
+            predicted = predicted + lr_latents
+        return float(torch.mean((method.schedule.clean(predicted, noisy, timesteps) - latents) ** 2))
+
+    return np.array([[error(timestep, seed) for seed in seeds] for timestep in TIMESTEPS])
 
 
 if __name__ == "__main__":
