@@ -10,18 +10,15 @@ from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images import writing
 from spasemsr.images.names import shown
 from spasemsr.images.picture import Picture, read_picture
-from spasemsr.methods.compared import label, network_of, networks
 from spasemsr.upscaling import files
 
 if TYPE_CHECKING:
-    from spasemsr.backends.protocols import Restorer
     from spasemsr.upscaling.preview import Place
     from spasemsr.upscaling.upscaler import Upscaler
 
 log = logging.getLogger(__name__)
 
 ENDING = "_preview"
-BASELINES = ("realesrgan-x4plus-ncnn",)  # where its package is installed
 
 
 def parse_place(text: str) -> "Place":
@@ -37,10 +34,12 @@ def parse_place(text: str) -> "Place":
 
 def run(request: Request, at: "Place | None", load_upscaler: Callable[[], "Upscaler"]) -> int:
     """A sheet for every input, PNG; the exit status as of `upscale`. Raises UserError for what stops the whole run."""
+    from spasemsr.upscaling import preview
+
     sources = files.find_sources(request.inputs, request.out)
     places = files.targets(sources, request.out, ENDING, "PNG")
     files.require_writable(request.out)
-    upscaler, others, failed = load_upscaler(), _others(), 0
+    upscaler, others, failed = load_upscaler(), preview.others(), 0
     try:
         for source, place in zip(sources, places, strict=True):
             try:
@@ -49,7 +48,9 @@ def run(request: Request, at: "Place | None", load_upscaler: Callable[[], "Upsca
                     raise RejectedSample("changed", "another file took its place while this ran; run the same again")
                 if files.is_input(place, sources) or (place.exists() and not request.force):
                     raise RejectedSample("exists", f"{shown(place)} is there; --force replaces it")
-                sheet = _sheet(picture, request, at, upscaler, others, shown(source.path.name))
+                name = shown(source.path.name)
+                pixels = preview.contact_sheet(upscaler, picture, request.settings, others, name, at)
+                sheet = Picture(pixels, None, "PNG")
                 atomic.write(place, writing.encode(sheet))
                 width, height = sheet.size
                 log.info("preview   %s: %s %dx%d", shown(source.path), shown(place), width, height)
@@ -61,26 +62,3 @@ def run(request: Request, at: "Place | None", load_upscaler: Callable[[], "Upsca
     except KeyboardInterrupt:
         return INTERRUPTED
     return FAILED if failed else OK
-
-
-def _sheet(
-    picture: Picture,
-    request: Request,
-    at: "Place | None",
-    upscaler: "Upscaler",
-    others: dict[str, "Restorer"],
-    name: str,
-) -> Picture:
-    from spasemsr.upscaling import preview
-
-    part = preview.piece(picture, at)
-    cells = list(preview.ways(upscaler, part, request.settings, others))
-    title = f"{name}: {part.size[0]}x{part.size[1]} pixels, x{upscaler.config.scale}"
-    return Picture(preview.sheet(cells, title), None, "PNG")
-
-
-def _others() -> dict[str, "Restorer"]:
-    """Networks to compare with, by label; one that is not installed is left out, and said."""
-    from spasemsr.backends.restorer import build_restorer
-
-    return {label(name): build_restorer(network_of(name), "any") for name in networks(BASELINES)}

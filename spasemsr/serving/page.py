@@ -4,17 +4,16 @@ It is bound to this machine unless asked otherwise, needs no network and reports
 and a content security policy that forbids the browser to ask anybody else.
 """
 
-import contextvars
 import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from spasemsr.errors import UserError
 from spasemsr.images.formats import READ, SUFFIXES
-from spasemsr.serving.session import Refusal, Session
+from spasemsr.serving.answers import reporting, shown_errors
+from spasemsr.serving.preview import preview_button, preview_sheet
+from spasemsr.serving.session import Session
 from spasemsr.upscaling.settings import Settings
 
 if TYPE_CHECKING:
@@ -129,21 +128,23 @@ def build_page(session: Session) -> "Blocks":
                     seed = gr.Number(0, precision=0, minimum=0, label="Seed", elem_id="seed")
                 safe = gr.Checkbox(True, label="What is written stays as faithful as it can", elem_id="text")
                 with gr.Row():
+                    preview = preview_button()
                     restore = gr.Button("Restore", variant="primary", elem_id="restore")
                     stop = gr.Button("Stop", variant="stop", elem_id="stop")
                     download = gr.DownloadButton("Download", interactive=False, elem_id="download")
+                preview_sheet(session, preview, file, marked, [table, caption, seed, safe, chosen])
 
         def looked(path: str | None, method: str) -> tuple[Any, ...]:
             if path is None:
                 return None, [], "", None, "", gr.DownloadButton(value=None, interactive=False)
-            with _shown_errors():
+            with shown_errors():
                 picture, rows, text = session.look(path, method)
             return picture, rows, text, None, "", gr.DownloadButton(value=None, interactive=False)
 
         def edited(path: str | None, rows: list[list[Any]]) -> Any:
             if path is None:
                 return None
-            with _shown_errors():
+            with shown_errors():
                 return session.mark(path, rows)
 
         def restored(
@@ -162,13 +163,9 @@ def build_page(session: Session) -> "Blocks":
                 raise gr.Error("Upload a photograph first.", print_exception=False)
             text_is: Literal["safe", "free"] = "safe" if written else "free"
             settings = Settings(scale=times, dial=sharpness, seed=int(number or 0), text=text_is)
-            context = contextvars.copy_context()  # tiles are worked on in threads, which do not know the visitor
-
-            def report(done: int, total: int) -> None:
-                context.copy().run(progress, (done, total), desc="Restoring", unit="tiles")
-
-            with _shown_errors():
-                shown = session.restore(path, rows, text, settings, report, request.session_hash or "", method)
+            report, visitor = reporting(progress, "Restoring", "tiles"), request.session_hash or ""
+            with shown_errors():
+                shown = session.restore(path, rows, text, settings, report, visitor, method)
             ready = gr.DownloadButton(value=str(shown.file), interactive=True)
             return (shown.before, shown.after), shown.summary, ready
 
@@ -183,17 +180,6 @@ def build_page(session: Session) -> "Blocks":
         restore.click(restored, asked, [slider, summary, download], api_visibility="private")
         stop.click(stopped, queue=False, show_progress="hidden", api_visibility="private")
     return page
-
-
-@contextmanager
-def _shown_errors() -> Iterator[None]:
-    """Turn a Refusal into the message Gradio shows."""
-    import gradio
-
-    try:
-        yield
-    except Refusal as refusal:
-        raise gradio.Error(str(refusal), print_exception=False) from None
 
 
 class _Policy:

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,18 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from spasemsr.backends.protocols import Box
+from spasemsr.backends.protocols import Box, Restorer
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images import writing
 from spasemsr.images.opening import header
 from spasemsr.images.picture import Picture, read_picture
+from spasemsr.upscaling import preview
 from spasemsr.upscaling.description import Description
 from spasemsr.upscaling.files import result_name
 from spasemsr.upscaling.lettering import warnings
 from spasemsr.upscaling.regions import overlaps
 from spasemsr.upscaling.settings import Settings, clean_text
-from spasemsr.upscaling.upscaler import Restored, Upscaler
+from spasemsr.upscaling.upscaler import Report, Restored, Upscaler
 
 SHOWN_SIDE = 2048  # pixels of the longer side of what is shown; the download is whole
 MARKED_SIDE = 640  # smaller pictures are enlarged before names are written into them
@@ -89,7 +91,7 @@ class Session:
         rows: Sequence[Row],
         caption: str,
         settings: Settings,
-        report: Callable[[int, int], None],
+        report: Report,
         visitor: str = "",
         chosen: str = "",
     ) -> Shown:
@@ -100,21 +102,13 @@ class Session:
         picture = self._read(path)
         description = Description(tuple(boxes_of(rows)), clean_text(caption))
         settings = settings.model_copy(update={"dials": dials_of(rows)})
-        self._stopping.discard(visitor)
-
-        def watched(done: int, total: int) -> None:
-            if visitor in self._stopping:
-                raise Stopped
-            report(done, total)
+        watched = self._watched(visitor, report)
 
         def run() -> tuple[Restored, Path]:
             restored = self._upscaler(chosen).restore(picture, settings, description, self._max_memory, report=watched)
             return restored, self._keep(path, restored, settings.ending)
 
-        try:
-            restored, file = self._said(run)
-        except Stopped:
-            raise Refusal("Stopped.") from None
+        restored, file = self._said(run)
         after = _shown(restored.picture)
         before = cv2.resize(picture.rgb8(), after.shape[1::-1], interpolation=cv2.INTER_CUBIC)
         width, height = restored.picture.size
@@ -127,13 +121,50 @@ class Session:
         summary = " · ".join([summary, *strengths, *overlaps(restored.regions), *warnings(restored.text)])
         return Shown(before, after, file, summary)
 
+    def compare(
+        self,
+        path: str,
+        rows: Sequence[Row],
+        caption: str,
+        settings: Settings,
+        report: Report,
+        visitor: str = "",
+        chosen: str = "",
+        at: preview.Place | None = None,
+    ) -> np.ndarray:
+        """One piece of the picture by several ways and strengths, with the table's objects: a sheet (H, W, 3) uint8.
+
+        `at` is the middle of the piece; None takes the one with most detail. `stop` ends it between two of them.
+        """
+        picture = self._read(path)
+        description = Description(tuple(boxes_of(rows)), clean_text(caption))
+        watched = self._watched(visitor, report)
+
+        def run() -> np.ndarray:
+            return preview.contact_sheet(
+                self._upscaler(chosen), picture, settings, _beside(), Path(path).name, at, description, watched
+            )
+
+        return self._said(run)
+
     def stop(self, visitor: str = "") -> None:
-        """End the restoration this visitor is waiting for."""
+        """End what this visitor is waiting for."""
         self._stopping.add(visitor)
 
     def close(self) -> None:
         """Remove the results."""
         self._folder.cleanup()
+
+    def _watched(self, visitor: str, report: Report) -> Report:
+        """`report`, which ends the work once the visitor asked to stop."""
+        self._stopping.discard(visitor)
+
+        def watched(done: int, total: int) -> None:
+            if visitor in self._stopping:
+                raise Stopped
+            report(done, total)
+
+        return watched
 
     def _upscaler(self, chosen: str) -> Upscaler:
         """What was chosen, loaded once. Raises UserError for weights that cannot be loaded."""
@@ -153,6 +184,8 @@ class Session:
         """The result of an action, its expected failures as sentences."""
         try:
             return act()
+        except Stopped:
+            raise Refusal("Stopped.") from None
         except RejectedSample as rejected:
             raise Refusal(f"This picture cannot be used: {rejected.detail}.") from None
         except UserError as error:
@@ -175,6 +208,12 @@ class Session:
                 old.unlink(missing_ok=True)
             del self._results[:-KEPT_RESULTS]
         return file
+
+
+@cache
+def _beside() -> Mapping[str, Restorer]:
+    """Networks a preview compares with; each loads itself when it is first asked."""
+    return preview.others()
 
 
 def boxes_of(rows: Sequence[Row]) -> list[Box]:

@@ -1,33 +1,64 @@
 """A contact sheet before the long run: one piece of a picture, restored in several ways side by side.
 
-The piece is restored as a picture of its own, so objects are looked for in it alone; everything else is as in the run.
-u v are lr pixels, H W pixels of the result.
+The piece is restored as a picture of its own, so objects are looked for in it alone, unless a description of the whole
+picture is given; everything else is as in the run. u v are lr pixels, H W pixels of the result.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from spasemsr.backends.protocols import Box
 from spasemsr.images.picture import Picture
+from spasemsr.methods.compared import label, network_of, networks
 from spasemsr.pixels import ImageU8, bicubic_upsample, to_pixels, to_tensor
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Restorer
+    from spasemsr.upscaling.description import Description
     from spasemsr.upscaling.settings import Settings
     from spasemsr.upscaling.upscaler import Upscaler
 
 SIDE = 96  # lr pixels
-DIALS = (0.0, 0.5, 1.0)
+DIALS = {0.0: "dial 0, faithful", 0.5: "dial 0.5", 1.0: "dial 1, sharp"}
 COLUMNS = 3
+BASELINES = ("realesrgan-x4plus-ncnn",)  # where its package is installed
 _GAP, _LINE, _PAPER, _INK = 8, 22, (255, 255, 255), (20, 20, 20)
 Place = tuple[float, float]  # x and y of a middle, as shares of width and height
+Made = Callable[[int, int], None]  # cells made, of how many; may raise to stop
 
 
-def piece(picture: Picture, at: Place | None = None) -> Picture:
+@dataclass(frozen=True)
+class Piece:
+    """What of a picture is shown: rows top..top + height and columns left..left + width, in lr pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, picture: Picture) -> Picture:
+        """Its pixels as a picture, without transparency."""
+        rows, columns = slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+        return replace(picture, colour=picture.colour[rows, columns].copy(), alpha=None)
+
+    def described(self, whole: "Description", picture: Picture) -> "Description":
+        """What is known of the whole picture as the piece sees it: boxes clipped to it, those it hardly shows gone."""
+        from spasemsr.diffusion.tiling import Tile, boxes_in_tile
+
+        width, height = picture.size
+        window = Tile(self.top, self.left, self.height, self.width)
+        boxes, kept = boxes_in_tile(np.array([box.xyxy for box in whole.boxes]), window, height, width)
+        seen = [whole.boxes[index] for index in kept]
+        clipped = [Box(box.tag, tuple(sides), box.score) for box, sides in zip(seen, boxes.tolist(), strict=True)]
+        return replace(whole, boxes=tuple(clipped))
+
+
+def piece(picture: Picture, at: Place | None = None) -> Piece:
     """At most SIDE x SIDE pixels of a picture: around `at`, or where there is most detail."""
     height, width = picture.colour.shape[:2]
     rows, columns = min(SIDE, height), min(SIDE, width)
@@ -42,26 +73,62 @@ def piece(picture: Picture, at: Place | None = None) -> Picture:
             min(max(round(share * side - part / 2), 0), side - part)
             for share, side, part in zip(at, (width, height), (columns, rows), strict=True)
         )
-    colour = picture.colour[top : top + rows, left : left + columns].copy()
-    return replace(picture, colour=colour, alpha=None)
+    return Piece(top, left, rows, columns)
+
+
+def others() -> dict[str, "Restorer"]:
+    """Networks to compare with, by label; one that is not installed is left out, and said."""
+    from spasemsr.backends.restorer import build_restorer
+
+    return {label(name): build_restorer(network_of(name), "any") for name in networks(BASELINES)}
+
+
+def contact_sheet(
+    upscaler: "Upscaler",
+    picture: Picture,
+    settings: "Settings",
+    beside: Mapping[str, "Restorer"],
+    name: str,
+    at: Place | None = None,
+    description: "Description | None" = None,
+    made: Made | None = None,
+) -> ImageU8:
+    """The sheet of one piece of a picture, (H, W, 3) uint8, under its `name`; `beside` are restorers by label.
+
+    `description` is of the whole picture; without one the piece is looked at alone.
+    """
+    chosen = piece(picture, at)
+    part = chosen.of(picture)
+    known = None if description is None else chosen.described(description, picture)
+    cells, count = [], 2 + len(beside) + len(DIALS)
+    for cell in ways(upscaler, part, settings, beside, known):
+        cells.append(cell)
+        if made is not None:
+            made(len(cells), count)
+    return sheet(cells, f"{name}: {part.size[0]}x{part.size[1]} pixels, x{upscaler.config.scale}")
 
 
 def ways(
-    upscaler: "Upscaler", part: Picture, settings: "Settings", others: Mapping[str, "Restorer"]
+    upscaler: "Upscaler",
+    part: Picture,
+    settings: "Settings",
+    beside: Mapping[str, "Restorer"],
+    description: "Description | None" = None,
 ) -> Iterator[tuple[str, ImageU8]]:
     """Label and (H, W, 3) uint8 of each way: bicubic, restorers alone, then the model along the dial.
 
-    `others` are restorers by label, beside the model's own; settings are those of the run but for the dial and size.
+    `beside` are restorers by label, beside the model's own; settings are those of the run but for the dial and size.
+    `description` is of the part; without one it is looked at.
     """
     lr, scale = part.rgb8(), upscaler.config.scale
     yield "bicubic", to_pixels(bicubic_upsample(to_tensor(lr[None]), scale))[0]
-    for label, restorer in {"restorer alone": upscaler.restorer, **others}.items():
-        yield label, restorer.restore([lr], scale)[0]
+    for name, restorer in {"restorer alone": upscaler.restorer, **beside}.items():
+        yield name, restorer.restore([lr], scale)[0]
     whole = settings.model_copy(update={"scale": scale, "width": None, "height": None})
-    description = upscaler.describe(part, whole)
-    for dial in DIALS:
+    known = description or upscaler.describe(part, whole)
+    for dial, name in DIALS.items():
         asked = whole.model_copy(update={"dial": dial, "dials": ()})
-        yield f"--dial {dial:g}", upscaler.restore(part, asked, description).picture.rgb8()
+        yield name, upscaler.restore(part, asked, known).picture.rgb8()
 
 
 def sheet(cells: Sequence[tuple[str, ImageU8]], title: str) -> ImageU8:
@@ -74,8 +141,8 @@ def sheet(cells: Sequence[tuple[str, ImageU8]], title: str) -> ImageU8:
     draw, font = ImageDraw.Draw(paper), ImageFont.load_default(14)
     draw.text((_GAP, 6), title, _INK, font)
     for row, line in enumerate(rows):
-        for column, (label, pixels) in enumerate(line):
+        for column, (name, pixels) in enumerate(line):
             left, top = _GAP + column * (width + _GAP), _LINE + _GAP + row * (height + _LINE + _GAP)
-            draw.text((left, top + 3), label, _INK, font)
+            draw.text((left, top + 3), name, _INK, font)
             paper.paste(Image.fromarray(pixels), (left, top + _LINE))
     return np.asarray(paper)

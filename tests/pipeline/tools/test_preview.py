@@ -11,11 +11,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline.commands.pictures import upscale as upscale_command
-from pipeline.tools import preview as sheets
 from pipeline.tools import upscale
+from spasemsr.backends.protocols import Box
 from spasemsr.errors import UserError
 from spasemsr.images.picture import Picture
 from spasemsr.upscaling import preview
+from spasemsr.upscaling.description import Description
 from spasemsr.upscaling.settings import Settings
 from tests.worlds.instant_upscaler import InstantUpscaler
 
@@ -51,7 +52,7 @@ class Looked(InstantUpscaler):
 def command(monkeypatch, caplog):
     upscaler = Looked()
     monkeypatch.setattr(upscale, "load", lambda *_: upscaler)
-    monkeypatch.setattr(sheets, "_others", lambda: {"another": Repeating()})
+    monkeypatch.setattr(preview, "others", lambda: {"another": Repeating()})
     caplog.set_level(logging.INFO)
 
     def run(*arguments: object) -> tuple[int, str]:
@@ -73,14 +74,23 @@ def flat(width: int, height: int) -> np.ndarray:
 def test_the_piece_is_where_the_detail_is_or_where_it_is_asked_for():
     pixels = flat(400, 300)
     pixels[190:250, 300:360] = np.random.default_rng(0).integers(0, 255, (60, 60, 1)).repeat(3, axis=2)
-    taken = preview.piece(Picture(pixels, None, "PNG"))
+    picture = Picture(pixels, None, "PNG")
+    taken = preview.piece(picture).of(picture)
     assert taken.size == (96, 96) and np.ptp(taken.colour[..., 0].astype(int)) > 100
     assert (taken.colour != 90).any(axis=2).sum() >= 0.9 * 60 * 60
     rows, columns = np.mgrid[0:300, 0:400]
     ramp = Picture(np.dstack([rows, columns, rows]).clip(0, 400).astype(np.uint16), None, "PNG")
-    assert preview.piece(ramp, (0.0, 1.0)).colour[0, 0].tolist() == [204, 0, 204]  # kept inside
-    assert preview.piece(ramp, (0.5, 0.5)).colour[0, 0].tolist() == [102, 152, 102]
-    assert preview.piece(Picture(flat(50, 20), None, "PNG")).size == (50, 20)
+    assert preview.piece(ramp, (0.0, 1.0)).of(ramp).colour[0, 0].tolist() == [204, 0, 204]  # kept inside
+    assert preview.piece(ramp, (0.5, 0.5)).of(ramp).colour[0, 0].tolist() == [102, 152, 102]
+    assert preview.piece(Picture(flat(50, 20), None, "PNG")) == preview.Piece(0, 0, 20, 50)
+
+
+def test_the_piece_sees_its_part_of_what_is_known_of_the_picture():
+    boxes = (Box("sky", (0.0, 0.0, 1.0, 0.5), 0.9), Box("dog", (0.8, 0.8, 1.0, 1.0), 0.8))
+    picture = Picture(flat(192, 192), None, "PNG")
+    seen = preview.Piece(0, 48, 96, 96).described(Description(boxes, "blurred"), picture)
+    assert seen == Description((Box("sky", (0.0, 0.0, 1.0, 1.0), 0.9),), "blurred")
+    assert preview.Piece(0, 0, 9, 9).described(Description((), ""), picture) == Description((), "")
 
 
 def test_a_sheet_shows_every_way_under_the_settings_of_the_run(command, tmp_path):
@@ -94,11 +104,8 @@ def test_a_sheet_shows_every_way_under_the_settings_of_the_run(command, tmp_path
         assert image.size[0] > 3 * 384 and image.size[1] > 2 * 384
         level = np.asarray(image)[200, [200, 600, 1000]]
     assert (abs(level.astype(int) - 90) <= 2).all()
-    labels = [
-        label
-        for label, _ in preview.ways(command.upscaler, preview.piece(Picture(flat(9, 9), None, "")), Settings(), {})
-    ]
-    assert labels == ["bicubic", "restorer alone", "--dial 0", "--dial 0.5", "--dial 1"]
+    labels = [label for label, _ in preview.ways(command.upscaler, Picture(flat(9, 9), None, ""), Settings(), {})]
+    assert labels == ["bicubic", "restorer alone", "dial 0, faithful", "dial 0.5", "dial 1, sharp"]
 
 
 def test_what_is_there_is_kept_and_bad_files_are_named(command, tmp_path):

@@ -106,6 +106,23 @@ def test_a_row_with_a_strength_of_its_own_has_it_in_its_box_alone(actions, photo
     assert both.summary.endswith("door at 1")
 
 
+def test_a_preview_shows_one_piece_with_what_the_table_says(actions, photo, monkeypatch):
+    made = []
+    monkeypatch.setattr(session, "_beside", dict)
+    monkeypatch.setattr(session.preview, "SIDE", 16)  # lr pixels
+
+    def compared(rows, at):
+        return actions.compare(str(photo), rows, "sharp", Settings(), lambda *done: made.append(done), at=at)
+
+    first = compared([["door", 0, 0, 100, 100, 1]], (0.0, 0.0))
+    assert made == [(done, 5) for done in range(1, 6)] and min(first.shape[:2]) > 64
+    assert np.array_equal(compared([["wall", 60, 60, 100, 100], ["door", 0, 0, 99, 99]], (0.0, 0.0)), first)
+    for changed in (compared([], (0.0, 0.0)), compared([["door", 0, 0, 100, 100]], (1.0, 1.0))):
+        assert changed.shape == first.shape and not np.array_equal(changed, first)
+    with pytest.raises(Refusal, match="Stopped"):
+        actions.compare(str(photo), [], "", Settings(), lambda *_: actions.stop("me"), visitor="me")
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -199,7 +216,7 @@ def test_a_taken_port_is_said(upscaler):
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no browser on this machine; install one: apt-get install -y chromium")
-def test_a_persons_way_through_the_page(address, photo, tmp_path):
+def test_a_persons_way_through_the_page(address, photo, tmp_path, monkeypatch):
     from playwright.sync_api import expect, sync_playwright
 
     asked, failed = [], []
@@ -228,6 +245,11 @@ def test_a_persons_way_through_the_page(address, photo, tmp_path):
         tab.keyboard.press("Enter")
         expect(tab.locator("#marked img")).not_to_have_attribute("src", drawn)
         expect(tab.locator("#caption textarea").first).not_to_have_value("")
+
+        monkeypatch.setattr(session, "_beside", dict)
+        tab.click("#marked img", position={"x": 40, "y": 40})
+        tab.click("#preview")
+        tab.wait_for_selector("#sheet img")
 
         tab.click("#restore")
         tab.wait_for_selector("#result img")

@@ -1,0 +1,29 @@
+"""What every action of the page needs around it: failures as Gradio shows them, and the bar that shows progress."""
+
+import contextvars
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from spasemsr.serving.session import Refusal
+
+
+@contextmanager
+def shown_errors() -> Iterator[None]:
+    """Turn a Refusal into the message Gradio shows."""
+    import gradio
+
+    try:
+        yield
+    except Refusal as refusal:
+        raise gradio.Error(str(refusal), print_exception=False) from None
+
+
+def reporting(progress: Any, doing: str, unit: str) -> Callable[[int, int], None]:
+    """A function of how many `unit` of how many are done, which moves Gradio's bar, from any thread."""
+    context = contextvars.copy_context()  # tiles are worked on in threads, which do not know the visitor
+
+    def report(done: int, total: int) -> None:
+        context.copy().run(progress, (done, total), desc=doing, unit=unit)
+
+    return report
