@@ -50,7 +50,7 @@ def upscale(
         Literal["inside", "crop", "stretch"], typer.Option(help="Where both are given: within them, filled, distorted.")
     ] = "inside",
     dial: Annotated[
-        str, typer.Option(help='0 faithful .. 1 sharp; by object: "person=0, grass=0.9, *=0.5", * is all else.')
+        str, typer.Option(help='0 faithful .. 1 sharp; by object: "person=0, sky=off, *=0.5", * is all else.')
     ] = "0.5",
     text: Annotated[
         Literal["safe", "free"],

@@ -1,12 +1,13 @@
 """A strength for each object: where the results of several dials lie in one picture.
 
 Every strength is sampled for the whole picture, from the same noise, and boxes of the named objects are then laid over
-the result of the strength that holds everywhere else. A box gives way to what is around it over its own outer pixels,
-so outside all boxes every pixel is that of the one strength alone, to the bit. Where boxes of different strengths
-overlap, the smaller one lies on top. H W are pixels of the result.
+the result of the strength that holds everywhere else; a box that is left out shows the picture enlarged by bicubic.
+A box gives way to what is around it over its own outer pixels, so outside all boxes every pixel is that of the one
+strength alone, to the bit. Where boxes of different strengths overlap, the smaller one lies on top, and what is left
+out over all. H W are pixels of the result.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spasemsr.errors import RejectedSample
-from spasemsr.upscaling.settings import WHOLE, Corners, Settings, located
+from spasemsr.upscaling.settings import OFF, WHOLE, Corners, Settings, Strength, located
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Box
@@ -24,10 +25,10 @@ RAMP = 32  # pixels of the result over which a box gives way, within it
 
 @dataclass(frozen=True)
 class Region:
-    """An object's box, x0 y0 x1 y1 in [0, 1], and its own strength."""
+    """An object's box, x0 y0 x1 y1 in [0, 1], and its own strength or OFF."""
 
     tag: str
-    dial: float
+    dial: Strength
     box: Corners
 
     @property
@@ -48,7 +49,7 @@ class Region:
 
 
 def regions_of(settings: Settings, boxes: "Sequence[Box]") -> tuple[Region, ...]:
-    """The boxes that `settings.dials` name, in the order in which they are laid: the largest first.
+    """The boxes that `settings.dials` name or give, in the order in which they are laid: see `in_order`.
 
     Raises RejectedSample `tag_not_found` for a name without a box. A tag given by hand that was found nowhere has the
     whole picture as its box (`Describer`), which is no place for a strength of its own.
@@ -57,15 +58,21 @@ def regions_of(settings: Settings, boxes: "Sequence[Box]") -> tuple[Region, ...]
     found = [box for box in boxes if box.tag in placed or tuple(box.xyxy) != WHOLE]
     regions = []
     for tag, dial in settings.dials:
-        own = [Region(tag, dial, box.xyxy) for box in found if box.tag == tag]
-        if not own:
+        name, place = located(tag)
+        places = [box.xyxy for box in found if box.tag == tag] if place is None else [place]
+        if not places:
             seen = ", ".join(dict.fromkeys(box.tag for box in found)) or "nothing"
             raise RejectedSample(
                 "tag_not_found",
                 f'--dial names {tag!r}, found are: {seen}; give its place with --tags "{tag}@left,top,right,bottom"',
             )
-        regions += own
-    return tuple(sorted(regions, key=lambda region: -region.area))
+        regions += [Region(name, dial, box) for box in places]
+    return in_order(sorted(regions, key=lambda region: -region.area))
+
+
+def in_order(regions: Iterable[Region]) -> tuple[Region, ...]:
+    """As they are laid: in the order given, but what is left out last, over all others."""
+    return tuple(sorted(regions, key=lambda region: region.dial == OFF))
 
 
 def overlaps(regions: Sequence[Region]) -> list[str]:
@@ -80,7 +87,7 @@ def overlaps(regions: Sequence[Region]) -> list[str]:
 
 
 def laid(
-    canvas: npt.NDArray[np.uint16], regions: Sequence[Region], others: Mapping[float, npt.NDArray[np.uint16]]
+    canvas: npt.NDArray[np.uint16], regions: Sequence[Region], others: Mapping[Strength, npt.NDArray[np.uint16]]
 ) -> npt.NDArray[np.uint16]:
     """`canvas` (H, W, 3) with each region taken from the canvas of its own strength; a strength not there is its own.
 

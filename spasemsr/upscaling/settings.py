@@ -9,6 +9,7 @@ pure noise is the mean of all pictures that fit, more steps are one of them.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
@@ -29,6 +30,8 @@ Fit = Literal["inside", "crop", "stretch"]
 Corners = tuple[float, float, float, float]  # x0 y0 x1 y1, shares of width and height in [0, 1]
 WHOLE: Corners = (0.0, 0.0, 1.0, 1.0)  # the box of what may be anywhere
 ELSEWHERE = "*"
+OFF: Literal["off"] = "off"  # in the place of a dial: the box is enlarged by bicubic and nothing else
+Strength = Fraction | Literal["off"]
 
 
 def _whole(value: Any) -> Any:
@@ -40,8 +43,9 @@ class Settings(Spec):
     """Everything that can change a pixel of the result, beside the model; `tags` and `caption` None are found.
 
     `width` and `height` in pixels take the place of `scale`: one of them keeps the shape; of both, `fit` says how. A
-    tag may say where it is, see `located`. `dials` are tags with a strength of their own, in the place of `dial`; what
-    is written has the faithful one unless `text` is free.
+    tag may say where it is, see `located`. `dials` are tags with a strength of their own, or off, in the place of
+    `dial`; one that says where it is means that place alone. What is written has the faithful strength unless `text` is
+    free.
     """
 
     scale: Annotated[int | float, BeforeValidator(_whole), Field(ge=1, le=MAX_SCALE)] = MAX_SCALE
@@ -53,15 +57,15 @@ class Settings(Spec):
     steps: Positive | None = None
     tags: Annotated[tuple[Text, ...], Field(max_length=MAX_TAGS)] | None = None
     caption: Text | None = None
-    dials: Annotated[tuple[tuple[Text, Fraction], ...], Field(max_length=MAX_TAGS)] = ()
+    dials: Annotated[tuple[tuple[Text, Strength], ...], Field(max_length=MAX_TAGS)] = ()
     text: Literal["safe", "free"] = "safe"
 
-    @field_validator("tags")
+    @field_validator("tags", "dials")
     @classmethod
-    def _in_the_picture(cls, tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for tag in tags or ():
-            located(tag)
-        return tags
+    def _in_the_picture(cls, given: Any) -> Any:
+        for each in given or ():
+            located(each if isinstance(each, str) else each[0])
+        return given
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready values, sizes, dials and free text only where asked for: older sidecars know none."""
@@ -150,37 +154,56 @@ def parse_tags(text: str) -> tuple[str, ...]:
 
     Raises UserError for a place that is none, or not in the picture.
     """
-    parts, tags = [clean_text(part) for part in text.split(",")], []
-    while parts:
-        tag = parts.pop(0)
-        if "@" in tag:  # the other three sides of its box
-            tag, parts = ",".join([tag, *parts[:3]]), parts[3:]
-            try:
-                located(tag)
-            except ValueError as error:
-                remedy = 'Say it like "dog@0.1,0.2,0.6,0.9": left, top, right and bottom, in shares of the picture.'
-                raise UserError(f"--tags: {error}.", remedy) from None
+    tags = []
+    for tag in _parts(text):
+        try:
+            located(tag)
+        except ValueError as error:
+            remedy = 'Say it like "dog@0.1,0.2,0.6,0.9": left, top, right and bottom, in shares of the picture.'
+            raise UserError(f"--tags: {error}.", remedy) from None
         tags.append(tag)
     return tuple(dict.fromkeys(tag for tag in tags if tag))[:MAX_TAGS]
 
 
-def parse_dial(text: str) -> tuple[float, tuple[tuple[str, float], ...]]:
-    """ "person=0, grass=0.9, *=0.4" -> (0.4, (("person", 0.0), ("grass", 0.9))): everywhere else, and by tag.
+def parse_dial(text: str) -> tuple[float, tuple[tuple[str, Strength], ...]]:
+    """ "person=0, sky@0,0,1,0.3=off, *=0.4" -> (0.4, (("person", 0.0), ("sky@0,0,1,0.3", "off"))): elsewhere, by tag.
 
-    A number alone holds everywhere. Raises UserError for what is no number from 0 to 1, and a name given twice.
+    A number alone holds everywhere. Raises UserError for what is no number from 0 to 1, a name given twice, and a place
+    that is none or not in the picture.
     """
-    remedy = 'Say it like 0.5, or "person=0, grass=0.9, *=0.5"; * is everything else.'
-    dials: dict[str, float] = {}
-    for part in text.split(","):
+    remedy = 'Say it like 0.5, or "person=0, grass=0.9, sky@0,0,1,0.3=off, *=0.5"; * is everything else.'
+    dials: dict[str, Strength] = {}
+    for part in _parts(text):
         name, _, value = (ELSEWHERE, "", part) if "=" not in part else part.rpartition("=")
-        name = clean_text(name)
+        name, dial = name.strip(), _strength(value)
+        if not name or dial is None or (name == ELSEWHERE and dial == OFF):
+            raise UserError(f"--dial: {part!r} is no number from 0 to 1.", remedy)
         try:
-            dial = float(value)
-        except ValueError:
-            dial = math.nan
-        if not name or not 0 <= dial <= 1:
-            raise UserError(f"--dial: {part.strip()!r} is no number from 0 to 1.", remedy)
+            located(name)
+        except ValueError as error:
+            raise UserError(f"--dial: {error}.", remedy) from None
         if name in dials:
             raise UserError(f"--dial: {name!r} is given twice.", remedy)
         dials[name] = dial
-    return dials.pop(ELSEWHERE, 0.5), tuple(dials.items())
+    everywhere = dials.pop(ELSEWHERE, 0.5)
+    assert everywhere != OFF
+    return everywhere, tuple(dials.items())
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The parts of a list, cleaned; the three commas of a place are its own."""
+    parts = [clean_text(part) for part in text.split(",")]
+    while parts:
+        place = 4 if "@" in parts[0] else 1
+        yield ",".join(parts[:place])
+        parts = parts[place:]
+
+
+def _strength(text: str) -> Strength | None:
+    if text.strip() == OFF:
+        return OFF
+    try:
+        dial = float(text)
+    except ValueError:
+        return None
+    return dial if 0 <= dial <= 1 else None

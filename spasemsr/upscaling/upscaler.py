@@ -42,9 +42,9 @@ from spasemsr.upscaling.colour import fix_canvas, lr_float, tensor_of
 from spasemsr.upscaling.description import Describer, Description
 from spasemsr.upscaling.lettering import FAITHFUL, TAG, Lettering, Reading, reader_for
 from spasemsr.upscaling.memory import Budget, Footprint, budget
-from spasemsr.upscaling.regions import Region, laid, regions_of
+from spasemsr.upscaling.regions import Region, in_order, laid, regions_of
 from spasemsr.upscaling.result import finished, sized, visible
-from spasemsr.upscaling.settings import MAP_SEEDS, Settings, sampling_for
+from spasemsr.upscaling.settings import MAP_SEEDS, OFF, Settings, Strength, sampling_for
 from spasemsr.upscaling.windows import FieldNoise, Window, paste, plan
 
 Report = Callable[[int, int], None]  # network calls done, of how many; may raise to stop
@@ -182,10 +182,10 @@ class Upscaler:
         scale, size = self.config.scale, picture.size
         lettering = self._lettering(picture, settings)
         if lettering and self._dial_matters(settings) and (text := lettering.regions(size[1] * scale, size[0] * scale)):
-            regions += text  # the last lie over all others
+            regions = in_order((*regions, *text))
             both = settings.model_copy(update={"dials": (*settings.dials, (TAG, FAITHFUL))})
             planned = self.plan(size, both, max_memory, with_map)
-        dials = dict.fromkeys([settings.dial, *(region.dial for region in regions)])
+        dials = dict.fromkeys([settings.dial, *(region.dial for region in regions if region.dial != OFF)])
         samplings = {dial: self._sampling(settings.model_copy(update={"dial": dial})) for dial in dials}
         windows = plan(size[1], size[0], planned.window_height, planned.window_width, scale)
         lr, seeds = visible(picture).colour, range(settings.seed, settings.seed + (MAP_SEEDS if with_map else 1))
@@ -193,16 +193,18 @@ class Upscaler:
         with self._lock, single_threaded(), self._tiles_in_threads() as run_tiles, _refused_for_memory():
 
             def drawn(seed: int) -> npt.NDArray[np.uint16]:
-                by_dial = {
+                by_dial: dict[Strength, npt.NDArray[np.uint16]] = {
                     dial: self._canvas(lr, windows, description, dial, sampling, seed, run_tiles, called)
                     for dial, sampling in samplings.items()
                 }
+                if any(region.dial == OFF for region in regions):
+                    by_dial[OFF] = self._enlarged(lr, windows)
                 return laid(by_dial[settings.dial], regions, by_dial)
 
             canvases = map(drawn, seeds)
             canvas = next(canvases)
             deviation = as_picture(luma_deviation(chain([canvas], canvases))) if with_map else None
-            alpha = None if picture.alpha is None else self._alpha(picture.alpha, windows)
+            alpha = None if picture.alpha is None else self._enlarged(picture.alpha[..., None], windows)[..., 0]
             readings = lettering.readings(canvas) if lettering else ()
         if deviation is not None:
             deviation = sized(deviation, picture, settings)
@@ -219,7 +221,7 @@ class Upscaler:
 
     def _dial_matters(self, settings: Settings) -> bool:
         """Whether anything in the result would be another with the dial at its faithful end."""
-        dials = {settings.dial, *(dial for _, dial in settings.dials)} - {FAITHFUL}
+        dials = {settings.dial, *(dial for _, dial in settings.dials if dial != OFF)} - {FAITHFUL}
         if self._restorer_dials:
             return bool(dials)
         samplings = [self._sampling(settings.model_copy(update={"dial": dial})) for dial in (FAITHFUL, *dials)]
@@ -268,14 +270,15 @@ class Upscaler:
         pixels = tensor_of(lr_float(lr))
         return Batch([_KEY], pixels, [description.objects], [description.caption], None, {}, None, restored)
 
-    def _alpha(self, alpha: Pixels, windows: list[Window]) -> npt.NDArray[np.uint16]:
-        """Alpha enlarged by bicubic, which invents nothing: (H, W) uint16."""
+    def _enlarged(self, pixels: Pixels, windows: list[Window]) -> npt.NDArray[np.uint16]:
+        """(h, w, C) enlarged by bicubic, which invents nothing: (H, W, C) uint16."""
         scale = self.config.scale
-        canvas = np.zeros((alpha.shape[0] * scale, alpha.shape[1] * scale, 1), np.uint16)
+        height, width, channels = pixels.shape
+        canvas = np.zeros((height * scale, width * scale, channels), np.uint16)
         for window in windows:
-            large = bicubic_upsample(tensor_of(lr_float(window.crop(alpha[..., None]))), scale)[0, :1]
+            large = bicubic_upsample(tensor_of(lr_float(window.crop(pixels))), scale)[0, :channels]
             paste(canvas, window, large.permute(1, 2, 0).clamp(0, 1).numpy(), scale)
-        return canvas[..., 0]
+        return canvas
 
     @contextmanager
     def _tiles_in_threads(self) -> Iterator[TileMap]:

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from spasemsr.backends.protocols import Box
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images.picture import from_image
+from spasemsr.pixels import bicubic_upsample, to_tensor
 from spasemsr.upscaling.description import Description
 from spasemsr.upscaling.memory import Footprint, budget
 from spasemsr.upscaling.regions import RAMP, Region, laid, overlaps, regions_of
@@ -21,9 +22,13 @@ def test_a_dial_is_a_number_or_one_for_each_tag_and_all_else():
     assert parse_dial("person=0, red  car=0.9, *=0.4") == (0.4, (("person", 0.0), ("red car", 0.9)))
     assert parse_dial("person=1") == (0.5, (("person", 1.0),))
     assert parse_dial("a=b=1") == (0.5, (("a=b", 1.0),))
+    assert parse_dial("dog@0, 0,0.5,1=off, *=1") == (1.0, (("dog@0,0,0.5,1", "off"),))
 
 
-@pytest.mark.parametrize("text", ["", "much", "1.1", "-0.1", "nan", "dog=", "dog=2", "=1", "dog=1,", "dog=1, dog=0"])
+NO_DIALS = "/much/1.1/-0.1/nan/dog=/dog=2/=1/dog=1,/dog=1, dog=0/off/*=off/dog@0,0,2,1=1/dog@0=1".split("/")
+
+
+@pytest.mark.parametrize("text", NO_DIALS)
 def test_other_dials_are_refused(text):
     with pytest.raises(UserError, match="--dial"):
         parse_dial(text)
@@ -65,6 +70,29 @@ def test_a_name_without_a_box_is_refused_and_the_boxes_of_one_are_laid_largest_f
         regions_of(Settings(tags=("cat",), dials=(("cat", 1.0),)), anywhere)
     placed = Settings(tags=("cat@0,0,1,1",), dials=(("cat", 1.0),))
     assert regions_of(placed, anywhere)[0].box == WHOLE
+
+
+def test_a_strength_may_be_for_a_place_alone_and_what_is_left_out_lies_over_all():
+    boxes = [Box("dog", LEFT, 0.9), Box("dog", RIGHT, 0.8)]
+    dials = (("sky@0,0,1,1", "off"), ("dog@0,0,0.5,1", 1.0), ("cat@0,0,0.1,0.1", 0.0))
+    regions = regions_of(Settings(dials=dials), boxes)
+    assert [(region.tag, region.dial) for region in regions] == [("dog", 1.0), ("cat", 0.0), ("sky", "off")]
+    assert regions[0].box == LEFT
+    with pytest.raises(ValidationError, match="not within the picture"):
+        Settings(dials=(("dog@0,0,2,1", 1.0),))
+
+
+def test_what_is_left_out_is_enlarged_by_bicubic():
+    tiny, image = tiny_upscaler(workers=1), photograph(56, 40)
+    given = Description((Box("dog", (0.5, 0.0, 1.0, 0.5), 1.0),), "blurred")
+    plain, without = (
+        tiny.restore(from_image(image), Settings(dials=dials), given).picture.colour.astype(int)
+        for dials in ((), (("dog", "off"),))
+    )
+    bicubic = bicubic_upsample(to_tensor(np.asarray(image.convert("RGB"))), 4)[0].permute(1, 2, 0).numpy() * 255
+    inside = np.s_[: 80 - RAMP, 112 + RAMP :]
+    assert np.abs(without[inside] - bicubic.clip(0, 255)[inside]).max() <= 0.51
+    assert np.array_equal(without[80:], plain[80:]) and not np.array_equal(without[inside], plain[inside])
 
 
 def test_a_region_is_its_own_strength_inside_and_nothing_outside():
