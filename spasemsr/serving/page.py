@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from spasemsr.errors import UserError
 from spasemsr.images.formats import READ, SUFFIXES
 from spasemsr.serving.answers import reporting, shown_errors
+from spasemsr.serving.controls import object_controls, shown_controls
+from spasemsr.serving.editing import Edit
 from spasemsr.serving.preview import preview_button, preview_sheet
 from spasemsr.serving.session import Session
 from spasemsr.upscaling.settings import Settings
@@ -107,13 +109,16 @@ def build_page(session: Session) -> "Blocks":
                 )
                 table = gr.Dataframe(
                     headers=HEADERS,
-                    datatype=["str", *["number"] * 5],
+                    datatype=["str", *["number"] * 4, "str"],
                     column_count=6,
                     type="array",
                     interactive=True,
-                    label="Objects, the surest first (empty the name to remove one; strength 0 faithful to 1 sharp)",
+                    label="Objects, the surest first (no name removes one; strength 0 faithful to 1 sharp, or off)",
                     elem_id="objects",
+                    render=False,
                 )
+                controls = object_controls(session, file, marked, table)
+                table.render()
                 caption = gr.Textbox(label="How the photograph is degraded", max_length=512, elem_id="caption")
             with gr.Column():
                 slider = gr.ImageSlider(
@@ -135,17 +140,19 @@ def build_page(session: Session) -> "Blocks":
                 preview_sheet(session, preview, file, marked, [table, caption, seed, safe, chosen])
 
         def looked(path: str | None, method: str) -> tuple[Any, ...]:
+            nothing = None, "", gr.DownloadButton(value=None, interactive=False), *shown_controls(Edit([]))
             if path is None:
-                return None, [], "", None, "", gr.DownloadButton(value=None, interactive=False)
+                return None, [], "", *nothing
             with shown_errors():
                 picture, rows, text = session.look(path, method)
-            return picture, rows, text, None, "", gr.DownloadButton(value=None, interactive=False)
+            return picture, rows, text, *nothing
 
-        def edited(path: str | None, rows: list[list[Any]]) -> Any:
+        def edited(path: str | None, rows: list[list[Any]]) -> tuple[Any, ...]:
+            edit = Edit(rows)  # by hand in the table: nothing is chosen any more
             if path is None:
-                return None
+                return None, *shown_controls(edit)
             with shown_errors():
-                return session.mark(path, rows)
+                return session.mark(path, edit), *shown_controls(edit)
 
         def restored(
             path: str | None,
@@ -172,10 +179,9 @@ def build_page(session: Session) -> "Blocks":
         def stopped(request: gr.Request) -> None:
             session.stop(request.session_hash or "")
 
-        file.change(
-            looked, [file, chosen], [marked, table, caption, slider, summary, download], api_visibility="private"
-        )
-        table.input(edited, [file, table], marked, show_progress="hidden", api_visibility="private")
+        shown_first = [marked, table, caption, slider, summary, download, *controls]
+        file.change(looked, [file, chosen], shown_first, api_visibility="private")
+        table.input(edited, [file, table], [marked, *controls], show_progress="hidden", api_visibility="private")
         asked = [file, table, caption, scale, dial, seed, safe, chosen]
         restore.click(restored, asked, [slider, summary, download], api_visibility="private")
         stop.click(stopped, queue=False, show_progress="hidden", api_visibility="private")

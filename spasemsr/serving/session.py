@@ -1,7 +1,6 @@
 """What the page does when a person acts: values of its components in, values of its components out; no layout here.
 
-A table row is an object: its name, left, top, right and bottom in percent of the picture, and its own strength, if it
-has one. What goes wrong becomes `Refusal`, one sentence that the page shows.
+A table row is an object, see `editing`. What goes wrong becomes `Refusal`, one sentence that the page shows.
 """
 
 import tempfile
@@ -21,18 +20,18 @@ from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images import writing
 from spasemsr.images.opening import header
 from spasemsr.images.picture import Picture, read_picture
+from spasemsr.serving.editing import Edit, Row
 from spasemsr.upscaling import preview
 from spasemsr.upscaling.description import Description
 from spasemsr.upscaling.files import result_name
 from spasemsr.upscaling.lettering import warnings
 from spasemsr.upscaling.regions import overlaps
-from spasemsr.upscaling.settings import Settings, clean_text
+from spasemsr.upscaling.settings import OFF, Settings, Strength, clean_text, located
 from spasemsr.upscaling.upscaler import Report, Restored, Upscaler
 
 SHOWN_SIDE = 2048  # pixels of the longer side of what is shown; the download is whole
 MARKED_SIDE = 640  # smaller pictures are enlarged before names are written into them
 KEPT_RESULTS = 20
-Row = list[Any]
 Others = Mapping[str, Callable[[], Upscaler]]
 _COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 
@@ -79,11 +78,11 @@ class Session:
         picture = self._read(path)
         description = self._said(lambda: self._upscaler(chosen).describe(picture))
         rows = [[box.tag, *(round(100 * side, 1) for side in box.xyxy), None] for box in description.boxes]
-        return _marked(picture, rows), rows, description.caption
+        return _marked(picture, Edit(rows)), rows, description.caption
 
-    def mark(self, path: str, rows: Sequence[Row]) -> np.ndarray:
-        """The picture with the objects of an edited table."""
-        return _marked(self._read(path), rows)
+    def mark(self, path: str, edit: Edit) -> np.ndarray:
+        """The picture with the objects of an edited table, the chosen one in a thicker frame, and a corner set."""
+        return _marked(self._read(path), edit)
 
     def restore(
         self,
@@ -117,7 +116,7 @@ class Session:
             f"{width} × {height} pixels · {sampling.solver}, {sampling.steps} steps from {sampling.start:g} of the "
             f"schedule, guidance {sampling.guidance:g} · seed {settings.seed} · {file.stat().st_size / 1e6:.1f} MB"
         )
-        strengths = [f"{tag} at {dial:g}" for tag, dial in settings.dials]
+        strengths = [_in_words(located(tag)[0], dial) for tag, dial in settings.dials]
         summary = " · ".join([summary, *strengths, *overlaps(restored.regions), *warnings(restored.text)])
         return Shown(before, after, file, summary)
 
@@ -234,39 +233,54 @@ def boxes_of(rows: Sequence[Row]) -> list[Box]:
     return boxes
 
 
-def dials_of(rows: Sequence[Row]) -> tuple[tuple[str, float], ...]:
-    """Table rows -> the strengths of those that have one, by name. Raises Refusal naming a row."""
-    dials: dict[str, float] = {}
-    for number, row in enumerate(rows, start=1):
-        tag, given = clean_text(str(row[0] or "")), row[5] if len(row) > 5 else None
-        if not tag or given in (None, "") or given != given:
+def dials_of(rows: Sequence[Row]) -> tuple[tuple[str, Strength], ...]:
+    """Table rows -> the strengths of those that have one, each for its own box alone. Raises Refusal naming a row."""
+    named = [(number, row) for number, row in enumerate(rows, start=1) if clean_text(str(row[0] or ""))]
+    dials: list[tuple[str, Strength]] = []
+    for (number, row), box in zip(named, boxes_of(rows), strict=True):
+        given = row[5] if len(row) > 5 else None
+        if given is None or given != given or not str(given).strip():
+            continue
+        place = f"{box.tag.replace('@', ' ')}@{','.join(f'{side:g}' for side in box.xyxy)}"
+        if str(given).strip() == OFF:
+            dials.append((place, OFF))
             continue
         try:
             dial = float(given)
         except (TypeError, ValueError):
             dial = -1.0
         if not 0 <= dial <= 1:
-            raise Refusal(f"Row {number} ({tag}): its own strength must be a number from 0 to 1.")
-        if dials.setdefault(tag, dial) != dial:
-            raise Refusal(f"Row {number} ({tag}): another {tag} has another strength; give one of them another name.")
-    return tuple(dials.items())
+            raise Refusal(f"Row {number} ({box.tag}): its own strength must be a number from 0 to 1, or {OFF}.")
+        dials.append((place, dial))
+    return tuple(dials)
 
 
-def _marked(picture: Picture, rows: Sequence[Row]) -> np.ndarray:
-    """The picture as it is shown, with a frame and a name for every object, the surest on top."""
+def _in_words(tag: str, strength: Strength) -> str:
+    return f"{tag} left out" if strength == OFF else f"{tag} at {strength:g}"
+
+
+def _marked(picture: Picture, edit: Edit) -> np.ndarray:
+    """The picture as it is shown, with a frame and a name for every object, the surest on top, but the chosen one."""
     shown = Image.fromarray(_shown(picture))
     if max(shown.size) < MARKED_SIDE:
         factor = MARKED_SIDE / max(shown.size)
         shown = shown.resize((round(shown.width * factor), round(shown.height * factor)), Image.Resampling.BICUBIC)
     draw, unit = ImageDraw.Draw(shown), max(shown.size) / 320
     font = ImageFont.load_default(size=9 * unit)
-    for number, box in reversed(list(enumerate(boxes_of(rows)))):
+    numbers = [number for number, row in enumerate(edit.rows) if clean_text(str(row[0] or ""))]
+    boxes = list(zip(numbers, boxes_of(edit.rows), strict=True))
+    for number, box in sorted(boxes, key=lambda numbered: (numbered[0] == edit.chosen, -numbered[0])):
         colour = _COLOURS[number % len(_COLOURS)]
         x0, y0, x1, y1 = (side * (n - 1) for side, n in zip(box.xyxy, shown.size * 2, strict=True))
-        draw.rectangle((x0, y0, x1, y1), outline=colour, width=max(round(1.5 * unit), 1))
+        thick = 4.0 if number == edit.chosen else 1.5
+        draw.rectangle((x0, y0, x1, y1), outline=colour, width=max(round(thick * unit), 1))
         name = draw.textbbox((x0 + 3 * unit, y0 + 2 * unit), box.tag, font=font)
         draw.rectangle((x0, y0, name[2] + 3 * unit, name[3] + 2 * unit), fill=colour)
         draw.text((x0 + 3 * unit, y0 + 2 * unit), box.tag, fill="white", font=font)
+    if edit.corner is not None:
+        x, y = (share / 100 * (n - 1) for share, n in zip(edit.corner, shown.size, strict=True))
+        for radius, colour in ((4 * unit, "black"), (3 * unit, "white")):
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     return np.asarray(shown)
 
 

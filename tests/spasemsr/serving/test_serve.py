@@ -12,6 +12,7 @@ from PIL import Image
 
 from spasemsr.errors import UserError
 from spasemsr.serving import page, session
+from spasemsr.serving.editing import Edit
 from spasemsr.serving.session import Refusal, Session, boxes_of, dials_of
 from spasemsr.upscaling.settings import Settings
 from tests.worlds.tiny_upscaler import photograph, tiny_upscaler
@@ -55,9 +56,9 @@ def test_looking_says_what_is_where(actions, photo):
     assert max(picture.shape[:2]) == session.MARKED_SIDE and rows and caption
     for name, left, top, right, bottom, strength in rows:
         assert strength is None and name and 0 <= left < right <= 100 and 0 <= top < bottom <= 100
-    bare = actions.mark(str(photo), [])
-    assert np.array_equal(actions.mark(str(photo), rows), picture) and not np.array_equal(bare, picture)
-    inside = actions.mark(str(photo), [["a dog", 25, 25, 75, 75]]) != bare
+    bare = actions.mark(str(photo), Edit([]))
+    assert np.array_equal(actions.mark(str(photo), Edit(rows)), picture) and not np.array_equal(bare, picture)
+    inside = actions.mark(str(photo), Edit([["a dog", 25, 25, 75, 75]])) != bare
     assert inside[150:490, 150:490].any() and not inside[:150].any() and not inside[490:].any()
 
 
@@ -128,12 +129,16 @@ def test_a_preview_shows_one_piece_with_what_the_table_says(actions, photo, monk
     [
         ([["dog", 0, 0, 9, 9, 2]], r"Row 1 \(dog\): its own strength"),
         ([["dog", 0, 0, 9, 9, "much"]], r"Row 1 \(dog\): its own strength"),
-        ([["dog", 0, 0, 9, 9, 0.5], ["dog", 20, 0, 29, 9, 1]], r"Row 2 \(dog\): another dog"),
     ],
 )
 def test_other_strengths_are_named(rows, message):
     with pytest.raises(Refusal, match=message):
         dials_of(rows)
+
+
+def test_a_strength_is_of_its_own_row_alone():
+    rows = [["dog", 0, 0, 50, 50, None], ["dog", 50, 0, 100, 50, 1], ["", 0, 0, 9, 9, 1], ["c@t", 0, 0, 9, 9, "off"]]
+    assert dials_of(rows) == (("dog@0.5,0,1,0.5", 1.0), ("c t@0,0,0.09,0.09", "off"))
 
 
 def test_rows_become_boxes_in_order():
@@ -261,7 +266,21 @@ def test_a_persons_way_through_the_page(address, photo, tmp_path, monkeypatch):
         tab.click("#restore")
         expect(tab.locator("#summary")).to_contain_text("a blue helmet at 1", timeout=120_000)
 
+        shown = tab.locator("#marked img").bounding_box()
+        drawn = tab.locator("#marked img").get_attribute("src")
+        tab.get_by_label("draws a box: two corners").check()
+        for share in (0.6, 0.9):
+            tab.mouse.click(shown["x"] + share * shown["width"], shown["y"] + share * shown["height"])
+            expect(tab.locator("#marked img")).not_to_have_attribute("src", drawn)
+            drawn = tab.locator("#marked img").get_attribute("src")
+        expect(tab.locator("#name textarea, #name input").first).to_have_value("object")
+        tab.get_by_label("left out").check()
+        expect(tab.locator("#objects [role=gridcell]").last).to_have_text("off")
+        tab.click("#restore")
+        expect(tab.locator("#summary")).to_contain_text("object left out", timeout=60_000)
+
         handle = tab.locator("#result [data-testid=slider] .icon-wrap")
+        handle.scroll_into_view_if_needed()
         before = handle.bounding_box()
         x, y = before["x"] + before["width"] / 2, before["y"] + before["height"] / 2
         tab.mouse.move(x, y)
