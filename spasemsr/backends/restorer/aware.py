@@ -1,11 +1,13 @@
 """The embedded restorer: one pass of a small network conditioned on how degraded the whole picture is.
 
 A large picture goes through in tiles, but it is judged once, as a whole, and the margin covers the network's view: the
-result is that of one pass. Weights lie beside this file, in half precision; computing is in float32.
+result is that of one pass. Tiles are as few and as even as memory allows, since margins are computed and thrown away.
+Weights lie beside this file, in half precision; computing is in float32.
 """
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from spasemsr.backends.restorer.aware_network import AwareNetwork
 
-SCALE, TILE = 4, 512  # lr pixels a side
+SCALE, TILE = 4, 512  # lr pixels a side of a tile that is square; others have no more pixels, with their margins
 LATTICE_SHARE, LATTICE_FROM = 0.5, 0.2  # at sharpness 1, and the sharpness from which on
 
 
@@ -56,15 +58,13 @@ class AwareRestorer:
         changes = self._network.modulation(lr_13hw, lr_13hw.new_tensor([measures_of(image)]))
         height, width = image.shape[:2]
         restored = np.empty((height * SCALE, width * SCALE, 3), np.uint8)
-        for top in range(0, height, self._tile):
-            for left in range(0, width, self._tile):
-                bottom, right = min(top + self._tile, height), min(left + self._tile, width)
-                y, x = max(top - REACH, 0), max(left - REACH, 0)
-                window = lr_13hw[..., y : bottom + REACH, x : right + REACH]
-                residual = _without_lattice(self._network.residual(window, changes), self._sharpness)
-                large = bicubic_upsample(window, SCALE) + anchored(residual, window)
-                inner = large[..., (top - y) * SCALE : (bottom - y) * SCALE, (left - x) * SCALE : (right - x) * SCALE]
-                restored[top * SCALE : bottom * SCALE, left * SCALE : right * SCALE] = to_pixels(inner)[0]
+        for (top, bottom), (left, right) in even_tiles(height, width, self._tile, REACH):
+            y, x = max(top - REACH, 0), max(left - REACH, 0)
+            window = lr_13hw[..., y : bottom + REACH, x : right + REACH]
+            residual = _without_lattice(self._network.residual(window, changes), self._sharpness)
+            large = bicubic_upsample(window, SCALE) + anchored(residual, window)
+            inner = large[..., (top - y) * SCALE : (bottom - y) * SCALE, (left - x) * SCALE : (right - x) * SCALE]
+            restored[top * SCALE : bottom * SCALE, left * SCALE : right * SCALE] = to_pixels(inner)[0]
         return restored
 
     @cached_property
@@ -81,6 +81,30 @@ class AwareRestorer:
         load_strictly(network, mean, " and ".join(str(path) for path, share in shares.items() if share))
         network = network.requires_grad_(False).eval().to(choose_device(self._device))
         return network.to(memory_format=torch.channels_last)
+
+
+Span = tuple[int, int]  # first pixel, and the one after the last
+
+
+def even_tiles(height: int, width: int, tile: int, margin: int) -> list[tuple[Span, Span]]:
+    """Rows and columns of the tiles of a picture, in reading order, that with their margins have fewest pixels.
+
+    None has more pixels than a square of `tile` with a margin on every side.
+    """
+    most = (tile + 2 * margin) ** 2
+
+    def cuts(length: int) -> list[tuple[list[Span], int, int]]:
+        """Each way to cut an axis: its spans, and of these with margins the sum and the longest."""
+        found = []
+        for count in range(1, -(-length // tile) + 1):
+            bounds = [length * index // count for index in range(count + 1)]
+            seen = [min(end + margin, length) - max(start - margin, 0) for start, end in pairwise(bounds)]
+            found.append((list(pairwise(bounds)), sum(seen), max(seen)))
+        return found
+
+    ways = [(a[1] * b[1], a[0], b[0]) for a in cuts(height) for b in cuts(width) if a[2] * b[2] <= most]
+    _, rows, columns = min(ways)
+    return list(product(rows, columns))
 
 
 def _without_lattice(residual_13HW: "Tensor", sharpness: float) -> "Tensor":

@@ -136,6 +136,19 @@ def test_tiles_give_what_one_pass_gives():
     assert np.abs(whole.astype(int) - tiled.astype(int)).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "count"), [(8, 8, 1), (300, 512, 1), (700, 1000, 2), (200, 2000, 1), (2048, 2048, 16)]
+)
+def test_tiles_are_few_and_none_has_more_pixels_than_a_square_one(height, width, count):
+    tiles, seen = aware.even_tiles(height, width, 512, 64), np.zeros((height, width), int)
+    assert len(tiles) == count
+    for (top, bottom), (left, right) in tiles:
+        seen[top:bottom, left:right] += 1
+        rows, columns = min(bottom + 64, height) - max(top - 64, 0), min(right + 64, width) - max(left - 64, 0)
+        assert rows * columns <= 640**2
+    assert (seen == 1).all()
+
+
 def test_the_aware_network_asks_how_degraded_the_picture_is():
     """The same pixels come out otherwise where the rest of the picture is noisy."""
     lr = shrunk(photograph("astronaut"), 4)
