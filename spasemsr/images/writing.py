@@ -30,6 +30,7 @@ FORMATS = {
 }  # fmt: skip
 MAX_SIDE = {"JPEG": 65_500, "PNG": 2**31 - 1, "WEBP": 16_383, "TIFF": 2**31 - 1}
 QUALITY = 95
+PNG_LEVEL = 3  # of zlib: on a restored photograph a third of level 6's time for 6 % more bytes
 _MARKER = 65_533  # bytes that one JPEG segment holds
 _XMP_HEAD, _IPTC_HEAD = 29, 14 + 4 + 2 + 2 + 4
 
@@ -106,7 +107,7 @@ def encode(picture: Picture, quality: int = QUALITY) -> bytes:
         case "WEBP":
             options |= {"quality": quality, "method": 4, "exact": True, "xmp": said.xmp}
         case "PNG":
-            options |= {"compress_level": 6, "dpi": said.dpi, "pnginfo": _png_texts(said)}
+            options |= {"compress_level": PNG_LEVEL, "dpi": said.dpi, "pnginfo": _png_texts(said)}
     image = picture.image()
     image.info.clear()
     file = io.BytesIO()
