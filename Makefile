@@ -13,6 +13,8 @@ export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export UV_PYTHON_DOWNLOADS := never
 export PYTHONUTF8 := 1
+# Some images of Python switch compiled files off: then each of a dozen stages would compile torch anew, 20 s.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo test env lock lint clean
 

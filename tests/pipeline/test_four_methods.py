@@ -52,6 +52,7 @@ def _changes(checkpoints: Path) -> dict[str, object]:
     changes = {"profile": "foundation", "methods": list(METHODS), **foundation_params(checkpoints)}
     changes |= {"learners": ["dape"], "foundation.learners.dape.teacher": features_of["seesr"]["soft"]}
     changes["foundation.learners.dape.train"] = {"steps": 2}
+    changes["foundation.audit"] = {"images": 2}
     for name, features in features_of.items():
         section = f"foundation.methods.{name}"
         changes |= {f"{section}.model.unet": UNET, f"{section}.features": features, f"{section}.train": {}}

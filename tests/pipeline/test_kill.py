@@ -43,7 +43,7 @@ def test_kill_in_ground_and_in_train_leaves_no_trace(tmp_path):
     assert 0 < cached < total
 
     states = killed.cache / "train"
-    killed.kill_when(lambda: any(states.rglob("step-00000004")), "dvc", "repro", "train@spasemsr")
+    killed.kill_when(lambda: any(states.rglob("step-00000002")), "dvc", "repro", "train@spasemsr")
     assert not (killed.folder / "models/spasemsr/weights.safetensors").exists()
     printed = killed.repro("train@spasemsr")
     assert "resum" in printed

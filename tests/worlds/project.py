@@ -49,7 +49,7 @@ TINY: dict[str, Any] = {
     "embedded.methods.spasemsr.model.fusion_width": 16,
     "embedded.text_encoder.width": 16,
     "embedded.train.init": None,
-    "embedded.train.steps": 8,
+    "embedded.train.steps": 4,
     "embedded.train.warmup_steps": 2,
     "embedded.train.global_batch": 2,
     "embedded.train.save_every": 2,
@@ -72,7 +72,7 @@ class Project:
             source, target = ROOT / name, folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, target)  # what is compiled in __pycache__ too, which saves seconds
             else:
                 shutil.copy(source, target)
         self.cache = folder.parent / f"{folder.name}-cache"
