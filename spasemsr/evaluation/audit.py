@@ -145,17 +145,29 @@ def _edit(
 
 
 def _change(result: ImageU8, before: ImageU8, box: np.ndarray) -> dict[str, float]:
-    """Mean absolute change inside a box, x0 y0 x1 y1 in [0, 1], and outside: grey levels, decibels."""
+    """Mean absolute change inside a box, x0 y0 x1 y1 in [0, 1], and outside: grey levels, decibels.
+
+    Decibels are read with the other side as it was before: filters reach over the edge of a box, and what changed on
+    one side of it is no change of the other.
+    """
     grey = np.abs(result.astype(np.int16) - before).mean(axis=2)
-    decibels = np.abs(texture_decibels(result) - texture_decibels(before)).mean(axis=0)
-    found = {}
-    for ending, change in (("", grey), ("_db", decibels)):
-        height, width = change.shape
-        within = np.zeros(change.shape, bool)
-        x0, y0, x1, y1 = np.round(box * (width, height, width, height)).astype(int)
-        within[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = True
-        found[f"inside{ending}"], found[f"outside{ending}"] = change[within].mean(), change[~within].mean()
+    within = _within(box, grey.shape)
+    found = {"inside": grey[within].mean(), "outside": grey[~within].mean()}
+    energies = texture_decibels(before)
+    for name, side in (("inside_db", within), ("outside_db", ~within)):
+        decibels = np.abs(texture_decibels(np.where(side[..., None], result, before)) - energies).mean(axis=0)
+        cells = _within(box, decibels.shape)
+        found[name] = decibels[cells if side is within else ~cells].mean()
     return found
+
+
+def _within(box: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """What a box covers of a grid of (height, width), bool, at least one of it."""
+    height, width = shape
+    covered = np.zeros(shape, bool)
+    x0, y0, x1, y1 = np.round(box * (width, height, width, height)).astype(int)
+    covered[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = True
+    return covered
 
 
 def _renamed(case: Case) -> Iterator[tuple[Batch, np.ndarray]]:

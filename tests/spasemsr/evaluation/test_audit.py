@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spasemsr.evaluation.attention import attention_ratios, watched
-from spasemsr.evaluation.audit import Case, audit
+from spasemsr.evaluation.audit import Case, _change, audit
 from spasemsr.evaluation.conditions import exchanged, in_state, moved, retagged, unplaced, untagged
 from spasemsr.evaluation.findings import CHANGE
 from spasemsr.evaluation.metrics import build_metrics
@@ -106,6 +106,16 @@ def test_every_state_is_a_row_of_paired_differences(found):
 def test_renaming_an_object_is_measured_inside_and_outside_its_box(found):
     assert found["edit"]["images"] == 2
     assert found["edit"]["inside"] > 0 and found["edit"]["inside_db"] > 0
+
+
+def test_what_changes_on_one_side_of_a_box_is_no_change_of_the_other():
+    before, other = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    inside = np.zeros((64, 64, 1), bool)
+    inside[16:48, 8:40] = True
+    box = np.array([8, 16, 40, 48]) / 64
+    changed, around = (_change(np.where(side, other, before), before, box) for side in (inside, ~inside))
+    assert changed["inside"] > 50 and changed["inside_db"] > 1 and changed["outside"] == changed["outside_db"] == 0
+    assert around["outside"] > 50 and around["outside_db"] > 1 and around["inside"] == around["inside_db"] == 0
 
 
 def test_a_condition_that_a_method_lacks_makes_no_row():
