@@ -30,8 +30,10 @@ def preview_sheet(
     """
     import gradio as gr
 
+    gr.Markdown("*Preview* compares ways on one piece: where you last clicked, or else where most detail is.")
     sheet = gr.Image(
-        label="One piece, several ways (click into the photograph to choose it)",
+        label="One piece, several ways",
+        show_label=False,  # it would lie over the sheet
         visible=False,
         interactive=False,
         format="png",
