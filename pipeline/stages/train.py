@@ -56,8 +56,8 @@ def run(params: Params, method_name: str) -> None:
 def _train(params: Params, config: ModelConfig, dataset: Dataset, state: Path) -> Spent | None:
     """Train and write the model; None on all processes of a launch but the one that writes."""
     from spasemsr.methods.folder import save_model
-    from spasemsr.training.beside import Beside
     from spasemsr.training.loop import take_own_device, train
+    from spasemsr.training.periodic import Periodic
 
     pin_threads()
     take_own_device()
@@ -73,9 +73,9 @@ def _train(params: Params, config: ModelConfig, dataset: Dataset, state: Path) -
         save_model(folder, network, config.plain())
         log.info("train     kept after step %d: spasemsr upscale --weights %s", step, folder)
 
-    beside = Beside(held, dataset.batch, layout.validation_csv(name), keep)
+    periodic = Periodic(held, dataset.batch, layout.validation_csv(name), keep)
     smaller = f"methods.{name}.{face.smaller}" if face.smaller else ""
-    spent = train(network, batches, spec, params.seed, state, layout.losses_csv(name), smaller, beside)
+    spent = train(network, batches, spec, params.seed, state, layout.losses_csv(name), smaller, periodic)
     if spent is not None:
         save_model(layout.model_folder(name), network, config.plain())
         shutil.rmtree(state, ignore_errors=True)

@@ -1,8 +1,8 @@
 """Training state on disk: safetensors and JSON, never pickle; whole or not there at all.
 
 A training state is one folder per saved step, written beside its place and renamed into it, so that a kill at any
-moment leaves the last complete one. The finished model is that of
-`spasemsr/methods/folder.py`, whose names are used here too.
+moment leaves the last complete one. The finished model is written by `spasemsr/methods/folder.py`; tensors have the
+same names here.
 """
 
 import json
@@ -21,14 +21,14 @@ from spasemsr.training.optimizer import Average, named_parameters
 from spasemsr.weights.tensors import fill, read_state_dict, save_tensors
 
 TENSORS, RECORD = "state.safetensors", "state.json"
-WEIGHTS, AVERAGE = "weights", "average"  # first parts of tensor names; any other is a value of the optimizer
-COUNTERS = "counters"  # of the record: the plain numbers an optimizer keeps, by the same names
+WEIGHTS, AVERAGE = "weights", "average"  # first parts of tensor names; any other is a moment of the optimizer
+COUNTERS = "counters"  # in the record: the plain numbers an optimizer keeps, by the same names
 _STEP = "step-{:08d}"
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where training stands: steps done, what the loss log needs to go on, steps left out, rows of held samples."""
+    """Where training stands: steps done, `LossLog.state()`, steps left out, and the rows of `validation.csv`."""
 
     step: int
     log: dict[str, Any] | None
@@ -57,8 +57,8 @@ def save_state(
         "log": position.log,
         "skipped": position.skipped,
         COUNTERS: counters,
+        "validation": position.validation,
     }
-    record["validation"] = position.validation
     with atomic.replacing(final) as unfinished:
         unfinished.mkdir()
         save_tensors(unfinished / TENSORS, tensors)
@@ -72,7 +72,10 @@ def save_state(
 
 
 def load_state(folder: Path, method: Trainable, optimizer: torch.optim.Optimizer, average: Average) -> Position | None:
-    """Restore the newest complete state in place, None when there is none; UserError for another model's."""
+    """Restore the newest complete state in place and say where it stands; None when there is no state.
+
+    Raises UserError for a state of another model, naming the first tensor that differs.
+    """
     saved = sorted(folder.glob("step-*")) if folder.is_dir() else []
     if not saved:
         return None
@@ -82,16 +85,16 @@ def load_state(folder: Path, method: Trainable, optimizer: torch.optim.Optimizer
     held = {name: found[name] for name in found if name.partition("/")[0] in (WEIGHTS, AVERAGE)}
     fill(_of_model(method, average), held, str(saved[-1] / TENSORS), remedy)
     parameters = named_parameters(method.trainable())
-    kept = {name: value for name, value in found.items() if name not in held} | record.get(COUNTERS, {})
+    kept = {name: value for name, value in found.items() if name not in held} | record[COUNTERS]
     for name, value in kept.items():
         moment, _, parameter_name = name.partition("/")
         parameter = parameters[parameter_name]
         optimizer.state[parameter][moment] = _beside(parameter, value)
-    return Position(record["step"], record["log"], record["skipped"], record.get("validation", ""))
+    return Position(record["step"], record["log"], record["skipped"], record["validation"])
 
 
 def _of_model(method: Trainable, average: Average) -> dict[str, Tensor]:
-    """The tensors that weights and average consist of, by the names they are saved under."""
+    """The tensors of weights and average, by the names they are saved under."""
     tensors = {f"{WEIGHTS}/{name}": tensor for name, tensor in tensors_of(method.trainable()).items()}
     return tensors | {f"{AVERAGE}/{name}": tensor for name, tensor in average.shadow.items()}
 

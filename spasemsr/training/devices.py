@@ -51,7 +51,10 @@ def known_device(name: str) -> Device | None:
 
 
 def peak_flops(name: str, precision: str) -> float | None:
-    """Operations per second to compare with: what the environment states, else the data sheet's for bf16."""
+    """Operations per second to compare with: what the environment states, else the data sheet's for bf16, else None.
+
+    Raises UserError where SPASEMSR_PEAK_TFLOPS is no number.
+    """
     if stated := os.environ.get(PEAK):
         try:
             return float(stated) * 1e12

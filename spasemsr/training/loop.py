@@ -26,12 +26,12 @@ from spasemsr.methods.folder import load_init
 from spasemsr.methods.noise import Noise
 from spasemsr.methods.protocol import Trainable
 from spasemsr.progress import Progress
-from spasemsr.training.beside import Beside
 from spasemsr.training.checkpoint import Position, load_state, save_state
 from spasemsr.training.log import LossLog
 from spasemsr.training.memory import explained, state_bytes
 from spasemsr.training.meter import Meter
 from spasemsr.training.optimizer import Average, build_optimizer, learning_rate, named_parameters, set_learning_rate
+from spasemsr.training.periodic import Periodic
 from spasemsr.training.spec import TrainSpec
 from spasemsr.training.spent import Spent
 
@@ -49,15 +49,17 @@ def train(
     state_dir: Path,
     log_path: Path,
     smaller: str = "",
-    beside: Beside | None = None,
+    periodic: Periodic | None = None,
 ) -> Spent | None:
     """Train in place from the newest state in `state_dir` (else `spec.init`, else as built) to the averaged weights.
 
-    Writes `losses.csv` to `log_path`; what the run took is returned on the main process alone, None on others. A step
-    whose loss or gradient is not finite changes nothing; more of them than `spec.max_skipped` raise UserError, as do
-    processes that would resume at different steps, and memory that runs out, with `smaller` among the advice: what
-    makes this network smaller. `beside` is done now and then, and changes no weight. On SIGTERM saves the state and
-    raises SystemExit(143).
+    Writes `losses.csv` to `log_path`. Returns what the run took on the main process, None on the others. `periodic`
+    validates and keeps models on the way. A step whose loss or gradient is not finite changes nothing. On SIGTERM saves
+    the state and raises SystemExit(143).
+
+    Raises UserError for more than `spec.max_skipped` such steps, for a batch that does not divide among the processes,
+    for processes that would resume at different steps, and when memory runs out; `smaller` is then part of the advice,
+    the setting that makes this network smaller.
     """
     accelerator = _accelerator(spec)
     rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
@@ -77,19 +79,19 @@ def train(
     position = load_state(state_dir, method, optimizer, average) or Position(0, None)
     _require_agreement(position, state_dir)
     skipped = position.skipped
-    if beside is not None:
-        beside.resume(position.validation)
+    if periodic is not None:
+        periodic.resume(position.validation)
     log = LossLog(log_path, spec.log_every, position.log) if accelerator.is_main_process else None
     progress = Progress("train", spec.steps, position.step, "steps")
     meter = Meter(device, world, spec.global_batch, spec.precision)
-    held = state_bytes(method, method.trainable(), spec)
+    in_memory = state_bytes(method, method.trainable(), spec)
     model.train()
     steps = range(position.step, spec.steps)
     with stop_signal() as stopping, _prefetched(batches, steps, rank, world, spec.accumulate) as upcoming:
         for step in steps:
             lr = learning_rate(step, spec)
             set_learning_rate(optimizer, lr)
-            with explained(f"at step {step + 1}", held, spec, spec.global_batch // slices, smaller):
+            with explained(f"at step {step + 1}", in_memory, spec, spec.global_batch // slices, smaller):
                 losses, keys = _backward(accelerator, model, upcoming, Noise(seed, step), spec, meter)
                 values, stop = _mean_over_ranks(accelerator, losses, stopping.is_set())
                 grad_norm = accelerator.clip_grad_norm_(parameters.values(), spec.max_grad_norm).item()
@@ -102,13 +104,13 @@ def train(
                     average.update(step)
             optimizer.zero_grad(set_to_none=True)
             meter.finished()
-            if beside is not None:
-                beside.after(step + 1, spec, seed, accelerator, method, average)
+            if periodic is not None:
+                periodic.after(step + 1, spec, seed, accelerator, method, average)
             if log is not None:
                 total = sum(values.values())
                 log.add(step + 1, None if broken else {**values, "total": total, "grad_norm": grad_norm}, lr)
                 if (step + 1) % spec.save_every == 0 or step + 1 == spec.steps or stop:
-                    rows = beside.rows if beside is not None else ""
+                    rows = periodic.rows if periodic is not None else ""
                     save_state(state_dir, Position(step + 1, log.state(), skipped, rows), method, optimizer, average)
                 progress.advance(note=f"loss {total:.4f} · {meter.peak_bytes / 1e9:.1f} GB")
             if stop and step + 1 < spec.steps:
@@ -131,10 +133,11 @@ def take_own_device() -> None:
 
 
 def _accelerator(spec: TrainSpec) -> Accelerator:
-    """The processes of this launch, together; without a GPU accelerate has to be told, or each would train alone.
+    """accelerate's handle on the processes of this launch.
 
-    Precision is `train.precision` and nothing else: `accelerate launch` and its configuration file may name another.
-    Gradients are views of what is exchanged, not copies.
+    Without a GPU `cpu` must be set, or each process would train alone. Precision is `train.precision` and nothing else:
+    `accelerate launch` and its configuration file may name another. Gradients are views of the buffers that processes
+    exchange, not copies.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     cpu = True if launched > 1 and not torch.cuda.is_available() else None

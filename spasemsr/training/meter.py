@@ -52,7 +52,7 @@ class Meter:
         self._flops = (counter.get_total_flops() - (forward if recomputes else 0)) / samples
 
     def finished(self) -> None:
-        """A step is over."""
+        """Count a step; the clock of the rate starts after the first, which also loads, compiles and warms up."""
         self._steps += 1
         if self._steps == 1:
             self._first = time.monotonic()
@@ -66,7 +66,7 @@ class Meter:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
     def spent(self) -> Spent:
-        """The sums so far."""
+        """What the run took so far."""
         now = time.monotonic()
         seconds = now - self._first
         rate = (self._steps - 1) * self._batch / seconds if self._steps > 1 and seconds > 0 else 0.0

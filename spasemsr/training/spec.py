@@ -6,8 +6,8 @@ from pydantic import Field
 
 from spasemsr.spec import Fraction, Positive, Spec
 
-# What trades time against memory, and how often is saved and logged. max_skipped changes nothing that was done before
-# it mattered; which columns `shards` are, their digests say.
+# What trades time against memory, and how often states and rows are written. `max_skipped` only decides whether a run
+# ends; the columns below `shards` are named by their digests.
 _CHANGE_NO_RESULT = frozenset(
     (
         *("accumulate", "gradient_checkpointing", "compile", "max_skipped", "save_every", "log_every", "shards"),
@@ -56,5 +56,8 @@ class TrainSpec(Spec):
     log_every: Positive = 10
 
     def content(self) -> dict[str, Any]:
-        """What of the run its weights follow from, so that one which stopped goes on after its message's advice."""
+        """The settings that trained weights depend on.
+
+        A run is named by these, so one that stopped for want of memory goes on with the settings its message advises.
+        """
         return {name: value for name, value in self.plain().items() if name not in _CHANGE_NO_RESULT}

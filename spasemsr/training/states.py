@@ -56,7 +56,7 @@ def _delete_if_abandoned(lock: Path) -> None:
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Whether the lock could be taken; None where storage has none, so that nobody's can be told from a dead one's."""
+    """Whether the lock could be taken; None where storage has no locks, so that it is unknown who holds one."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -5,8 +5,8 @@ import torch
 
 from spasemsr.data.order import held_out
 from spasemsr.errors import UserError
-from spasemsr.training.beside import Beside
 from spasemsr.training.loop import train
+from spasemsr.training.periodic import Periodic
 from tests.worlds.short_training import SPEC, batches, equal, weights_of
 from tests.worlds.small_methods import Colours, small_batch
 
@@ -29,8 +29,8 @@ def run(folder, spec, kill_before=None):
     def keep(step):
         kept[step] = {name: tensor.clone() for name, tensor in weights_of(method).items()}
 
-    beside = Beside(["x", "y", "z"], small_batch, folder / "validation.csv", keep)
-    train(method, until_killed, spec, 5, folder / "state", folder / "losses.csv", "", beside)
+    periodic = Periodic(["x", "y", "z"], small_batch, folder / "validation.csv", keep)
+    train(method, until_killed, spec, 5, folder / "state", folder / "losses.csv", "", periodic)
     return weights_of(method), (folder / "validation.csv"), kept
 
 

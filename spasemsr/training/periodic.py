@@ -1,4 +1,4 @@
-"""What is done now and then beside training: the loss of samples not trained on, and models kept on the way."""
+"""What is done every so many steps of training and changes no weight: validation losses, and models kept on the way."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +17,12 @@ from spasemsr.training.spec import TrainSpec
 
 
 @dataclass
-class Beside:
-    """`read` gives the batch of some of the held samples `keys`; `keep(step)` stores the method as it is at a step.
+class Periodic:
+    """Validation and kept models of one run.
 
-    `path` is where the rows go: step, each loss, their total. They are part of a run's state, so that a run that was
-    stopped and resumed ends with the same rows.
+    `keys` are the samples held out of training, `read` makes a batch of some of them, and `keep(step)` stores the
+    method as it is after a step. `path` is the CSV that the losses go to: step, each loss, their total. Its rows are
+    part of a run's state, so that a run which was stopped and resumed ends with the same rows.
     """
 
     keys: Sequence[str]
@@ -31,13 +32,13 @@ class Beside:
     rows: str = field(default="")
 
     def resume(self, rows: str) -> None:
-        """Go on after these rows."""
+        """Continue a file that holds these rows."""
         self.rows = rows
 
     def after(
         self, step: int, spec: TrainSpec, seed: int, accelerator: Accelerator, method: Trainable, average: Average
     ) -> None:
-        """Whatever is due after so many steps, with the averaged weights in place."""
+        """Validate and keep where `spec` asks for it after this many steps, with the averaged weights in place."""
         validates = spec.validate_every > 0 and step % spec.validate_every == 0 and bool(self.keys)
         keeps = spec.keep_every > 0 and step % spec.keep_every == 0
         if not validates and not keeps:
@@ -55,7 +56,10 @@ class Beside:
     def _losses(
         self, size: int, spec: TrainSpec, seed: int, accelerator: Accelerator, method: Trainable
     ) -> dict[str, float]:
-        """Mean losses over all held samples, `size` at once; noise, timesteps and drops are those of step 0."""
+        """Mean losses over all held samples, `size` at a time.
+
+        Noise, timesteps and drops are those of step 0 every time, so that rows differ by the weights alone.
+        """
         own = list(self.keys[accelerator.process_index :: accelerator.num_processes])
         device = accelerator.device
         sums: dict[str, float] = {}
