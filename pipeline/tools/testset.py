@@ -16,23 +16,22 @@ import numpy as np
 from pipeline.engine.executors import Executor, build_executor
 from pipeline.engine.failures import Failed
 from spasemsr.data.degradation import degrade_variant
+from spasemsr.data.pairs import SCALE, SEED, read_photograph
 from spasemsr.data.spec import DegradationSpec
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.evaluation.scores import check_keys
 from spasemsr.evaluation.testsets import FAMILY_A_CROPS, FAMILY_A_IMAGES, named
 from spasemsr.hashing import sha256_bytes
-from spasemsr.images.flat import read_image
-from spasemsr.pixels import write_png
+from spasemsr.pixels import ImageU8, write_png
 from spasemsr.progress import Progress
 from spasemsr.randomness import generator
 
-SIDE, SCALE, SEED, PRESET = 512, 4, 20260314, "seesr"
-_MAX_BYTES, _MAX_PIXELS = 100_000_000, 40_000_000
+SIDE, PRESET = 512, "seesr"
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One pair of the set and where its crop was taken."""
+class Crop:
+    """A row of the manifest: where the hr of a pair was cut out, and the hashes of both pictures' pixels."""
 
     key: str
     y: int
@@ -48,18 +47,18 @@ class CropWorker:
         self._source, self._target, self._side = source, target, side
         self._spec = DegradationSpec(preset=PRESET)
 
-    def __call__(self, image: int) -> list[Pair]:
-        """All crops of one image."""
+    def __call__(self, image: int) -> list[Crop]:
+        """All crops of one image. Raises UserError for a file that is not DIV2K's."""
         path = self._source / f"{image:04d}.png"
         try:
-            pixels = read_image(path, _MAX_BYTES, _MAX_PIXELS).pixels
+            pixels = read_photograph(path)
         except RejectedSample as rejected:
             raise UserError(f"{path}: {rejected}.", "Take DIV2K_valid_HR from its authors again.") from None
         if min(pixels.shape[:2]) < self._side:
             raise UserError(f"{path} is smaller than {self._side} px.", "These are not DIV2K's images.")
         return [self._pair(pixels, f"{image:04d}_{crop:02d}") for crop in range(FAMILY_A_CROPS)]
 
-    def _pair(self, pixels: np.ndarray, key: str) -> Pair:
+    def _pair(self, pixels: ImageU8, key: str) -> Crop:
         random = generator(SEED, "div2k-val-a", key)
         y, x = (int(random.integers(0, side - self._side + 1)) for side in pixels.shape[:2])
         hr = np.ascontiguousarray(pixels[y : y + self._side, x : x + self._side])
@@ -69,11 +68,14 @@ class CropWorker:
             lr = degrade_variant(hr, self._spec, SCALE, SEED, key, 0).lr
             for path, picture in zip(files, (hr, lr), strict=True):
                 write_png(path, picture)
-        return Pair(key, y, x, sha256_bytes(hr.tobytes()), sha256_bytes(lr.tobytes()))
+        return Crop(key, y, x, sha256_bytes(hr.tobytes()), sha256_bytes(lr.tobytes()))
 
 
 def build(name: str, source: Path, workers: int, target: Path | None = None, side: int = SIDE) -> Iterator[str]:
-    """Build the set into `data/testsets/<name>`; yields what was written."""
+    """Build the set into `data/testsets/<name>`; yields what was written.
+
+    Raises UserError for a set that is not built here, and for a folder that does not hold DIV2K's validation images.
+    """
     entry = named(name)
     if entry.name != "div2k-val-a":
         raise UserError(f"{entry.label} is not built but downloaded: {entry.source}.", "See: spasemsr testset list")
@@ -92,7 +94,7 @@ def build(name: str, source: Path, workers: int, target: Path | None = None, sid
     yield f"{len(pairs)} pairs in {target.as_posix()} · manifest {digest[:16]} · keys {str(entry.keys_sha256)[:16]}"
 
 
-def _pairs(where: Executor, make: "partial[CropWorker]") -> list[Pair]:
+def _pairs(where: Executor, make: "partial[CropWorker]") -> list[Crop]:
     """All pairs in key order, however many workers made them."""
     progress, pairs = Progress("testset", len(FAMILY_A_IMAGES), unit="images"), []
     for _, result in where.map(make, list(FAMILY_A_IMAGES)):
@@ -104,9 +106,9 @@ def _pairs(where: Executor, make: "partial[CropWorker]") -> list[Pair]:
     return sorted(pairs, key=lambda pair: pair.key)
 
 
-def _existing(path: Path) -> np.ndarray | None:
+def _existing(path: Path) -> ImageU8 | None:
     """A picture written before, or None."""
     try:
-        return read_image(path, _MAX_BYTES, _MAX_PIXELS).pixels
+        return read_photograph(path)
     except RejectedSample:
         return None

@@ -23,7 +23,7 @@ import numpy as np
 
 from spasemsr.data import camera
 from spasemsr.data.presets import Order, preset_of, resolve
-from spasemsr.data.spec import DegradationSpec
+from spasemsr.data.spec import MIN_SIDE, DegradationSpec
 from spasemsr.determinism import single_threaded
 from spasemsr.pixels import ImageU8
 from spasemsr.randomness import derive_seed
@@ -31,7 +31,7 @@ from spasemsr.randomness import derive_seed
 if TYPE_CHECKING:
     from torch import Tensor
 
-MIN_SIDE = 80  # the largest kernel reaches 10 px, and the first resize may leave 0.15 of the side
+
 KERNEL_SIZES = tuple(range(7, 22, 2))
 KERNEL_KINDS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
 KERNEL_PROBS = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)

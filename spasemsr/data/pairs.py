@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from spasemsr.data.degradation import MIN_SIDE, degrade_variant
-from spasemsr.data.spec import DegradationSpec
+from spasemsr.data.degradation import degrade_variant
+from spasemsr.data.spec import MIN_SIDE, DegradationSpec
 from spasemsr.errors import RejectedSample
 from spasemsr.images.flat import read_image
 from spasemsr.images.formats import SUFFIXES
 from spasemsr.pixels import ImageU8
 
-SCALE, SEED = 4, 20260314  # of every table of the model cards
+SCALE, SEED = 4, 20260314  # of every table of the model cards, and of the test set that is built here
 _MAX_BYTES, _MAX_PIXELS = 100_000_000, 40_000_000
 
 
@@ -30,12 +30,17 @@ def photographs(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
+def read_photograph(path: Path) -> ImageU8:
+    """(H, W, 3) uint8. Raises RejectedSample for a file that is absent, damaged, no image, or too large."""
+    return read_image(path, _MAX_BYTES, _MAX_PIXELS).pixels
+
+
 def make_pair(path: Path, preset: str, most: int) -> Pair:
     """The central square of at most `most` px, a multiple of 4, degraded by a preset.
 
     Raises RejectedSample for a file that is no photograph, and for one smaller than degradations need.
     """
-    pixels = read_image(path, _MAX_BYTES, _MAX_PIXELS).pixels
+    pixels = read_photograph(path)
     side = min(most, min(pixels.shape[:2]) // SCALE * SCALE)
     if side < MIN_SIDE:
         raise RejectedSample("too_small", f"{pixels.shape[1]}x{pixels.shape[0]} pixels; {MIN_SIDE} a side are needed")

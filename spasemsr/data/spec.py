@@ -8,7 +8,7 @@ from spasemsr.scenes.spec import ScenesSpec
 from spasemsr.spec import Fraction, Positive, Spec
 
 Range = tuple[float, float]
-SMALLEST = 80  # pixels a side that the chains of `degradation` need
+MIN_SIDE = 80  # of hr: the largest kernel reaches 10 px, and the first resize may leave 0.15 of the side
 
 
 class DegradationRanges(Spec):
@@ -98,8 +98,8 @@ class DataSpec(Spec):
         for name in ("patch", "val_patch"):
             if getattr(self, name) % 64:
                 raise ValueError(f"{name} must be a multiple of 64 (8 latent cells of 8 pixels)")
-            if self.lr is None and getattr(self, name) < SMALLEST:
-                raise ValueError(f"{name} must be at least {SMALLEST} pixels: the degradations' blur reaches so far")
+            if self.lr is None and getattr(self, name) < MIN_SIDE:
+                raise ValueError(f"{name} must be at least {MIN_SIDE} pixels: the degradations' blur reaches so far")
             if self.scenes is not None and getattr(self, name) != self.scenes.side:
                 raise ValueError(f"{name} must be scenes.side, {self.scenes.side}: a scene is one patch")
         if self.scenes is not None and self.packages:

@@ -3,7 +3,7 @@
 B batch, C_0 channels of the UNet's first level, H W pixels of lr at hr size, h w latent cells, i = 0..12 the outputs.
 
 The modules are diffusers' own, walked by `guided.encoder_states`, so that a method says what follows each attention.
-The last conv of the hint and the 13 convs Z_i are zero at the start: the UNet then hears nothing of it.
+The last conv of the hint and the 13 convs Z_i are zero at the start, so that an untrained branch changes nothing.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class ControlBranch(nn.Module):
-    """`backbone` is diffusers' ControlNet of a UNet as it is now; what it is shown is added after its conv_in.
+    """`backbone` is diffusers' ControlNet with the weights of a UNet as they are now.
 
-    `hint` turns what it is shown into (B, C_0, h, w). By default that is ControlNet's own stack of convs on
-    lr at hr size, 8 pixels to a cell, of these channels.
+    `hint` turns what the branch is shown into (B, C_0, h, w), which is added after its conv_in. By default it is
+    ControlNet's own stack of convs of these `channels` on lr at hr size, 8 pixels to a cell.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class Schedule:
 
     @property
     def num_train_timesteps(self) -> int:
-        """T."""
+        """T, the number of timesteps."""
         return len(self.alphas_cumprod_T)
 
     def levels(self, timesteps_B: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
