@@ -41,7 +41,7 @@ def baseline(
     outputs: Annotated[Path, typer.Argument(help="A new folder for the results.")],
     checkpoint: Annotated[str | None, typer.Option(help="Any x4 network that spandrel knows; none is bicubic.")] = None,
     strip: Annotated[list[str] | None, typer.Option(help="An ending of stems that is no part of the key.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    device: DeviceOption = "auto",
 ) -> None:
     """Restore a folder by bicubic or a GAN's checkpoint, for spasemsr score."""
     from pipeline.tools.baseline import run

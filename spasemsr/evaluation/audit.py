@@ -74,13 +74,13 @@ def audit(
 
 
 def most(images: int, seeds: int, conditions: frozenset[str]) -> int:
-    """How many results `audit` asks for at most."""
+    """An upper bound of how often `audit` calls `restore`, for a progress line."""
     states = sum(len(STATES) - 1 for condition in CONDITIONS if condition in conditions)
     return images * (seeds * (1 + states) + ("tags" in conditions))
 
 
 def means(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of an audit alone, as `dvc metrics` shows them: by condition, state and metric, and all else."""
+    """The means of an audit without intervals, as `dvc metrics` shows them: by condition, state and metric."""
     by_condition: dict[str, Any] = {}
     for row in found["states"]:
         values = {name: each["mean"] for name, each in row["differences"].items()}

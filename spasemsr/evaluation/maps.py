@@ -1,9 +1,4 @@
-"""What a result invents and contradicts, image by image: scores of the two maps, and their file.
-
-`deviation` is the spread of luma over noise seeds, `lr_residual` how far the reduced result is from lr, both means over
-the image in grey levels. `error_correlation` tells how well the first predicts the error that is really made; an image
-without any spread or error has none.
-"""
+"""Where a result disagrees between noise seeds and with lr, image by image: scores of the two maps, and their file."""
 
 import csv
 import math
@@ -21,7 +16,12 @@ _COLUMNS = ("key", DEVIATION, LR_RESIDUAL, CORRELATION)
 
 @dataclass(frozen=True)
 class MapScores:
-    """One image."""
+    """The scores of one image's maps.
+
+    `deviation` is the spread of luma over noise seeds, `lr_residual` how far the reduced result is from lr, both means
+    over the image in grey levels. `error_correlation` is the correlation of the deviation with the error against hr;
+    None for an image without any spread or error.
+    """
 
     key: str
     deviation: float

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 Float64 = npt.NDArray[np.float64]
 
 PROTOCOL = "sr-y-nocrop@1"
-NAMES = ("psnr", "ssim", "niqe", "stlpips", *perceptual.METRICS)
+NAMES = ("psnr", "ssim", "niqe", "texture", "stlpips", *perceptual.METRICS)
 _MSE_FLOOR = 1e-8
 _SSIM_SIDE, _SSIM_SIGMA = 11, 1.5
 _SSIM_C1, _SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2

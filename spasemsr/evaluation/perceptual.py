@@ -12,15 +12,12 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spasemsr.errors import UserError
 from spasemsr.hashing import sha256_file
 from spasemsr.pixels import ImageU8, to_tensor
 from spasemsr.weights.tensors import read_state_dict, require_whole
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,7 @@ def _build(name: str) -> Any:
 
 @cache
 def verify(metric: str, file: Needed) -> str:
-    """The digest of a weight file that is there, whole, and what it says it is; UserError otherwise."""
+    """The sha256 of a weight file. Raises UserError where it is absent, cut off, or not the file its name states."""
     path = _place(file)
     if path is None or not path.is_file():
         origin = f"Hub repository {file.repository}" if file.repository else _ORIGINS[file.folder]

@@ -1,11 +1,11 @@
 """The sections `evaluate` and `dial` of `params.yaml`."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from spasemsr.diffusion.spec import Precision, SampleSpec
+from spasemsr.methods.compared import row_name
 from spasemsr.spec import Positive, Spec
 
 MetricName = Literal[
@@ -29,7 +29,7 @@ class EvaluateSpec(Spec):
     @field_validator("baselines")
     @classmethod
     def _one_row_each(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
-        rows = [Path(name).stem if "/" in name else name for name in baselines]
+        rows = [row_name(name) for name in baselines]
         if twice := sorted({row for row in rows if rows.count(row) > 1 or row in ("hr", "lr")}):
             raise ValueError(f"{', '.join(twice)} would name two things in the tables; rename the file")
         return baselines

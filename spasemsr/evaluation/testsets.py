@@ -97,7 +97,7 @@ def named(name: str) -> TestSet:
 
 
 def verify(test_set: TestSet, files: Mapping[str, Path], folder: Path = FOLDER) -> dict[str, Any]:
-    """Check the files (key -> file) that a set is made of; what was checked, for the record beside the scores.
+    """Check the files (key -> file) of a set. Returns what was checked, for the record beside the scores.
 
     Raises UserError for another size, missing or extra keys, and a file that is not the recorded one.
     """
@@ -146,5 +146,5 @@ def _recorded(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is damaged.", "Restore it from git, or delete it to record the set anew.") from None
+        raise UserError(f"{path} is damaged.", "Restore it from git, or delete it to record the set again.") from None
     return record
