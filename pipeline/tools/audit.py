@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spasemsr.backends.grounding.spec import with_what_is_here
 from spasemsr.cache import Cache
 from spasemsr.data.dataset import Batch
 from spasemsr.data.pairs import make_pair, photographs
@@ -45,7 +44,7 @@ class Request:
 def run(request: Request, upscaler: Upscaler) -> Iterator[str]:
     """Ask, write `json`; yields the findings in words, then the rows they come from.
 
-    A file that cannot be read is said and left out. Raises UserError where no photograph is left.
+    A file that cannot be read is named and left out. Raises UserError where no photograph is left.
     """
     pin_threads()
     samples, left_out = described(upscaler, request)
@@ -118,7 +117,7 @@ def ask(
     """The audit of these pictures, each one's `other` the next; `with_truth` also asks what hr's own tags would do."""
     method, sampling, config = upscaler.method, upscaler.sampling, upscaler.config
     restoring = CachedRestoration(method, Cache(), [config.plain(), upscaler.weights_sha256])
-    truth = Truth(method, with_what_is_here(config.inference.ground)) if with_truth else None
+    truth = Truth(method, config.inference.ground) if with_truth else None
     others = [*samples[1:], *samples[:1]]
     cases = [
         audit.Case(s.key, s.batch, other.batch, truth.of(s.batch, s.hr) if truth else None, s.hr)

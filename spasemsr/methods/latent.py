@@ -2,8 +2,8 @@
 
 A method fills in what it conditions on (`training_condition`, `condition`, `unconditional`), its network (`encode`,
 `predict`), its own losses, and how a tile sees a sample. One that runs a second diffusion beside the image's says in
-`begin` what that is at a timestep. Shapes: B batch, C latent channels, H W pixels of hr size, h w latent cells (or
-pixels of lr where named lr), f the autoencoder's factor.
+`begin` what that is at a timestep. Shapes: B batch, C latent channels, u v pixels of lr, H W pixels of hr size, h w
+latent cells, f the autoencoder's factor.
 """
 
 from __future__ import annotations
@@ -181,7 +181,10 @@ class LatentDiffusion(Method):
     def restore(
         self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
     ) -> Tensor:
-        """lr of any size -> (B, 3, scale h, scale w) in [0, 1]: LR start, guided solver, decoding, colour fix."""
+        """lr of any size, (B, 3, u, v) -> (B, 3, H, W) in [0, 1]: LR start, guided solver, decoding, colour fix.
+
+        Raises UserError for a `share` below 1 where the network predicts no residual.
+        """
         if sampling.share < 1.0 and not self.from_lr:
             remedy = "Set it to 1, or train with model.schedule.prediction: residual."
             raise UserError(f"sample.share = {sampling.share:g}: this model does not add to what it is shown.", remedy)
@@ -218,12 +221,12 @@ class LatentDiffusion(Method):
         wanted = [side // self.grid.cell * each for side in padded_B3HW.shape[-2:]]
         if list(grown.shape[-2:]) != wanted:
             raise ValueError(
-                f"feature {name!r} is a map of {tuple(value.shape[-2:])} values, which fits no latent cell"
+                f"feature {name!r} is a map of {tuple(value.shape[-2:])} values: no whole number for each latent cell"
             )
         return grown
 
     def calls(self, height: int, width: int, sampling: SampleSpec) -> int:
-        """A call for each group of tiles, step and branch of guidance, of one picture."""
+        """One for each group of tiles, step and branch of guidance, of one picture."""
         rows, columns = (-(-side * self.scale // MULTIPLE) * MULTIPLE // self.grid.cell for side in (height, width))
         calls = len(together(tile_grid(rows, columns, sampling.tile, sampling.tile_overlap), 1))
         return calls * sampling.steps * (1 if sampling.guidance == 1.0 else 2)
@@ -253,7 +256,6 @@ class TiledNetwork:
         cell = method.grid.cell
         rows, columns = (side // cell for side in view.lr_up_B3HW.shape[-2:])
         self._tiles = tile_grid(rows, columns, sampling.tile, sampling.tile_overlap)
-
         self._groups = together(self._tiles, len(batch.keys))
 
         def seen(window: View, index: int) -> Batch:

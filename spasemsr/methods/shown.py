@@ -21,7 +21,7 @@ from spasemsr.data.columns import HR, LR, RESTORED, Column
 from spasemsr.data.dataset import Batch
 from spasemsr.data.job import ColumnJob, InputRef, Sample, Typical
 from spasemsr.data.patches import Patch
-from spasemsr.pixels import ImageU8, bicubic_upsample
+from spasemsr.pixels import ImageU8, bicubic_upsample, to_pixels, to_tensor
 
 RATE = 60.0  # samples a second of one core at 128 px, for the embedded extractors together
 
@@ -63,7 +63,7 @@ class ShownFeatures:
 
 
 def which_picture(patch: Patch, variant: int | None) -> list[Any]:
-    """hr and the first degraded version read the same inputs for different members: their results have two names."""
+    """Part of a result's name in the cache: the results of hr and of the first degraded version share their inputs."""
     return ["hr" if variant is None else "shown"]
 
 
@@ -90,7 +90,7 @@ class FeatureWorker:
 
 
 class Extractors:
-    """The extractors of what is shown, built when a picture first needs them: columns spare them otherwise."""
+    """The extractors of what is shown, each built when it is first needed: samples that columns hold need none."""
 
     def __init__(self, features: ShownFeatures) -> None:
         self._features = features
@@ -101,7 +101,7 @@ class Extractors:
         missing = self._features.missing(batch)
         if not missing:
             return batch
-        pictures = [as_picture(image) for image in lr_up_B3HW]
+        pictures = list(to_pixels(lr_up_B3HW))
         made = {name: self._extract(name, pictures).to(lr_up_B3HW.device) for name in missing}
         return replace(batch, features={**batch.features, **made})
 
@@ -119,11 +119,5 @@ class Extractors:
 
 
 def enlarged(lr: ImageU8, scale: int) -> ImageU8:
-    """(h, w, 3) u8 -> (H, W, 3) u8 by the project's bicubic function."""
-    return as_picture(bicubic_upsample(torch.from_numpy(np.array(lr)).permute(2, 0, 1)[None].float() / 255, scale)[0])
-
-
-def as_picture(image_3HW: Tensor) -> ImageU8:
-    """(3, H, W) in [0, 1] -> (H, W, 3) u8, rounded."""
-    pixels = (image_3HW.detach().clamp(0, 1) * 255).round().to(torch.uint8)
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy())
+    """(u, v, 3) u8 -> (H, W, 3) u8 by the project's bicubic function."""
+    return to_pixels(bicubic_upsample(to_tensor(lr), scale))[0]

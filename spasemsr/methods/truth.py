@@ -7,7 +7,7 @@ import numpy as np
 
 from spasemsr.backends.grounding import build_detector, build_tagger
 from spasemsr.backends.grounding.select import select
-from spasemsr.backends.grounding.spec import GroundSpec
+from spasemsr.backends.grounding.spec import GroundSpec, with_what_is_here
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.pixels import ImageU8, to_tensor
 
@@ -19,10 +19,13 @@ class Truth:
     """What a profile's own grounding and the method's own extractors find on hr."""
 
     def __init__(self, method: "Method", spec: GroundSpec) -> None:
-        """Tagger and detector are built where the method has tags among its conditions."""
-        self._method, self._spec = method, spec
+        """Tagger and detector are built where the method has tags among its conditions.
+
+        As in stage ground, palette and components serve where the package of a kind is not installed.
+        """
+        self._method, self._spec = method, with_what_is_here(spec)
         if "tags" in method.conditions:
-            self._tagger, self._detector = build_tagger(spec.tagger), build_detector(spec.detector)
+            self._tagger, self._detector = build_tagger(self._spec.tagger), build_detector(self._spec.detector)
 
     def of(self, batch: Batch, hr: ImageU8) -> Batch:
         """The batch of one with conditions found on hr, (H, W, 3), instead of lr."""

@@ -37,8 +37,8 @@ class MegaSR(GuidedDiffusion):
     ) -> None:
         super().__init__(spec, features, autoencoder=autoencoder, text_encoder=text_encoder)
         self.spec = spec
-        heard = {"tags": True, "maps": spec.edges or spec.regions, "soft": spec.cism2 or spec.rca}
-        self.conditions = frozenset(name for name, acts in heard.items() if acts)
+        acting = {"tags": True, "maps": spec.edges or spec.regions, "soft": spec.cism2 or spec.rca}
+        self.conditions = frozenset(name for name, acts in acting.items() if acts)
         self.condition_features = {"maps": ("edges", "depth", "regions"), "soft": ("image", "soft")}
         self.network = MegaSRNetwork(self.base(spec), spec, *widths)
 

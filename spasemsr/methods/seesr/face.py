@@ -30,7 +30,7 @@ Real-World Image Super-Resolution"."""
     )
     tables: ClassVar[Mapping[str, str]] = {
         "SeeSR 2": "SeeSR, Table 2 · beside other methods",
-        "SeeSR 7": "SeeSR, Table 7 · prompts (of its last two columns one is lost in our copy: neither is here)",
+        "SeeSR 7": "SeeSR, Table 7 · prompts (without its last two columns)",
     }
 
     def columns(self) -> "tuple[Column, ...]":

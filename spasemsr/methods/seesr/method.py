@@ -40,8 +40,8 @@ class SeeSR(GuidedDiffusion):
     ) -> None:
         super().__init__(spec, features, autoencoder=autoencoder, text_encoder=text_encoder)
         self.spec = spec
-        heard = {"tags": spec.prompts != "soft", "soft": spec.prompts != "hard" and spec.rca}
-        self.conditions = frozenset(name for name, acts in heard.items() if acts)
+        acting = {"tags": spec.prompts != "soft", "soft": spec.prompts != "hard" and spec.rca}
+        self.conditions = frozenset(name for name, acts in acting.items() if acts)
         self.condition_features = {"soft": (SOFT,)}
         self.network = SeeSRNetwork(self.base(spec), spec, soft_width)
 

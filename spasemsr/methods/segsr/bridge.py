@@ -3,7 +3,7 @@
 B batch, K classes, C latent channels, W the label denoiser's width, h w latent cells.
 
 The seg controller turns s_tau into one state for each level of the UNet; ImgAided turns z_t into features for the label
-denoiser. Both end in zeros, so that at the start neither diffusion hears of the other.
+denoiser. Both end in zero convs, so that at the start neither diffusion changes the other.
 """
 
 from collections.abc import Sequence

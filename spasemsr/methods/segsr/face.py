@@ -30,7 +30,7 @@ Real-World Super-Resolution" (SegSR)."""
         Variant("HQ-Seg", ("hr", False), ("SegSR 2",)),
     )
     tables: ClassVar[Mapping[str, str]] = {
-        "SegSR 2": "SegSR, Table 2 · labels and bridge (its Table 1 is a picture in our copy and is not here)"
+        "SegSR 2": "SegSR, Table 2 · labels and bridge (its Table 1 is not transcribed)"
     }
 
     def columns(self) -> "tuple[Column, ...]":

@@ -33,7 +33,7 @@ LABELS, GUESS, SEEN = "labels", "guess", "lq"  # features: labels of hr, labels 
 
 @dataclass(frozen=True)
 class Condition:
-    """The empty prompt, and whether the image is shown the labels."""
+    """The empty prompt, and for each sample whether its image is shown the labels."""
 
     text_BLD: Tensor
     shown_B: Tensor
@@ -85,7 +85,10 @@ class SegSR(GuidedDiffusion):
         assert view.lr_latents_BChw is not None, "SegSR reads the latents of lr"
         fixed = {"lr": GUESS, "hr": LABELS}.get(self.spec.labels)
         if fixed is not None and fixed not in view.features:
-            raise UserError("labels: hr restores pictures whose original is known.", "Train with labels: diffusion.")
+            raise UserError(
+                "model.labels: hr restores only pictures whose original is known, and this one's is not.",
+                "Take weights that were trained with labels: diffusion.",
+            )
         given = None if fixed is None else self._one_hot(view.features[fixed])
         return Encoded(view.lr_latents_BChw, condition.text_BLD, view.features[SEEN], condition.shown_B, given)
 

@@ -21,6 +21,7 @@ from spasemsr.diffusion.base import build_base
 from spasemsr.diffusion.guided import attentions_of
 from spasemsr.diffusion.tiling import Tile, boxes_in_tile
 from spasemsr.methods.latent import Carry, LatentDiffusion, Prediction, View
+from spasemsr.methods.prompts import tag_prompt
 from spasemsr.methods.protocol import Grid
 from spasemsr.methods.spasemsr.conditioning import Conditioning
 from spasemsr.methods.spasemsr.constraint import semantic_degradation_loss
@@ -114,13 +115,12 @@ class SpaSemSR(LatentDiffusion):
     ) -> Conditioning:
         """Tags, boxes and caption of the batch after the drops of this step; no quality words in training."""
         drops = Drops.draw(noise, batch.keys, self.spec.drop, self.spec.objects.max)
-        prompts = [base_prompt(objects) for objects in batch.objects]
+        prompts = [tag_prompt(objects) for objects in batch.objects]
         return self._conditioning(batch, prompts, batch.captions, drops)
 
     def condition(self, batch: Batch, sampling: SampleSpec) -> Conditioning:
         """Tags with the positive words, boxes, caption."""
-        words = sampling.positive
-        prompts = [", ".join(filter(None, (base_prompt(objects), words))) for objects in batch.objects]
+        prompts = [tag_prompt(objects, sampling.positive) for objects in batch.objects]
         return self._conditioning(batch, prompts, batch.captions, self._keep_all(batch))
 
     def unconditional(self, batch: Batch, sampling: SampleSpec) -> Conditioning:
@@ -159,7 +159,7 @@ class SpaSemSR(LatentDiffusion):
     def _conditioning(
         self, batch: Batch, prompts: Sequence[str], captions: Sequence[str], drops: Drops
     ) -> Conditioning:
-        """Encode every distinct string once and lay out its rows; absent objects are masked, their number is fixed."""
+        """Encode every distinct string once and lay out its rows; their number is fixed, absent objects masked."""
         prompts = ["" if dropped else text for text, dropped in zip(prompts, drops.text, strict=True)]
         captions = ["" if dropped else text for text, dropped in zip(captions, drops.caption, strict=True)]
         objects = [self._selected(objects) for objects in batch.objects]
@@ -203,11 +203,6 @@ class SpaSemSR(LatentDiffusion):
         if not self.spec.spatial.boxes:
             kept = [index for index in kept if objects.tags.index(objects.tags[index]) == index]
         return _take(objects, kept[: self.spec.objects.max], objects.boxes)
-
-
-def base_prompt(objects: Objects) -> str:
-    """Distinct tags in score order, joined by commas."""
-    return ", ".join(dict.fromkeys(objects.tags))
 
 
 def object_rows(states_LD: Tensor, mask_L: Tensor, group: int, with_bos: bool = False) -> tuple[Tensor, Tensor]:

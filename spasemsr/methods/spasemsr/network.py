@@ -40,8 +40,8 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What the network says of noisy latents: `sample` (noise or velocity), and the 13 residuals r_i of eq. 8."""
+class NetworkOutput:
+    """What the network makes of noisy latents: a prediction (noise or velocity), and the 13 residuals of eq. 8."""
 
     sample: Tensor
     residuals: tuple[Tensor, ...]
@@ -73,8 +73,8 @@ class SpaSemNetwork(GuidedNetwork):
     def __init__(self, unet: "UNet2DConditionModel", spec: ModelSpec, feature_channels: int) -> None:
         """Weights that are not cloned from `unet` or zero come from torch's default generator.
 
-        `feature_channels` are the channels of the semantic reference (256 for SAM), `spec.unet` is not read: sizes are
-        those of the UNet given.
+        `feature_channels` are the channels of the semantic reference (256 for SAM). Sizes are those of the UNet given;
+        `spec.unet` is not read.
         """
         super().__init__(unet, spec.train_base)
         config = unet.config
@@ -126,7 +126,7 @@ class SpaSemNetwork(GuidedNetwork):
 
     def predict(
         self, noisy_latents: Tensor, timesteps: Tensor, encoded: Encoded, conditioning_scale: float = 1.0
-    ) -> Prediction:
+    ) -> NetworkOutput:
         """(B, C, h, w) latents and timesteps of shape () or (B,) -> prediction and unscaled residuals.
 
         `conditioning_scale` multiplies what the ControlNet adds: the residuals, and the branch of SemImgAtten.
@@ -150,7 +150,7 @@ class SpaSemNetwork(GuidedNetwork):
             return guided if conditioning_scale == 1.0 else hidden + conditioning_scale * (guided - hidden)
 
         sample = self.guided(noisy_latents, timesteps, after, residuals, conditioning_scale)
-        return Prediction(sample, residuals)
+        return NetworkOutput(sample, residuals)
 
 
 def skip_of(up_position: int) -> int:

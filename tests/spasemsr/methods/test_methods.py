@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from spasemsr.methods.noise import Noise
-from spasemsr.methods.spasemsr.method import Drops, base_prompt
+from spasemsr.methods.prompts import tag_prompt
+from spasemsr.methods.spasemsr.method import Drops
 from spasemsr.methods.spasemsr.spec import DropSpec
 from spasemsr.pixels import bicubic_upsample
 from tests.worlds.small_methods import MANY, NONE, TWO, objects_of, rows_of, sampling, small_batch, small_method
@@ -106,7 +107,7 @@ def test_long_tags_keep_their_first_words_and_the_end(method):
 
 
 def test_prompts_are_distinct_tags_with_the_positive_words_at_inference_only(method):
-    assert base_prompt(MANY) == "thing 0, thing 1, thing 2, thing 3"
+    assert tag_prompt(MANY) == "thing 0, thing 1, thing 2, thing 3"
     batch = small_batch(["a", "b"])
     training = training_condition(method, batch)
     assert torch.equal(training.base_BLD[0], states(method, "red car, sky")[0])

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spasemsr.diffusion.base import build_unet
+from spasemsr.methods.spasemsr.conditioning import Conditioning
 from spasemsr.methods.spasemsr.network import Encoded, SpaSemNetwork
 from spasemsr.methods.spasemsr.spec import ModelSpec
 from tests.worlds.small_networks import FEATURES, TEXT, pico_network, random_condition, random_inputs, redraw_zeros
@@ -161,7 +162,8 @@ def test_a_batch_is_its_samples(moved):
     together = _predict(moved, condition, inputs).sample
     for row in range(2):
         rows = slice(row, row + 1)
-        one = _predict(moved, condition.rows(rows), {name: tensor[rows] for name, tensor in inputs.items()}).sample
+        own = Conditioning(**{name: tensor[rows] for name, tensor in vars(condition).items()})
+        one = _predict(moved, own, {name: tensor[rows] for name, tensor in inputs.items()}).sample
         assert (one - together[rows]).abs().max() < 1e-5
 
 

@@ -1,4 +1,4 @@
-"""Box encoding, box fusion, the key sequence of eq. 5 and its mask, batches of conditions."""
+"""Box encoding, box fusion, the key sequence of eq. 5 and its mask."""
 
 import math
 from dataclasses import replace
@@ -9,7 +9,6 @@ from diffusers.models.embeddings import get_fourier_embeds_from_boundingbox
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spasemsr.methods.spasemsr.conditioning import cat_conditionings
 from spasemsr.methods.spasemsr.spatial_text import BoxFusion, encode_boxes, spatial_text
 from tests.worlds.small_networks import random_condition
 
@@ -109,18 +108,3 @@ def test_a_sample_without_a_valid_row_is_refused():
     mask[1] = False
     with pytest.raises(ValueError, match=r"samples \[1\] have no valid text row"):
         spatial_text(replace(condition, token_mask_BNG=mask), None)
-
-
-def test_batches_of_conditions():
-    few, many = random_condition(batch=1, objects=2), random_condition(batch=2, objects=5, seed=9)
-    both = cat_conditionings([few, many])
-    assert len(both) == 3
-    assert both.tokens_BNGD.shape == (3, 6, 4, 32)
-    assert not both.token_mask_BNG[0, 3:].any()
-    assert not both.boxes_BN4[0, 3:].any()
-    last = both.rows(slice(1, 3))
-    assert torch.equal(last.tokens_BNGD, many.tokens_BNGD)
-    assert torch.equal(last.use_boxes_B, many.use_boxes_B)
-    assert torch.equal(both.rows(torch.tensor([2])).boxes_BN4, many.boxes_BN4[1:])
-    with pytest.raises(ValueError, match="cannot pad 6 objects to 3"):
-        many.padded(3)
