@@ -1,8 +1,8 @@
 """Pixels in memory: 8 bits, 16 bits, tensors, PNG bytes, and the one bicubic function of the project.
 
 Whatever is upsampled for a network goes through `bicubic_upsample`: torch's bicubic (a = -0.75) and PIL's (a = -0.5)
-differ by several grey levels on noise, so training, inference, colour fix and baseline share this function, and a
-model's `config.json` names it. Shapes: B batch, u v pixels of lr, H W pixels.
+differ by several grey levels on noise, so training, inference, colour fix and baseline share this function. Shapes: B
+batch, u v pixels of lr, H W pixels.
 """
 
 from pathlib import Path
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ImageU8 = npt.NDArray[np.uint8]  # (H, W, 3) RGB
-UPSAMPLER = "torch.bicubic(a=-0.75, align_corners=false), clamped to [0,1]"
 
 
 def to_tensor(pixels: npt.NDArray[np.uint8]) -> "Tensor":

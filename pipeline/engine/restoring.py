@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """One picture: the sample, how to sample it, the seed of its noise, and the dial of its restorer."""
+class ToRestore:
+    """One picture that a stage needs: its key, the sampling, the seed of its noise, and the dial of its restorer."""
 
     key: str
     sample: SampleSpec
@@ -38,7 +38,9 @@ class Wish:
     dial: float = 0.5
 
 
-def restoration(folder: Path, shards: Path, columns: dict[str, Column], cache: Cache, precision: Precision) -> "Bench":
+def restoration(
+    folder: Path, shards: Path, columns: dict[str, Column], cache: Cache, precision: Precision
+) -> "TrainedMethod":
     """The method of a folder on this process's device, with the samples of the evaluation split that it reads."""
     from spasemsr.backends.networks.runtime import choose_device
     from spasemsr.methods.folder import load_method
@@ -50,12 +52,12 @@ def restoration(folder: Path, shards: Path, columns: dict[str, Column], cache: C
     method = method.to(choose_device("auto" if config.inference.profile == "foundation" else "any")).eval()
     dataset = Dataset(shards, [columns[name] for name in sorted(method.restore_columns)], SPLIT)
     restore = CachedRestoration(method, cache, made_of(config, folder), precision)
-    return Bench(dataset, restore, method.num_train_timesteps, method, config)
+    return TrainedMethod(dataset, restore, method.num_train_timesteps, method, config)
 
 
 @dataclass(frozen=True)
-class Bench:
-    """A trained method and the samples it is tried on."""
+class TrainedMethod:
+    """A trained method on its device, its description, and the evaluation samples that it reads."""
 
     dataset: Dataset
     restore: CachedRestoration
@@ -75,32 +77,32 @@ class Bench:
 
 
 def restore_ahead(
-    wishes: Sequence[Wish], executor: Executor, folder: Path, shards: Path, columns: dict[str, Column], cache: Cache,
-    precision: Precision, stage: str,
+    wanted: Sequence[ToRestore], executor: Executor, folder: Path, shards: Path, columns: dict[str, Column],
+    cache: Cache, precision: Precision, stage: str,
 ) -> None:  # fmt: skip
-    """Have all wishes in the cache, by the executor's workers; nothing for one worker, who computes when asked.
+    """Have these pictures in the cache, by the executor's workers. One worker does nothing: it restores when asked.
 
     Raises UserError for a picture that could not be restored, with the worker's own words.
     """
     if executor.workers == 1:
         return
-    progress = Progress(stage, len(wishes), unit="pictures")
+    progress = Progress(stage, len(wanted), unit="pictures")
     make = partial(_Handler, folder.absolute(), shards.absolute(), columns, cache, precision)
-    for wish, result in executor.map(make, wishes):
+    for one, result in executor.map(make, wanted):
         if isinstance(result, Failed):
             remedy = result.remedy or "Finished pictures are kept: run the stage again."
-            raise UserError(f"{stage}: {wish.key} could not be restored: {result.what}\n{result.trace}".strip(), remedy)
+            raise UserError(f"{stage}: {one.key} could not be restored: {result.what}\n{result.trace}".strip(), remedy)
         progress.advance()
     progress.close()
 
 
 class _Handler:
-    """What runs in a worker."""
+    """A worker's own copy of the method, which puts what it restores into the cache."""
 
     def __init__(
         self, folder: Path, shards: Path, columns: dict[str, Column], cache: Cache, precision: Precision
     ) -> None:
-        self._bench = restoration(folder, shards, columns, cache, precision)
+        self._trained = restoration(folder, shards, columns, cache, precision)
 
-    def __call__(self, wish: Wish) -> None:
-        self._bench.restore(self._bench.batch(wish.key, wish.dial), wish.seed, wish.sample)
+    def __call__(self, one: ToRestore) -> None:
+        self._trained.restore(self._trained.batch(one.key, one.dial), one.seed, one.sample)

@@ -44,15 +44,15 @@ def run(params: Params, method_name: str) -> None:
     from spasemsr.evaluation.attention import attention_ratios
 
     columns = columns_of(params.sections())
-    bench = restoration(folder, layout.SHARDS, columns, Cache(), profile.evaluate.precision)
-    method, dataset = bench.method, bench.dataset
+    trained = restoration(folder, layout.SHARDS, columns, Cache(), profile.evaluate.precision)
+    method, dataset = trained.method, trained.dataset
     asked = len(probe.rows(method.conditions)) * len(dataset.keys) if scenes is not None else 0
     audited = audit.most(spec.images, spec.seeds, method.conditions)
     progress = Progress("audit", audited + asked, unit="images")
 
     def restore(batch: Batch, seed: int) -> ImageU8:
         progress.advance()
-        return bench.restore(batch, seed, sampling)
+        return trained.restore(batch, seed, sampling)
 
     def hr(key: str) -> ImageU8:
         return reader.read(key, "hr.png")

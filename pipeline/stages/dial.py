@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline import layout
 from pipeline.engine.executors import Executor
-from pipeline.engine.restoring import Wish, restoration, restore_ahead
+from pipeline.engine.restoring import ToRestore, restoration, restore_ahead
 from spasemsr.cache import Cache
 from spasemsr.config import Params
 from spasemsr.data.columns import HR
@@ -90,21 +90,21 @@ def run(params: Params, executor: Executor, method_name: str) -> None:
     spec, base = params.active.dial, params.active.evaluate.sample
     folder = layout.model_folder(method_name)
     log.info("dial      %s · sweeps of %s", method_name, ", ".join(spec.sweeps))
-    bench = _Bench(params, folder)
-    points = settings(base, spec.sweeps, bench.num_train_timesteps, bench.restorer_dials)
-    keys = bench.keys[: spec.images or None]
-    wishes = [Wish(key, point.sample, params.seed, point.dial) for point in points for key in keys]
-    wishes += [Wish(key, base, params.seed + offset) for key in keys for offset in range(spec.seeds)]
-    restore_ahead(list(dict.fromkeys(wishes)), executor, *bench.place, stage="dial")
+    swept = _Swept(params, folder)
+    points = settings(base, spec.sweeps, swept.num_train_timesteps, swept.restorer_dials)
+    keys = swept.keys[: spec.images or None]
+    wanted = [ToRestore(key, point.sample, params.seed, point.dial) for point in points for key in keys]
+    wanted += [ToRestore(key, base, params.seed + offset) for key in keys for offset in range(spec.seeds)]
+    restore_ahead(list(dict.fromkeys(wanted)), executor, *swept.place, stage="dial")
     progress, found = Progress("dial", (len(points) + spec.seeds) * len(keys), unit="images"), []
     for setting in points:
         rows, residuals = [], []
         for key in keys:
-            picture, difference = bench.restored(key, setting)
-            rows.append(score_image(SPLIT, key, method_name, picture, bench.hr(key), bench.metrics))
+            picture, difference = swept.restored(key, setting)
+            rows.append(score_image(SPLIT, key, method_name, picture, swept.hr(key), swept.metrics))
             residuals.append(float(difference.mean()))
             progress.advance()
-        table = ScoreTable(SPLIT, tuple(metric.name for metric in bench.metrics), (method_name,), tuple(rows))
+        table = ScoreTable(SPLIT, tuple(metric.name for metric in swept.metrics), (method_name,), tuple(rows))
         scores = {m: table.mean(method_name, m) for m in table.metrics if table.values(method_name, m)}
         scores[LR_RESIDUAL] = float(np.mean(residuals))
         found.append(SweepPoint(method_name, setting.sweep, setting.value, scores, len(keys)))
@@ -113,7 +113,7 @@ def run(params: Params, executor: Executor, method_name: str) -> None:
     maps.mkdir(parents=True)
     drawn = []
     for key in keys:
-        drawn.append(_draw(bench, key, Setting("map", "0", base), spec.seeds, maps))
+        drawn.append(_draw(swept, key, Setting("map", "0", base), spec.seeds, maps))
         progress.advance(spec.seeds)
     progress.close()
     write_sweep(layout.sweep_csv(method_name), found)
@@ -123,17 +123,17 @@ def run(params: Params, executor: Executor, method_name: str) -> None:
         log.info("dial      %s", line)
 
 
-class _Bench:
-    """A trained method and the samples it is tried on."""
+class _Swept:
+    """A trained method at any setting of a sweep, and hr beside its results."""
 
     def __init__(self, params: Params, folder: Path) -> None:
         spec = params.active.evaluate
         self.seed, self.scale = params.seed, read_model_config(folder).scale
         self.metrics = build_metrics(spec.metrics)
         self.place = folder, layout.SHARDS, columns_of(params.sections()), Cache(), spec.precision
-        self._bench = bench = restoration(*self.place)
-        self.num_train_timesteps, self.keys = bench.num_train_timesteps, bench.dataset.keys
-        self.restorer_dials, self._hr = bench.restorer_dials, ColumnReader(layout.SHARDS, HR)
+        self._trained = trained = restoration(*self.place)
+        self.num_train_timesteps, self.keys = trained.num_train_timesteps, trained.dataset.keys
+        self.restorer_dials, self._hr = trained.restorer_dials, ColumnReader(layout.SHARDS, HR)
 
     def hr(self, key: str) -> ImageU8:
         """Ground truth."""
@@ -141,8 +141,8 @@ class _Bench:
 
     def restored(self, key: str, setting: Setting, offset: int = 0) -> tuple[ImageU8, np.ndarray]:
         """The result at a setting with noise seed `seed + offset`, and its LR residual (u, v) in grey levels."""
-        batch = self._bench.batch(key, setting.dial)
-        picture = self._bench.restore(batch, self.seed + offset, setting.sample)
+        batch = self._trained.batch(key, setting.dial)
+        picture = self._trained.restore(batch, self.seed + offset, setting.sample)
         if setting.consistency:
             picture = to_pixels(project(to_tensor(picture), batch.lr, self.scale, setting.consistency))[0]
         return picture, self._residual(picture, batch)
@@ -151,14 +151,14 @@ class _Bench:
         return 255 * residual(to_tensor(picture), batch.lr, self.scale)[0].numpy()
 
 
-def _draw(bench: _Bench, key: str, setting: Setting, seeds: int, folder: Path) -> MapScores:
+def _draw(swept: _Swept, key: str, setting: Setting, seeds: int, folder: Path) -> MapScores:
     """Write both maps of an image; their means, and how the first correlates with the error that is really made."""
-    results = [bench.restored(key, setting, offset) for offset in range(seeds)]
+    results = [swept.restored(key, setting, offset) for offset in range(seeds)]
     deviation, difference = luma_deviation(picture for picture, _ in results), results[0][1]
     large = cv2.resize(difference, deviation.shape[::-1], interpolation=cv2.INTER_NEAREST)
     for name, levels in ((DEVIATION, deviation), (LR_RESIDUAL, large)):
         write_png(picture_of(folder, key, name), as_picture(levels))
-    error = np.abs(results[0][0].astype(np.float32) - bench.hr(key)).mean(axis=2)
+    error = np.abs(results[0][0].astype(np.float32) - swept.hr(key)).mean(axis=2)
     flat = deviation.std() == 0 or error.std() == 0
     correlation = None if flat else float(np.corrcoef(_blurred(deviation), _blurred(error))[0, 1])
     return MapScores(key, float(deviation.mean()), float(difference.mean()), correlation)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pipeline import layout
 from pipeline.engine.executors import Executor
-from pipeline.engine.restoring import Wish, restoration, restore_ahead
+from pipeline.engine.restoring import ToRestore, restoration, restore_ahead
 from spasemsr.backends.identity import Identity
 from spasemsr.cache import Cache
 from spasemsr.config import Params
@@ -40,9 +40,9 @@ def run(params: Params, executor: Executor, method_name: str) -> None:
 
     place = folder, layout.SHARDS, columns_of(params.sections()), Cache(), spec.precision
     keys = sorted(readers[LR.name].keys(SPLIT))
-    restore_ahead([Wish(key, spec.sample, params.seed) for key in keys], executor, *place, stage="evaluate")
-    bench, baselines = restoration(*place), _baselines(spec.baselines, others, config.scale)
-    dataset = bench.dataset
+    restore_ahead([ToRestore(key, spec.sample, params.seed) for key in keys], executor, *place, stage="evaluate")
+    trained, baselines = restoration(*place), _baselines(spec.baselines, others, config.scale)
+    dataset = trained.dataset
 
     images = layout.images_folder(method_name)
     shutil.rmtree(images, ignore_errors=True)
@@ -51,7 +51,7 @@ def run(params: Params, executor: Executor, method_name: str) -> None:
     for key in dataset.keys:
         hr = readers[HR.name].read(key, "hr.png")
         batch = dataset.batch([key])
-        outputs: dict[str, ImageU8] = {method_name: bench.restore(batch, params.seed, spec.sample)}
+        outputs: dict[str, ImageU8] = {method_name: trained.restore(batch, params.seed, spec.sample)}
         outputs |= {row: picture_of(key) for row, picture_of in baselines.items()}
         for name, picture in {**outputs, "lr": readers[LR.name].read(key, "lr.0.png"), "hr": hr}.items():
             write_png(images / f"{key}.{name}.png", picture)

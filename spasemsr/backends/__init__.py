@@ -1,1 +1,1 @@
-"""Foreign models behind the protocols of `protocols.py`; one file per protocol."""
+"""Foreign models behind the protocols of `protocols.py`, a folder for each role; what roles share is in `networks`."""

@@ -19,7 +19,7 @@ SIGMA = 0.1  # of the tile's side
 MIN_VISIBLE = 0.10  # an object is dropped from a tile that shows less than this share of its box
 MIN_COVER = 0.01  # ... or whose visible part covers less than this share of the tile
 
-CELLS = 4 * 24**2  # latent cells that share a call of the network: measured on a CPU, more is not faster
+CELLS = 4 * 24**2  # latent cells that share a call of the network; on a CPU a larger batch is not faster
 
 TileMap = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]  # `map`, or the map of a thread pool
 
@@ -113,23 +113,11 @@ def boxes_in_tile(boxes_N4: np.ndarray, tile: Tile, height: float, width: float)
 
 def boxes_seen_from(boxes_N4: np.ndarray, tile: Tile, height: float, width: float) -> np.ndarray:
     """Boxes in the coordinates of a tile, (N, 4) float64, neither clipped nor dropped: beyond it they leave [0, 1]."""
-    scale, origin, size = _frames(tile, height, width)
-    return (np.asarray(boxes_N4, dtype=np.float64).reshape(-1, 4) * scale - origin) / size
-
-
-def boxes_from_tile(boxes_N4: np.ndarray, tile: Tile, height: float, width: float) -> np.ndarray:
-    """The inverse change of coordinates: boxes of a tile -> shares of the whole image, (N, 4) float32."""
-    scale, origin, size = _frames(tile, height, width)
-    return ((np.asarray(boxes_N4, dtype=np.float64) * size + origin) / scale).astype(np.float32)
-
-
-def _frames(tile: Tile, height: float, width: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image extent, tile origin and tile extent as x y x y, in latent cells."""
-    return (
-        np.array([width, height, width, height], dtype=np.float64),
-        np.array([tile.x, tile.y, tile.x, tile.y], dtype=np.float64),
-        np.array([tile.width, tile.height, tile.width, tile.height], dtype=np.float64),
+    image, origin, extent = (
+        np.array([x, y, x, y], dtype=np.float64)  # in latent cells
+        for x, y in ((width, height), (tile.x, tile.y), (tile.width, tile.height))
     )
+    return (np.asarray(boxes_N4, dtype=np.float64).reshape(-1, 4) * image - origin) / extent
 
 
 def _area(boxes_N4: np.ndarray) -> np.ndarray:

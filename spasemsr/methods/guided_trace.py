@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spasemsr.backends.autoencoder.spec import DOWNSCALE
 from spasemsr.backends.protocols import TextStates
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.methods.face import Ingredients, Traced
@@ -19,8 +20,6 @@ from spasemsr.methods.shown import ShownFeatures
 
 if TYPE_CHECKING:
     from spasemsr.methods.guided import GuidedDiffusion
-
-CELL = 8  # pixels of a latent cell's side
 
 
 class GuidedTraced(Traced):
@@ -49,7 +48,7 @@ class GuidedTraced(Traced):
 
     def _batch(self, samples: int) -> Batch:
         side, given = self._given.patch, self._given
-        cells, channels = side // CELL, given.autoencoder.channels
+        cells, channels = side // DOWNSCALE, given.autoencoder.channels
         specs = {**self._features.shown, **self._features.target}
         nothing = Objects([], np.zeros((0, 4), np.float32), [], "")
         return Batch(
@@ -67,13 +66,13 @@ class GuidedTraced(Traced):
 class _Latents:
     """An autoencoder in shape alone."""
 
-    downscale, scaling_factor = CELL, 1.0
+    downscale, scaling_factor = DOWNSCALE, 1.0
 
     def __init__(self, channels: int) -> None:
         self.channels = channels
 
     def moments(self, images_B3HW: Tensor) -> Tensor:
-        height, width = (side // CELL for side in images_B3HW.shape[2:])
+        height, width = (side // DOWNSCALE for side in images_B3HW.shape[2:])
         return torch.zeros(len(images_B3HW), 2 * self.channels, height, width)
 
 

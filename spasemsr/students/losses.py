@@ -1,4 +1,4 @@
-"""Losses of DAGE, the degradation-aware students of MegaSR (eq. 4 to 6): what one of lr owes its teacher of hr.
+"""Losses of DAGE, the degradation-aware students of MegaSR (eq. 4, 6): answers for lr against the teacher's for hr.
 
 B batch, H W pixels; features are of any shape that student and teacher share.
 """
@@ -19,11 +19,6 @@ def silog(depth_BHW: Tensor, reference_BHW: Tensor) -> Tensor:
     difference = depth_BHW.clamp_min(EPSILON).log() - reference_BHW.clamp_min(EPSILON).log()
     mean, square = difference.flatten(1).mean(1), difference.square().flatten(1).mean(1)
     return ((square - 0.5 * mean.square() + EPSILON).sqrt() - EPSILON**0.5).mean()
-
-
-def map_loss(features: Tensor, reference: Tensor, output: Tensor, target: Tensor, alpha: float = 1.0) -> Tensor:
-    """Eq. 5, for edges and regions: L1 of features plus alpha times L1 of outputs."""
-    return functional.l1_loss(features, reference) + alpha * functional.l1_loss(output, target)
 
 
 def depth_loss(features: Tensor, reference: Tensor, depth_BHW: Tensor, target_BHW: Tensor, gamma: float) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from spasemsr.backends.extractors.ram_rows import DEVIATION, MEAN
 from spasemsr.backends.networks.lora import LoraLinear, add_lora, merged_state, thin_layers
 from spasemsr.backends.networks.ram import published
 from spasemsr.students.columns import LOGITS, ROWS
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from spasemsr.backends.networks.ram import Ram
 
 _ATTENTION = (".attn.qkv", ".attn.proj", ".self.query", ".self.key", ".self.value", ".crossattention.output.dense")
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as RAM was trained
 
 
 class RamPupil(Pupil):

@@ -15,7 +15,7 @@ from spasemsr.backends.autoencoder.spec import BlockDCTSpec
 BLOCK = 8
 _RGB_TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 # Standard deviations of the terms on photographs: DC, and AC at distance r from it as amplitude * r^-exponent. Fitted
-# to 16 photographs inside scikit-image, scikit-learn and matplotlib; tests/test_autoencoder.py measures them again.
+# to 16 photographs inside scikit-image, scikit-learn and matplotlib; test_autoencoder.py measures them again.
 _DC_DEVIATION = (1.83, 0.50, 0.67)  # Y, Cb, Cr; a term of an orthonormal 8x8 DCT of values in [0, 1]
 _AC_AMPLITUDE = (0.34, 0.058, 0.058)
 _AC_EXPONENT = (1.25, 1.35, 1.35)

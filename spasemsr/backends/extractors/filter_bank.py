@@ -20,7 +20,7 @@ _ORIENTATIONS = (0.0, 45.0, 90.0, 135.0)  # degrees
 _LIMIT = 6.0  # standard deviations
 _TINY = 1e-5  # energy of a difference of about one grey level
 # Mean and standard deviation of every channel over the cells of 16 photographs inside scikit-image, scikit-learn and
-# matplotlib (512 px centre crops, each weighted alike); tests/test_features.py measures them again.
+# matplotlib (512 px centre crops, each weighted alike); test_extractors.py measures them again.
 _STATISTICS = (
     *((0.4169, 0.2236), (0.0717, 0.1731), (0.0604, 0.1535)),  # luma, red-green, yellow-blue
     *((-8.5680, 2.2097), (-8.2221, 2.3316), (-7.9379, 2.2904)),  # gradient energy at three scales
@@ -54,12 +54,17 @@ class FilterBank:
         return [self._extract(image) for image in images]
 
     def _extract(self, image: ImageU8) -> Array:
-        height, width = (side // CELL * CELL for side in image.shape[:2])
-        if not height or not width:
-            raise ValueError(f"an image of {image.shape[1]}x{image.shape[0]} has no cell of {CELL} px")
-        raw = responses(np.ascontiguousarray(image[:height, :width]))[: self.channels]
+        raw = responses(whole_cells(image))[: self.channels]
         mean, deviation = np.array(_STATISTICS[: self.channels], np.float32).T[:, :, None, None]
         return np.clip((raw - mean) / deviation, -_LIMIT, _LIMIT).astype(np.float16)
+
+
+def whole_cells(image: ImageU8) -> ImageU8:
+    """(H, W, 3) cut at the bottom and on the right to sides of whole cells. Raises ValueError where there is none."""
+    height, width = (side // CELL * CELL for side in image.shape[:2])
+    if not height or not width:
+        raise ValueError(f"an image of {image.shape[1]}x{image.shape[0]} has no cell of {CELL} px")
+    return np.ascontiguousarray(image[:height, :width])
 
 
 _ENERGIES = (3, 4, 5, 14, 22, 27, 28, 29, 30, 31)  # how much texture there is, at each scale, whatever its colour
@@ -80,10 +85,7 @@ def texture_decibels(image: ImageU8) -> np.ndarray:
 
 
 def _log_energies(image: ImageU8) -> np.ndarray:
-    height, width = (side // CELL * CELL for side in image.shape[:2])
-    if not height or not width:
-        raise ValueError(f"an image of {image.shape[1]}x{image.shape[0]} has no cell of {CELL} px")
-    return responses(np.ascontiguousarray(image[:height, :width]))[list(_ENERGIES)]
+    return responses(whole_cells(image))[list(_ENERGIES)]
 
 
 def responses(image: ImageU8) -> np.ndarray:

@@ -9,10 +9,11 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from spasemsr.backends.extractors.filter_bank import whole_cells
+from spasemsr.backends.extractors.spec import CELL
 from spasemsr.backends.protocols import Array
 from spasemsr.pixels import ImageU8
 
-CELL = 8
 STRONG = 0.25  # a gradient of this size, per pixel, is an edge beyond doubt
 NEAR, FAR = 1.0, 4.0  # deviations of the two blurs whose difference tells sharp from soft
 
@@ -58,11 +59,8 @@ class Sharpness:
 
 def luma(image: ImageU8) -> np.ndarray:
     """(H, W, 3) u8 -> (H, W) float32 in [0, 1], cut to whole cells. Raises ValueError where there is none."""
-    height, width = (side // CELL * CELL for side in image.shape[:2])
-    if not height or not width:
-        raise ValueError(f"an image of {image.shape[1]}x{image.shape[0]} has no cell of {CELL} px")
     weights = np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255)
-    return image[:height, :width].astype(np.float32) @ weights
+    return whole_cells(image).astype(np.float32) @ weights
 
 
 def gradient(plane: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from spasemsr.backends.protocols import Array
 from spasemsr.pixels import ImageU8
 from spasemsr.weights.store import locate
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, by which RAM was trained
 
 
 class RamRows:

@@ -1,7 +1,8 @@
 """A fixed list of names as tags: every image is asked for all of them, and the detector decides.
 
-Stands in for RAM (Recognize Anything) of Grounded-SAM's demo. RAM's checkpoint runs only with its own code, which is on
-no package index, contains transformers 4.15's BERT and does not import with transformers 5; no library has taken it up.
+Stands in the place of RAM (Recognize Anything), the tagger of Grounded-SAM's demo. RAM's network is in
+`backends/networks/ram.py`, for its representation of a picture; the names and thresholds of its 4,585 tags lie in no
+package and are not here.
 """
 
 from collections.abc import Sequence

@@ -3,13 +3,12 @@
 import torch
 from torch import Tensor, nn
 
+from spasemsr.backends.autoencoder.spec import DOWNSCALE
 from spasemsr.diffusion.base import build_unet
 from spasemsr.methods.face import Ingredients, Traced
 from spasemsr.methods.spasemsr.constraint import semantic_degradation_loss
 from spasemsr.methods.spasemsr.network import Encoded, SpaSemNetwork
 from spasemsr.methods.spasemsr.spec import SpaSemSection
-
-CELL = 8  # pixels of a latent cell's side
 
 
 class SpaSemTraced(Traced):
@@ -17,7 +16,7 @@ class SpaSemTraced(Traced):
 
     def __init__(self, given: Ingredients) -> None:
         section = SpaSemSection.of(given)
-        self._spec, self._latents, self._cells = section.model, given.autoencoder.channels, given.patch // CELL
+        self._spec, self._latents, self._cells = section.model, given.autoencoder.channels, given.patch // DOWNSCALE
         self._rows, self._width = given.text_encoder.states
         self._features = section.features.sam.shape(given.patch)[0]
         unet = build_unet(section.model.unet, self._latents, self._width)
@@ -35,7 +34,7 @@ class SpaSemTraced(Traced):
         """L_SD and L_SemDeg."""
         cells, objects = self._cells, self._spec.objects
         spatial = (objects.max + 1) * objects.tokens
-        lr_up = torch.rand(samples, 3, CELL * cells, CELL * cells)
+        lr_up = torch.rand(samples, 3, DOWNSCALE * cells, DOWNSCALE * cells)
         encoded = Encoded(
             torch.cat([self.network.e_img(lr_up), self.network.e_sem(lr_up)], dim=1),
             torch.randn(samples, self._rows, self._width),

@@ -112,7 +112,7 @@ def test_deviation_is_that_of_luma_whatever_the_depth():
     assert as_picture(np.array([[0.0, 1.0, 100.0]], np.float32)).tolist() == [[0, GAIN, 255]]
 
 
-class Bench:
+class Swept:
     """Stands for trained weights: the noisier the start, the more is invented, differently for each seed."""
 
     num_train_timesteps, keys, place = 1000, ("a", "b"), (Path("models"), Path("shards"), {}, None, "fp32")
@@ -134,7 +134,7 @@ class Bench:
 def test_the_stage_writes_sweep_front_maps_and_their_means(monkeypatch, tmp_path):
     spec = SimpleNamespace(dial=DialSpec(images=0, seeds=3), evaluate=SimpleNamespace(sample=SampleSpec(start=0.3)))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dial, "_Bench", Bench)
+    monkeypatch.setattr(dial, "_Swept", Swept)
     stale = layout.maps_folder("spasemsr") / "gone.deviation.png"
     stale.parent.mkdir(parents=True)
     stale.touch()
