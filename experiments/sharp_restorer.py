@@ -1,39 +1,33 @@
 """The sharp end of `restore: {kind: aware}`: `python experiments/sharp_restorer.py PHOTOGRAPHS OUT [--steps N]`.
 
-Goes on from the weights of `aware`, on the crops of `experiments/aware_restorer.py`, with another loss: what is far
-from hr to the eye (ST-LPIPS), and what a discriminator can tell from photographs (relativistic: Jolicoeur-Martineau
-2019; a U-Net with spectral normalization, as in Real-ESRGAN, that is shown bicubic beside the image), held near hr by
-the mean absolute error. Because it starts there, every mean of both weights is a network too (network interpolation,
-ESRGAN 3.4): `restore.sharpness` says which, and the dial moves it.
-
-Killed and started again it goes on. OUT gets `weights.safetensors`, `losses.csv` and the state.
+Goes on from the weights of `aware`, by the same loop and on the same crops, with another loss: what is far from hr to
+the eye (ST-LPIPS), what a discriminator can tell from photographs (relativistic: Jolicoeur-Martineau 2019; a U-Net with
+spectral normalization, as in Real-ESRGAN, that is shown bicubic beside the image), how much swings from pixel to pixel
+(which ST-LPIPS blurs away), held near hr by the mean absolute error. Because it starts there, every mean of both
+weights is a network too (network interpolation, ESRGAN 3.4): `restore.sharpness` says which, and the dial moves it.
 """
 
-import argparse
-import csv
-from collections.abc import Iterator
 from pathlib import Path
 
-import aware_restorer
-import cv2
+import crops
+import restorer_loop
 import torch
-from aware_restorer import POOL, RENEW, SCALE, batch_of, make_crop, pictures
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from spasemsr.backends.restorer.aware import SCALE
 from spasemsr.backends.restorer.aware_network import AwareNetwork, anchored
 from spasemsr.backends.restorer.spec import AWARE
 from spasemsr.evaluation.stlpips import ShiftTolerantDistance
 from spasemsr.pixels import bicubic_upsample
-from spasemsr.weights.tensors import load_strictly, read_state_dict, save_tensors
+from spasemsr.weights.tensors import load_strictly, read_state_dict
 
 RATE, WARMUP, EMA, CLIP = 2e-4, 100, 0.998, 1.0
-PIXEL, PERCEPTUAL, ADVERSARIAL = 1.0, 1.0, 0.05
-ALONE = 150  # first steps, in which only the discriminator and the other two losses work
+PIXEL, PERCEPTUAL, ADVERSARIAL, FINEST = 0.5, 3.0, 0.05, 1.0
+ALONE = 150  # first steps, in which only the discriminator and the other losses work
 WIDTH = 48  # channels of the discriminator's first layer, at half size
 PATCH, BATCH = 32, 8  # lr pixels, patches
-SAVE_EVERY = 100
 
 
 class Discriminator(nn.Module):
@@ -68,87 +62,45 @@ def relativistic(real: Tensor, fake: Tensor) -> Tensor:
     return (functional.softplus(fake.mean() - real).mean() + functional.softplus(fake - real.mean()).mean()) / 2
 
 
+def finest(image_B3HW: Tensor) -> Tensor:
+    """How much of each image swings from pixel to pixel, along x and y: mean absolute fourth difference, (2, B)."""
+    kernel = torch.tensor([1.0, -4.0, 6.0, -4.0, 1.0]).view(1, 1, 1, 5) / 16
+    gray = image_B3HW.mean(1, keepdim=True)
+    swings = [functional.conv2d(gray, each) for each in (kernel, kernel.transpose(2, 3))]
+    return torch.stack([swing.abs().mean((1, 2, 3)) for swing in swings])
+
+
 def main() -> None:
     """Train and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photographs", type=Path)
-    parser.add_argument("out", type=Path)
+    parser = restorer_loop.parser(__doc__, steps=4000, cooldown=1000)
     parser.add_argument("--start", type=Path, default=AWARE, help="weights to go on from, the shipped sharp ones say")
-    parser.add_argument("--steps", type=int, default=5000)
-    parser.add_argument("--cooldown", type=int, default=1500, help="last steps, over which the rate falls to zero")
     chosen = parser.parse_args()
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    cv2.setNumThreads(1)
+    torch.manual_seed(crops.SEED)
     network, judge = AwareNetwork(), Discriminator()
     load_strictly(network, read_state_dict(chosen.start), str(chosen.start))
-    networks = nn.ModuleDict({"network": network, "judge": judge}).to(memory_format=torch.channels_last)
-    optimizers = [torch.optim.Adam(each.parameters(), betas=(0.9, 0.99)) for each in (network, judge)]
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    begun, path = 0, chosen.out / "state.pt"
-    if path.exists():
-        state = torch.load(path, weights_only=True)
-        begun, average = state["step"], state["average"]
-        networks.load_state_dict(state["networks"])
-        for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-    with (chosen.out / "losses.csv").open("a", newline="") as file:
-        for step, losses in steps(networks, optimizers, average, begun, chosen):
-            csv.writer(file).writerow([step, *(f"{loss:.4f}" for loss in losses)])
-            if step % SAVE_EVERY == 0 or step == chosen.steps:
-                file.flush()
-                kept = {"step": step, "average": average, "networks": networks.state_dict()}
-                kept["optimizers"] = [optimizer.state_dict() for optimizer in optimizers]
-                torch.save(kept, path.with_suffix(".new"))
-                path.with_suffix(".new").replace(path)
-                half = {name: value.half().contiguous() for name, value in average.items()}
-                save_tensors(chosen.out / "weights.safetensors", half)
-
-
-def steps(
-    networks: nn.ModuleDict,
-    optimizers: list[torch.optim.Optimizer],
-    average: dict[str, Tensor],
-    step: int,
-    chosen: argparse.Namespace,
-) -> Iterator[tuple[int, list[float]]]:
-    """Train from `step` on; yields the number of each finished step and its losses."""
-    network, judge = networks["network"], networks["judge"]
+    networks = nn.ModuleDict({"network": network, "judge": judge})
+    optimizers = {name: torch.optim.Adam(each.parameters(), RATE, (0.9, 0.99)) for name, each in networks.items()}
     perceptual = ShiftTolerantDistance().network
-    sources = pictures(chosen.photographs)
-    shares = aware_restorer.shares_of(sources)
-    renewed = -(-step // RENEW)
-    pool = [make_crop(renewed + (i - renewed) % POOL, sources, shares) for i in range(POOL)]
-    while step < chosen.steps:
-        if step % RENEW == 0:
-            pool[step // RENEW % POOL] = make_crop(step // RENEW + POOL, sources, shares)
-        lr, hr, whole, measures, _ = batch_of(step, pool, PATCH, BATCH)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = RATE * min(1, (step + 1) / WARMUP, (chosen.steps - step) / chosen.cooldown)
+
+    def learn(step: int, batch: crops.Batch) -> list[float]:
+        lr, hr = batch.lr_B3hw, batch.hr_B3HW
         bicubic = bicubic_upsample(lr, SCALE)
-        restored = bicubic + anchored(network.residual(lr, network.modulation(whole, measures)), lr)
+        changes = network.modulation(batch.whole_B3hw, batch.measures_BM)
+        restored = bicubic + anchored(network.residual(lr, changes), lr)
         pixel = (restored - hr).abs().mean()
         distance = perceptual(restored * 2 - 1, [each.detach() for each in perceptual.features(hr * 2 - 1)])
         real = judge(hr, bicubic)
         judged = relativistic(real, judge(restored.detach(), bicubic))
-        optimizers[1].zero_grad()
-        judged.backward()
-        loss = PIXEL * pixel + PERCEPTUAL * distance
+        restorer_loop.descend(judge, optimizers["judge"], judged, float("inf"))
+        loss = PIXEL * pixel + PERCEPTUAL * distance + FINEST * (finest(restored) - finest(hr)).abs().mean()
         if step >= ALONE:
             judge.requires_grad_(False)
             loss = loss + ADVERSARIAL * relativistic(judge(restored, bicubic), real.detach())
             judge.requires_grad_(True)
-        optimizers[0].zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), CLIP)
-        for optimizer in optimizers:
-            optimizer.step()
-        decay = min(EMA, (step + 1) / (step + 20))
-        with torch.no_grad():
-            for name, value in network.state_dict().items():
-                average[name].lerp_(value, 1 - decay)
-        step += 1
-        yield step, [float(each.detach()) for each in (pixel, distance, judged)]
+        restorer_loop.descend(network, optimizers["network"], loss, CLIP)
+        return [float(each.detach()) for each in (pixel, distance, judged)]
+
+    restorer_loop.train(chosen, networks, optimizers, learn, WARMUP, EMA, PATCH, BATCH)
 
 
 if __name__ == "__main__":
