@@ -1,9 +1,11 @@
 """All four methods with `profile: foundation`, on tiny checkpoints in the layouts of the real models, and DAPE before.
 
-The stages run in this process, one after the other: what `dvc` adds is shown by test_pipeline.py.
+The stages run in this process, one after the other. What `dvc` adds is shown by test_pipeline.py, and by the slow test
+here, in which it runs all 25 stages of the same project: `pytest -m slow tests/pipeline/test_four_methods.py`.
 """
 
 import csv
+import re
 from importlib import import_module
 from pathlib import Path
 
@@ -109,3 +111,17 @@ def test_a_picture_in_no_column_is_restored(bench, monkeypatch):
     picture = read_picture(next(Path("reports/images/segsr").glob("*.lr.png")), 10**6)
     restored = load("segsr", None, None, None, "cpu").restore(picture, Settings())
     assert restored.picture.size == tuple(4 * side for side in picture.size)
+
+
+@pytest.mark.slow
+def test_dvc_repro_makes_the_same_bytes(bench, tmp_path):
+    """Every stage in a process of its own, with an empty sample cache."""
+    project = Project(tmp_path / "project", _changes(bench.folder.parent / "checkpoints"))
+    printed = project.repro()
+    ran = re.findall(r"Running stage '([^']+)'", printed)
+    per_method = [f"{stage}@{name}" for stage in ("features", "train", "evaluate", "dial", "audit") for name in METHODS]
+    once = [stage for stage, *item in BEFORE if not item]
+    assert sorted(ran) == sorted([*once, "teach@dape", "adapt@dape", *per_method, "report"])
+    made = ("data/shards", "data/students", "models", "reports/images", "reports/evaluate")
+    assert project.tree(*made) == bench.tree(*made)
+    assert "Running stage" not in project.repro()
