@@ -21,7 +21,7 @@ def main(photo: Path, out: Path) -> None:
     with sync_playwright() as playwright:
         found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
         browser = playwright.chromium.launch(executable_path=found, args=["--headless", "--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1400, "height": 1350})
+        tab = browser.new_page(viewport={"width": 1400, "height": 1450})
         tab.set_default_timeout(600_000)
         tab.goto(address)
         tab.set_input_files("#photograph input[type=file]", photo)
