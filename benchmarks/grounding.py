@@ -7,8 +7,9 @@ regions alone, and EfficientNet-Lite0's names with regions below them. Prints, f
   is among the marked objects (a lower bound: people marked 80 kinds of things, the network names 540);
 - the share of large objects (more than 96x96 px) that one of the selected boxes covers with IoU 0.5, by any name and by
   their own;
-- how often the same kind agrees with itself on the central 256 px of a photograph and on their restored copy: pictures
-  whose first name is the same, of those where hr has one, and boxes that find a partner with IoU 0.5.
+- how often the same kind agrees with itself on the central 256 px of a photograph and on their copy degraded and
+  restored as by default: of the pictures where hr has a name, those whose copy has the same first name, another or
+  none; and boxes that find a partner with IoU 0.5.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from spasemsr.backends.grounding.select import iou, select
 from spasemsr.backends.grounding.spec import GroundSpec
 from spasemsr.backends.protocols import Box
 from spasemsr.backends.restorer import build_restorer
-from spasemsr.backends.restorer.spec import CompactRestorerSpec
+from spasemsr.config import load_params
 from spasemsr.data.degradation import degrade_variant
 from spasemsr.data.spec import DegradationSpec
 from spasemsr.images.flat import read_image
@@ -116,8 +117,8 @@ def found(ground: Ground, pictures: dict[str, ImageU8], truth: dict[str, list[Ma
 
 def agreement(ground: Ground, pictures: dict[str, ImageU8], preset: str) -> str:
     """The same kind on hr and on its restored copy."""
-    restorer = build_restorer(CompactRestorerSpec(kind="compact"))
-    same = with_name = partners = boxes = 0
+    restorer = build_restorer(load_params(Path("params.yaml")).embedded.restore, "cpu")
+    same = renamed = with_name = partners = boxes = 0
     for number, image in enumerate(pictures.values()):
         y, x = (np.array(image.shape[:2]) - SIDE) // 2
         hr = np.ascontiguousarray(image[max(y, 0) :, max(x, 0) :][:SIDE, :SIDE])
@@ -125,10 +126,15 @@ def agreement(ground: Ground, pictures: dict[str, ImageU8], preset: str) -> str:
         tags, there = ground(hr)
         again, here = ground(restorer.restore([lr], 4)[0])
         if tags and tags[0] in classes_of():
+            named = bool(again) and again[0] in classes_of()
             with_name, same = with_name + 1, same + (again[:1] == tags[:1])
+            renamed += named and again[0] != tags[0]
         boxes += len(there)
         partners += sum(any(iou(box, other) >= IOU for other in here) for box in there)
-    return f"first name agrees {share(same, with_name)} · boxes with a partner {share(partners, boxes)}"
+    return (
+        f"the same first name {share(same, with_name)}, another {share(renamed, with_name)} · boxes with a partner "
+        f"{share(partners, boxes)}"
+    )
 
 
 def share(part: int, whole: int) -> str:
