@@ -3,8 +3,8 @@
     python benchmarks/backends.py [--device cpu|cuda] [--size 128] [--batch 4] [--rounds 5]
 
 Embedded backends run as they are; their reference is decoding the same pictures from PNG, which every stage has to do
-anyway. Foundation backends run on tiny checkpoints in the real layouts (`tests/tiny_checkpoints.py`), loaded by the
-production path; their reference is the loaded network itself on a tensor of the size the backend feeds it, so the
+anyway. Foundation backends run on tiny checkpoints in the real layouts (`tests/worlds/tiny_checkpoints.py`), loaded by
+the production path; their reference is the loaded network itself on a tensor of the size the backend feeds it, so the
 ratio is what reading, resizing, precision and the way back cost. GroundingDINO and LLaVA are compared with the same
 work one picture at a time. All in one run, medians of the rounds.
 """

@@ -36,7 +36,7 @@ SIZE = 512
 
 
 class Crop:
-    """hr: crops of shifted the photographs that ship inside scikit-image."""
+    """hr: crops of the photographs that ship inside scikit-image, each at an offset of its own."""
 
     def __init__(self) -> None:
         import skimage

@@ -34,6 +34,7 @@ from spasemsr.backends.extractors import build_extractor  # noqa: E402
 from spasemsr.backends.extractors.spec import ExtractorSpec  # noqa: E402
 from spasemsr.backends.grounding import build_detector, build_segmenter  # noqa: E402
 from spasemsr.backends.grounding.spec import DetectorSpec, SegmenterSpec  # noqa: E402
+from spasemsr.backends.networks.spec import size_of  # noqa: E402
 from spasemsr.backends.restorer import build_restorer  # noqa: E402
 from spasemsr.backends.restorer.spec import RestorerSpec  # noqa: E402
 from spasemsr.backends.text_encoder import build_text_encoder  # noqa: E402
@@ -42,9 +43,6 @@ from spasemsr.training.devices import known_device  # noqa: E402
 from spasemsr.training.meter import Meter  # noqa: E402
 from tests.worlds import tiny_checkpoints as tiny  # noqa: E402
 
-VIT_H = {
-    "width": 1280, "depth": 32, "heads": 16, "global_attention": [7, 15, 23, 31], "image_size": 1024, "channels": 256,
-}  # fmt: skip
 QUESTION = "Describe only the quality of this image in one sentence."
 
 
@@ -111,7 +109,7 @@ def segmenter(folder: Path, device: str, images: list[Any]) -> Callable[[], Any]
 
 def _sam(folder: Path, union: Any, build: Any, device: str, use: Callable[[Any], Any]) -> Callable[[], Any]:
     with torch.device("meta"):
-        empty = tiny.tiny_sam(VIT_H)
+        empty = tiny.tiny_sam(size_of("vit_h").plain())
     model = empty.to_empty(device="cpu")
     for tensor in (*model.parameters(), *model.buffers()):
         nn.init.normal_(tensor.data, std=0.02)

@@ -28,11 +28,12 @@ from spasemsr.backends.protocols import Box
 from spasemsr.backends.restorer import build_restorer
 from spasemsr.config import load_params
 from spasemsr.data.degradation import degrade_variant
+from spasemsr.data.pairs import SCALE, SEED
 from spasemsr.data.spec import DegradationSpec
 from spasemsr.images.flat import read_image
 from spasemsr.pixels import ImageU8
 
-LARGE, IOU, SIDE, SEED = 96 * 96, 0.5, 256, 20260314
+LARGE, IOU, SIDE = 96 * 96, 0.5, 256
 SEGMENTER = {"kind": "components"}
 REGIONS = {"tagger": {"kind": "palette"}, "detector": {"kind": "components"}}
 NAMES = {"tagger": {"kind": "efficientnet_lite"}, "detector": {"kind": "activation"}}
@@ -122,7 +123,7 @@ def agreement(ground: Ground, pictures: dict[str, ImageU8], preset: str) -> str:
     for number, image in enumerate(pictures.values()):
         y, x = (np.array(image.shape[:2]) - SIDE) // 2
         hr = np.ascontiguousarray(image[max(y, 0) :, max(x, 0) :][:SIDE, :SIDE])
-        lr = degrade_variant(hr, DegradationSpec(preset=preset), 4, SEED, f"{number}", 0).lr
+        lr = degrade_variant(hr, DegradationSpec(preset=preset), SCALE, SEED, f"{number}", 0).lr
         tags, there = ground(hr)
         again, here = ground(restorer.restore([lr], 4)[0])
         if tags and tags[0] in classes_of():

@@ -8,7 +8,10 @@ ROOT = Path(__file__).parents[1]
 
 
 def listed_code(stage: str, item: str = "") -> list[Path]:
-    """The Python files that a stage of `dvc.yaml` lists, by name or by folder; `item` is its method."""
+    """The Python files that a stage of `dvc.yaml` lists, by name or by folder.
+
+    `item` is the method of a stage that is run for each method; `${item.method}` in the list stands for it.
+    """
     import yaml
 
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

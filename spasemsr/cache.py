@@ -145,7 +145,7 @@ class Cache:
 
     @staticmethod
     def _mark_used(path: Path) -> None:
-        """Keep the order that `prune(max_bytes=...)` deletes in, to the day: reading stays one system call dearer."""
+        """Renew the time of an entry, at most once a day: `prune(max_bytes=...)` deletes the longest unused first."""
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _DAY_SECONDS:
                 os.utime(path)

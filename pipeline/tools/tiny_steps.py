@@ -1,11 +1,13 @@
 """The smallest thing that each kind of foundation backend does, with random weights: does its library work on a device?
 
-Every network is built at a size of a few thousand parameters, runs on the CPU and on the device, and must agree.
+Every network is built at a size of a few thousand parameters, runs on the CPU and on the device, and must agree. The
+tests write their tiny checkpoints with the same configurations, where a function below returns one.
 """
 
 import copy
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,16 +120,22 @@ def spandrel() -> Step:
     return _frozen(ESRGAN(num_filters=8, num_blocks=1)), lambda network, device: network(pixels(device))
 
 
+def segformer_config(classes: int) -> Any:
+    """A SegFormer of one block a level: 12 channels after its decoder, then one logit for each class."""
+    from transformers import SegformerConfig
+
+    return SegformerConfig(
+        depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 16, 16], num_attention_heads=[1, 1, 2, 2], decoder_hidden_size=12,
+        num_labels=classes,
+    )  # fmt: skip
+
+
 def segformer() -> Step:
     """transformers' SegFormer."""
-    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+    from transformers import SegformerForSemanticSegmentation
 
-    config = SegformerConfig(
-        depths=[1, 1, 1, 1], hidden_sizes=[4, 4, 8, 8], num_attention_heads=[1, 1, 1, 1], decoder_hidden_size=8,
-        num_labels=3,
-    )  # fmt: skip
-    pixels = _numbers(1, 3, 64, 64)
-    return _frozen(SegformerForSemanticSegmentation(config)), lambda network, device: network(pixels(device)).logits
+    network, pixels = SegformerForSemanticSegmentation(segformer_config(3)), _numbers(1, 3, 64, 64)
+    return _frozen(network), lambda made, device: made(pixels(device)).logits
 
 
 def ram() -> Step:
@@ -144,32 +152,42 @@ def ram() -> Step:
     return _frozen(network), lambda made, device: made.logits(made.represent(pixels(device)))
 
 
+def clip_vision_config() -> Any:
+    """A CLIP image encoder of two layers: 32 px make 5 tokens of 16 channels."""
+    from transformers import CLIPVisionConfig
+
+    return CLIPVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16
+    )
+
+
 def clip_vision() -> Step:
     """transformers' CLIP image encoder."""
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    from transformers import CLIPVisionModelWithProjection
 
-    config = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=16
-    )
-    pixels = _numbers(1, 3, 32, 32)
-    network = _frozen(CLIPVisionModelWithProjection(config))
-    return network, lambda made, device: made(pixels(device)).last_hidden_state
+    network, pixels = CLIPVisionModelWithProjection(clip_vision_config()), _numbers(1, 3, 32, 32)
+    return _frozen(network), lambda made, device: made(pixels(device)).last_hidden_state
 
 
-def depth_anything() -> Step:
-    """transformers' Depth Anything on a DINOv2."""
-    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
+def depth_anything_config() -> Any:
+    """Depth Anything on a DINOv2 of four layers."""
+    from transformers import DepthAnythingConfig, Dinov2Config
 
     backbone = Dinov2Config(
         hidden_size=16, num_hidden_layers=4, num_attention_heads=2, mlp_ratio=2, image_size=28, patch_size=14,
         out_indices=[1, 2, 3, 4], reshape_hidden_states=False, apply_layernorm=True,
     )  # fmt: skip
-    config = DepthAnythingConfig(
+    return DepthAnythingConfig(
         backbone_config=backbone, reassemble_hidden_size=16, neck_hidden_sizes=[4, 4, 8, 8], fusion_hidden_size=8,
         head_hidden_size=4,
     )  # fmt: skip
-    pixels = _numbers(1, 3, 28, 28)
-    network = DepthAnythingForDepthEstimation(config)
+
+
+def depth_anything() -> Step:
+    """transformers' Depth Anything on a DINOv2."""
+    from transformers import DepthAnythingForDepthEstimation
+
+    network, pixels = DepthAnythingForDepthEstimation(depth_anything_config()), _numbers(1, 3, 28, 28)
     for parameter in network.head.parameters():  # as they are initialised, the output is zero everywhere
         nn.init.normal_(parameter, std=0.3)
     nn.init.ones_(network.head.conv3.bias)

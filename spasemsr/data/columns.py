@@ -158,11 +158,6 @@ class Column:
         return tuple(member for member in self.members if member.indexed == (variant is not None))
 
     @property
-    def indexed(self) -> bool:
-        """Whether any member is stored per variant."""
-        return any(member.indexed for member in self.members)
-
-    @property
     def remedy(self) -> str:
         """What to run when this column is missing, stale or damaged."""
         return f"Run: dvc repro {self.stage}"

@@ -153,7 +153,6 @@ def collate(samples: Sequence[dict[str, Any]]) -> Batch:
 
 
 def _stack(samples: Sequence[dict[str, Any]], name: str, convert: Callable[[np.ndarray], Tensor]) -> Tensor:
-
     arrays = [sample[name] for sample in samples]
     if any(array.shape != arrays[0].shape for array in arrays):
         shapes = ", ".join(f"{sample['key']} {sample[name].shape}" for sample in samples[:4])

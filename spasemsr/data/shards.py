@@ -91,8 +91,8 @@ class ColumnReader:
     """Random access to the members of one column below the shards folder; thread-safe.
 
     Opening scans every header, once for a large column (`member_index.py`), and compares names, sizes and the file list
-    with the schema and `column.json`;
-    `verify=True` compares every tar's sha256 too. Raises UserError naming the file and the stage that rebuilds it.
+    with the schema and `column.json`; `verify=True` compares every tar's sha256 too. Raises UserError naming the file
+    and the stage that rebuilds it.
     """
 
     def __init__(self, shards_root: Path, column: Column, verify: bool = False) -> None:

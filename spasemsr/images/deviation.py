@@ -18,11 +18,7 @@ def luma_deviation(results: Iterable[npt.NDArray]) -> npt.NDArray[np.float32]:
 
     Results are (H, W, 3) uint8 or uint16 RGB, two or more, taken one at a time: memory does not grow with their number.
     """
-    count, total, squares = (
-        0,
-        np.zeros((), np.float32),
-        np.zeros((), np.float32),
-    )  # until the first
+    count, total, squares = 0, np.zeros((), np.float32), np.zeros((), np.float32)
     for result in results:
         luma = cv2.cvtColor(result, cv2.COLOR_RGB2GRAY).astype(np.float32)
         luma /= 257 if result.dtype == np.uint16 else 1

@@ -28,8 +28,8 @@ from PIL import Image, ImageCms
 from spasemsr.errors import RejectedSample
 from spasemsr.images import depth, metadata
 from spasemsr.images.opening import decoding, has_more_frames, open_image, read_bytes
+from spasemsr.images.transparency import ALPHA_MODES
 
-_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _NAMES = {"L": "gray", "1": "one_bit", "P": "palette", "CMYK": "cmyk", "YCbCr": "ycbcr"}
 
 
@@ -97,7 +97,7 @@ def _treat(data: bytes, image: Image.Image) -> Decoded:
     if hidden is not None:
         treatments.append("alpha_over_white")
         image = Image.fromarray(np.where(hidden, 255, np.asarray(image.convert("L"))).astype(np.uint8))
-    elif image.mode in _ALPHA or "transparency" in image.info:
+    elif image.mode in ALPHA_MODES or "transparency" in image.info:
         treatments.append("alpha_over_white")
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))

@@ -16,12 +16,11 @@ from spasemsr.errors import RejectedSample
 from spasemsr.images import depth, exif, metadata
 from spasemsr.images.flat import to_srgb, upright
 from spasemsr.images.opening import decoding, format_of, has_more_frames, open_image, read_bytes
+from spasemsr.images.transparency import ALPHA_MODES, Pixels
 from spasemsr.pixels import to_eight_bits
 
 MIN_SIDE = 8  # pixels; below this there is nothing to restore
 MAX_BYTES = 2_000_000_000
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def _planes(data: bytes | None, image: Image.Image) -> npt.NDArray[np.uint8]:
     hidden = depth.transparent_gray(data, image)
     if hidden is not None:
         return np.dstack([np.asarray(image.convert("L")), np.where(hidden, 0, 255).astype(np.uint8)])
-    if image.mode in _ALPHA or "transparency" in image.info:
+    if image.mode in ALPHA_MODES or "transparency" in image.info:
         gray = image.mode in ("LA", "La", "L", "1")
         if image.mode in ("La", "RGBa"):  # colour was multiplied with alpha
             image = image.convert("RGBA" if image.mode == "RGBa" else "LA")

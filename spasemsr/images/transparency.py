@@ -1,14 +1,22 @@
-"""What lies under full transparency, for whoever enlarges a picture: taken from what is seen around it. H W pixels."""
+"""Transparency: the modes that have it, and a colour for pixels that nobody sees. H W pixels.
+
+Files hold any colour where alpha is 0. Enlarging mixes it into the visible edge, so it is replaced by what is seen
+around it.
+"""
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")  # of Pillow; a palette or one colour may be transparent in others
 
 
 def fill_transparent(colour: Pixels, alpha: Pixels) -> Pixels:
-    """Colour where nothing is seen, taken from what is seen around: else an edge picks up what hides behind it."""
+    """Colour (H, W, C) with every pixel of alpha (H, W) 0 replaced by a smooth continuation of the others.
+
+    Where alpha is 0 everywhere or nowhere the colour is returned as it is.
+    """
     seen = (alpha > 0).astype(np.float32)
     if seen.all() or not seen.any():
         return colour

@@ -27,7 +27,7 @@ STATES = {
     ("soft", "other"): "another image's soft prompt",
     ("soft", "truth"): "the soft prompt of hr",
 }
-_BINDS = 2.0  # attention inside over outside from which on words are said to know their place
+_BINDS = 2.0  # attention inside over outside; from here on the report says that words know their place
 
 
 def guidance(data: ReportData) -> list[dict[str, Any]]:

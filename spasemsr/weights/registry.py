@@ -1,8 +1,9 @@
 """The models that can be named in `params.yaml`: sources in order, licence, files, sizes, digests.
 
-Commits and sha256 values are those that the publishers state and that public projects pin; nothing was downloaded where
-this was written. A file without a digest is trusted on first use: `models fetch` records it in `models.lock.json`, and
-from then on it must not change. A Hub source without a commit cannot be fetched until the user names one.
+Commits and sha256 values are those that the publishers state and that public projects pin; they were copied, not
+computed from the files. A file without a digest is trusted on first use: `models fetch` records it in
+`models.lock.json`, and from then on it must not change. A Hub source without a commit cannot be fetched until the user
+names one.
 """
 
 from spasemsr.errors import UserError

@@ -1,4 +1,4 @@
-"""Small networks and random conditions for the tests of `spasemsr/models`: the paper's topology, tiny widths.
+"""Small networks and random conditions for tests of methods and diffusion: the paper's topology, tiny widths.
 
 Text is random here: what the network does must not depend on what the text encoder says.
 """

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from pipeline.tools.tiny_steps import clip_vision_config, depth_anything_config, segformer_config
 from spasemsr.backends.networks.ram import Ram
 from spasemsr.backends.networks.spec import RamSizeSpec
 
@@ -71,39 +72,21 @@ def write_ram(path: Path, size: RamSizeSpec = RAM) -> Ram:
 
 
 def write_clip_vision(folder: Path) -> None:
-    """A CLIP image encoder of two layers."""
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+    from transformers import CLIPVisionModelWithProjection
 
     torch.manual_seed(1)
-    config = CLIPVisionConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16
-    )
-    CLIPVisionModelWithProjection(config).save_pretrained(folder)
+    CLIPVisionModelWithProjection(clip_vision_config()).save_pretrained(folder)
 
 
 def write_segformer(folder: Path, classes: int = CLASSES) -> None:
-    """A SegFormer of one block a level."""
-    from transformers import SegformerConfig, SegformerForSemanticSegmentation
+    from transformers import SegformerForSemanticSegmentation
 
     torch.manual_seed(2)
-    config = SegformerConfig(
-        depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 16, 16], num_attention_heads=[1, 1, 2, 2], decoder_hidden_size=12,
-        num_labels=classes,
-    )  # fmt: skip
-    SegformerForSemanticSegmentation(config).save_pretrained(folder)
+    SegformerForSemanticSegmentation(segformer_config(classes)).save_pretrained(folder)
 
 
 def write_depth_anything(folder: Path) -> None:
-    """Depth Anything on a DINOv2 of four layers."""
-    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
+    from transformers import DepthAnythingForDepthEstimation
 
     torch.manual_seed(3)
-    backbone = Dinov2Config(
-        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, mlp_ratio=2, image_size=28, patch_size=14,
-        out_indices=[1, 2, 3, 4], reshape_hidden_states=False, apply_layernorm=True,
-    )  # fmt: skip
-    config = DepthAnythingConfig(
-        backbone_config=backbone, reassemble_hidden_size=16, neck_hidden_sizes=[4, 4, 8, 8], fusion_hidden_size=8,
-        head_hidden_size=4,
-    )  # fmt: skip
-    DepthAnythingForDepthEstimation(config).save_pretrained(folder)
+    DepthAnythingForDepthEstimation(depth_anything_config()).save_pretrained(folder)

@@ -151,12 +151,6 @@ def _seed(patch: Patch, variant: int | None) -> list[Any]:
     return [7, patch.key, variant]
 
 
-if __name__ == "__main__":
-    folder, images, workers, seconds = sys.argv[1:]
-    executor = Serial() if workers == "1" else Processes(int(workers))
-    Toy(Path(folder)).note(patches_of(photographs(int(images))), executor, batch_size=1, seconds=float(seconds))
-
-
 def diary(path: Path) -> list[str]:
     """Keys that were computed, in order."""
     return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
@@ -165,3 +159,9 @@ def diary(path: Path) -> list[str]:
 def entries(toy: Toy) -> int:
     """Whole entries of its cache."""
     return sum(1 for path in toy.cache.root.glob("??/*") if not path.name.endswith(".partial"))
+
+
+if __name__ == "__main__":
+    folder, images, workers, seconds = sys.argv[1:]
+    executor = Serial() if workers == "1" else Processes(int(workers))
+    Toy(Path(folder)).note(patches_of(photographs(int(images))), executor, batch_size=1, seconds=float(seconds))
