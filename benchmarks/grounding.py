@@ -125,7 +125,7 @@ def agreement(ground: Ground, pictures: dict[str, ImageU8], preset: str) -> str:
         hr = np.ascontiguousarray(image[max(y, 0) :, max(x, 0) :][:SIDE, :SIDE])
         lr = degrade_variant(hr, DegradationSpec(preset=preset), SCALE, SEED, f"{number}", 0).lr
         tags, there = ground(hr)
-        again, here = ground(restorer.restore([lr], 4)[0])
+        again, here = ground(restorer.restore([lr], SCALE)[0])
         if tags and tags[0] in classes_of():
             named = bool(again) and again[0] in classes_of()
             with_name, same = with_name + 1, same + (again[:1] == tags[:1])

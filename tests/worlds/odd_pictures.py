@@ -60,6 +60,11 @@ def with_exif(block: bytes, form: str = "JPEG", seed: int = 0) -> bytes:
     return encoded(picture(seed=seed), form, exif=b"Exif\0\0" + block)
 
 
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG: length, four letters, data, checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 def png(depth: int, colour_type: int, rows: np.ndarray, *chunks: tuple[bytes, bytes]) -> bytes:
     """A PNG of packed rows (H, bytes) uint8 with further chunks before its pixels."""
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
@@ -67,8 +72,7 @@ def png(depth: int, colour_type: int, rows: np.ndarray, *chunks: tuple[bytes, by
     raw = b"".join(b"\0" + row.tobytes() for row in rows)
     body = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)), *chunks]
     body += [(b"IDAT", zlib.compress(raw)), (b"IEND", b"")]
-    framed = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in body)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in body)
 
 
 def seeds_of_every_format() -> list[tuple[str, bytes]]:

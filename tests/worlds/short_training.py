@@ -12,10 +12,25 @@ SPEC = TrainSpec(
 )
 
 
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the trainer may catch it."""
+
+
 def batches(step, rank, world):
     """The share of a rank in a step's batch of four."""
     share = 4 // world
     return small_batch([f"s{step}k{i}" for i in range(rank * share, (rank + 1) * share)])
+
+
+def killed_before(kill_step, given=batches):
+    """The same batches, but the process "dies" when it asks for those of this step; None: it lives."""
+
+    def until_killed(step, rank, world):
+        if step == kill_step:
+            raise Killed
+        return given(step, rank, world)
+
+    return until_killed
 
 
 def weights_of(method):

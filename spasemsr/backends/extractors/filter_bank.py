@@ -98,10 +98,10 @@ def responses(image: ImageU8) -> np.ndarray:
     planes += [_log_energy(_gradient_energy(luma, sigma)) for sigma in (1.0, 2.0, 4.0)]
     planes += [*_relative(gabor[0]), *_relative(gabor[1])]
     planes += [_log_energy(_laplacian(luma, 3.0) ** 2)]
-    planes += [_pool(_blur(plane, 16.0)) for plane in (luma, red_green, yellow_blue)]
+    planes += [_pool(blur(plane, 16.0)) for plane in (luma, red_green, yellow_blue)]
     planes += [_pool(np.hypot(red_green, yellow_blue))]
     planes += [_pool(_laplacian(luma, sigma)) for sigma in (2.0, 4.0, 8.0)]
-    planes += [_log_energy((luma - _blur(luma, 8.0)) ** 2)]
+    planes += [_log_energy((luma - blur(luma, 8.0)) ** 2)]
     planes += _relative(gabor[2])
     planes += [np.log(sum(energies) + np.float32(_TINY)) for energies in gabor]
     planes += [_log_energy(_laplacian(luma, sigma) ** 2) for sigma in (1.5, 6.0)]
@@ -117,19 +117,20 @@ def _log_energy(energy: np.ndarray) -> np.ndarray:
     return np.log(_pool(energy) + np.float32(_TINY))
 
 
-def _blur(plane: np.ndarray, sigma: float) -> np.ndarray:
+def blur(plane: np.ndarray, sigma: float) -> np.ndarray:
+    """A Gaussian blur of (H, W) float32, mirrored at the border; sigma in pixels."""
     return cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
 
 
 def _gradient_energy(plane: np.ndarray, sigma: float) -> np.ndarray:
-    smooth = _blur(plane, sigma)
+    smooth = blur(plane, sigma)
     across, down = (cv2.Sobel(smooth, cv2.CV_32F, *order, scale=sigma / 8) for order in ((1, 0), (0, 1)))
     return across**2 + down**2
 
 
 def _laplacian(plane: np.ndarray, sigma: float) -> np.ndarray:
     """Difference of two Gaussians, which is a Laplacian of a Gaussian in all but name: dark blobs are positive."""
-    return _blur(plane, 1.6 * sigma) - _blur(plane, sigma)
+    return blur(plane, 1.6 * sigma) - blur(plane, sigma)
 
 
 def _gabor_energies(plane: np.ndarray, wavelength: float) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from spasemsr.backends.extractors.filter_bank import whole_cells
+from spasemsr.backends.extractors.filter_bank import blur, whole_cells
 from spasemsr.backends.extractors.spec import CELL
 from spasemsr.backends.protocols import Array
 from spasemsr.pixels import ImageU8
@@ -67,11 +67,6 @@ def gradient(plane: np.ndarray) -> np.ndarray:
     """The length of the Sobel gradient, per pixel."""
     across, down = (cv2.Sobel(plane, cv2.CV_32F, *order, scale=1 / 8) for order in ((1, 0), (0, 1)))
     return np.hypot(across, down)
-
-
-def blur(plane: np.ndarray, sigma: float) -> np.ndarray:
-    """A Gaussian blur, mirrored at the border."""
-    return cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
 
 
 def cell_means(plane: np.ndarray) -> Array:

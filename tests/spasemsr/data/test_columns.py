@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from spasemsr.data.columns import CAPTION, COLUMNS, HR, LATENTS, LR, OBJECTS, Member, common_columns
 from spasemsr.hashing import sha256_bytes
+from tests.worlds.odd_pictures import chunk
 
 RGB, GRAY, LATENT = HR.member("hr.png"), OBJECTS.member("masks.png"), LATENTS.member("moments.npy")
 BOXES, TEXT = OBJECTS.member("objects.json"), CAPTION.member("caption.json")
@@ -32,9 +33,6 @@ def npy(array, **options) -> bytes:
 
 def png(width, height, depth=8, colour=2, rows=None) -> bytes:
     """A PNG written by hand, whatever it claims."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     rows = bytes((width * 3 + 1) * height) if rows is None else rows

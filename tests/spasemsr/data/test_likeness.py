@@ -1,7 +1,5 @@
 """The same picture in several files: equal pixels are one image, near copies never stand on both sides of the split."""
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +9,7 @@ from spasemsr.data.likeness import NEAR, look_of, near_copies
 from spasemsr.data.sources import Photograph
 from spasemsr.data.spec import DataSpec
 from spasemsr.errors import UserError
+from tests.worlds.odd_pictures import encoded
 from tests.worlds.photographs import MEASURED, photograph
 
 SPEC = DataSpec(packages=(), val_fraction=0.5, patch=128, stride=128, val_patch=192, max_patches=4, num_buckets=4)
@@ -23,12 +22,6 @@ def usable(path: str, data: bytes) -> survey.Usable:
     return survey.Usable(
         Photograph("folder", path), survey.sha256_bytes(data), verdict["height"], verdict["width"], (), *same
     )
-
-
-def encoded(image: Image.Image, form: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Untrusted files in, defined pixels or a countable reason out."""
 
-import io
 import struct
 import zlib
 
@@ -12,14 +11,9 @@ from PIL import Image, ImageCms
 
 from spasemsr.errors import RejectedSample
 from spasemsr.images.flat import decode, read_image
+from tests.worlds.odd_pictures import chunk, encoded
 
 LIMIT = 1_000_000
-
-
-def encoded(image: Image.Image, form: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
 
 
 def ramp(height: int = 24, width: int = 40) -> np.ndarray:
@@ -102,8 +96,6 @@ def test_truncated_files_are_rejected_whole(form):
 
 
 def test_a_header_that_lies_about_its_size_is_stopped_before_decoding():
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
     bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")

@@ -9,6 +9,7 @@ from spasemsr.diffusion.base import build_unet
 from spasemsr.methods.spasemsr.constraint import semantic_degradation_loss
 from spasemsr.methods.spasemsr.network import SpaSemNetwork
 from spasemsr.methods.spasemsr.spec import ModelSpec
+from tests.worlds.guided import parameters
 from tests.worlds.small_networks import LATENTS, PICO, TEXT, pico_network, random_condition, random_inputs, redraw_zeros
 
 TENSORS = 1370
@@ -25,18 +26,14 @@ def _losses(network, condition, inputs, weight=0.05, lambda_=0.5):
     return noise, weight * sum(halves.values())
 
 
-def _trained(network) -> dict[str, nn.Parameter]:
-    return dict(nn.ModuleDict(network.trainable()).named_parameters())
-
-
 def _with_gradient(network) -> set[str]:
-    return {name for name, p in _trained(network).items() if p.grad is not None and p.grad.any()}
+    return {name for name, p in parameters(network).items() if p.grad is not None and p.grad.any()}
 
 
 def test_the_first_backward_reaches_what_the_zero_projections_let_through():
     network = pico_network()
     sum(_losses(network, random_condition(), random_inputs())).backward()
-    names = _trained(network)
+    names = parameters(network)
     assert len(names) == TENSORS
     expected = {name for name in names if name.startswith(("controlnet.controlnet_",))}
     expected |= {name for name in names if name.startswith("heads.") and name.endswith(".bias")}
@@ -49,7 +46,7 @@ def test_the_first_backward_reaches_what_the_zero_projections_let_through():
 def test_gradients_reach_every_trained_tensor_once_nothing_is_zero():
     network = redraw_zeros(pico_network())
     sum(_losses(network, random_condition(), random_inputs())).backward()
-    assert sorted(set(_trained(network)) - _with_gradient(network)) == []
+    assert sorted(set(parameters(network)) - _with_gradient(network)) == []
     assert all(p.grad is None for p in network.unet.parameters())
 
 
@@ -57,7 +54,7 @@ def test_everything_trains_by_the_third_step_and_the_base_stays_frozen():
     network = pico_network()
     before = {name: tensor.clone() for name, tensor in network.unet.state_dict().items()}
     condition, inputs = random_condition(), random_inputs()
-    optimizer = torch.optim.AdamW(_trained(network).values(), lr=1e-3)
+    optimizer = torch.optim.AdamW(parameters(network).values(), lr=1e-3)
     reached = []
     for _ in range(3):
         sum(_losses(network, condition, inputs)).backward()
@@ -74,7 +71,7 @@ def test_everything_trains_by_the_third_step_and_the_base_stays_frozen():
 
 def test_the_base_trains_when_the_spec_says_so():
     network = pico_network(train_base=True)
-    assert len(_trained(network)) == TENSORS + 686
+    assert len(parameters(network)) == TENSORS + 686
     condition, inputs = random_condition(), random_inputs()
     with torch.no_grad():
         base = network.unet(inputs["latents"], inputs["timesteps"], condition.base_BLD).sample
@@ -110,10 +107,10 @@ def test_weight_zero_leaves_the_noise_loss_alone():
     network = redraw_zeros(pico_network())
     condition, inputs = random_condition(), random_inputs()
     sum(_losses(network, condition, inputs, weight=0.0)).backward()
-    with_zero_weight = {name: p.grad for name, p in _trained(network).items()}
+    with_zero_weight = {name: p.grad for name, p in parameters(network).items()}
     network.zero_grad(set_to_none=True)
     _losses(network, condition, inputs)[0].backward()
-    for name, p in _trained(network).items():
+    for name, p in parameters(network).items():
         if name.startswith("heads."):
             assert p.grad is None
             assert not with_zero_weight[name].any()
@@ -129,7 +126,7 @@ def test_gradient_checkpointing_changes_neither_losses_nor_gradients():
         network.zero_grad(set_to_none=True)
         losses = _losses(network, condition, inputs)
         sum(losses).backward()
-        results.append((losses, {name: p.grad.clone() for name, p in _trained(network).items()}))
+        results.append((losses, {name: p.grad.clone() for name, p in parameters(network).items()}))
     (plain, gradients), (recomputed, others) = results
     assert all(torch.equal(a, b) for a, b in zip(plain, recomputed, strict=True))
     assert all(torch.equal(gradients[name], others[name]) for name in gradients)
@@ -189,7 +186,7 @@ def test_the_four_variants_differ_by_heads_and_fusion_alone():
     names = {}
     for variant, changes in variants.items():
         network = pico_network(**changes)
-        names[variant] = set(_trained(network))
+        names[variant] = set(parameters(network))
         losses = _losses(network, condition, inputs)
         sum(losses).backward()
         assert all(loss.isfinite() for loss in losses)
@@ -211,7 +208,7 @@ def test_more_latent_channels_change_only_what_touches_latents():
     shapes = []
     for latents in (LATENTS, 48):
         network = SpaSemNetwork(build_unet(spec.unet, latents, TEXT), spec, 8)
-        shapes.append({name: p.shape for name, p in _trained(network).items()})
+        shapes.append({name: p.shape for name, p in parameters(network).items()})
     differing = {name for name in shapes[0] if shapes[0][name] != shapes[1][name]}
     assert differing == {"controlnet.conv_in.weight"} | {n for n in shapes[0] if n.startswith("heads.img.")}
 
@@ -221,7 +218,7 @@ def test_four_samples_can_be_learned():
     condition, inputs = random_condition(batch=4), random_inputs(4, 8, 8)
     # What a photograph gives: references the network can see in the LR, instead of noise.
     inputs["latents_ref"] = nn.functional.interpolate(inputs["lr_up"], (8, 8)).repeat(1, 2, 1, 1)[:, :LATENTS]
-    optimizer = torch.optim.AdamW(_trained(network).values(), lr=1e-2)
+    optimizer = torch.optim.AdamW(parameters(network).values(), lr=1e-2)
     curve = []
     for _ in range(32):
         noise, semantic = _losses(network, condition, inputs)

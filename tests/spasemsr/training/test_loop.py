@@ -18,24 +18,15 @@ from spasemsr.training import checkpoint
 from spasemsr.training.checkpoint import Position, load_state, save_state
 from spasemsr.training.loop import train
 from spasemsr.training.optimizer import Average, named_parameters
-from tests.worlds.short_training import SPEC, batches, equal, trained, weights_of
+from tests.worlds.short_training import SPEC, Killed, batches, equal, killed_before, trained, weights_of
 from tests.worlds.small_methods import Colours, small_batch, small_method
-
-
-class Killed(BaseException):
-    """Stands for the end of the process: nothing in the trainer may catch it."""
 
 
 def run(folder: Path, method=None, kill_before=None, spec=SPEC, batches=batches):
     """Train in `folder`; the process "dies" when it asks for the batch of step `kill_before`."""
 
-    def until_killed(step, rank, world):
-        if step == kill_before:
-            raise Killed
-        return batches(step, rank, world)
-
     method = method or Colours()
-    train(method, until_killed, spec, 5, folder / "state", folder / "losses.csv")
+    train(method, killed_before(kill_before, batches), spec, 5, folder / "state", folder / "losses.csv")
     return weights_of(method), (folder / "losses.csv").read_bytes()
 
 

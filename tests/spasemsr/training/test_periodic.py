@@ -7,30 +7,21 @@ from spasemsr.data.order import held_out
 from spasemsr.errors import UserError
 from spasemsr.training.loop import train
 from spasemsr.training.periodic import Periodic
-from tests.worlds.short_training import SPEC, batches, equal, weights_of
+from tests.worlds.short_training import SPEC, Killed, batches, equal, killed_before, weights_of
 from tests.worlds.small_methods import Colours, small_batch
 
 WITH = SPEC.model_copy(update={"validate_every": 1, "keep_every": 2, "held": 3, "ema_decay": 0.9})
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
 
 
 def run(folder, spec, kill_before=None):
     kept: dict[int, dict[str, torch.Tensor]] = {}
     method = Colours()
 
-    def until_killed(step, rank, world):
-        if step == kill_before:
-            raise Killed
-        return batches(step, rank, world)
-
     def keep(step):
         kept[step] = {name: tensor.clone() for name, tensor in weights_of(method).items()}
 
     periodic = Periodic(["x", "y", "z"], small_batch, folder / "validation.csv", keep)
-    train(method, until_killed, spec, 5, folder / "state", folder / "losses.csv", "", periodic)
+    train(method, killed_before(kill_before), spec, 5, folder / "state", folder / "losses.csv", "", periodic)
     return weights_of(method), (folder / "validation.csv"), kept
 
 

@@ -14,45 +14,25 @@ from spasemsr.methods.spasemsr.spec import LIGHT, ModelSpec
 from spasemsr.training.devices import PEAK, known_device, peak_flops
 from spasemsr.training.loop import train
 from spasemsr.training.memory import smaller_settings, state_bytes
-from spasemsr.training.optimizer import named_parameters
 from spasemsr.training.spec import TrainSpec
 from spasemsr.training.spent import Spent
-from tests.worlds.small_methods import Colours, small_batch, small_method
+from tests.worlds.short_training import Killed, equal, killed_before, weights_of
+from tests.worlds.small_methods import Colours, small_method
 
 SPEC = TrainSpec(
     steps=6, global_batch=4, lr=0.01, warmup_steps=2, ema_decay=0.9, precision="fp32", save_every=2, log_every=1
 )
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-def batches(step, part, parts):
-    share = 4 // parts
-    return small_batch([f"s{step}k{i}" for i in range(part * share, (part + 1) * share)])
-
-
 def run(folder, method, kill_before=None, **changes):
     """Weights, rows of losses.csv and what the run took; the process "dies" at the batch of step `kill_before`."""
-
-    def until_killed(step, part, parts):
-        if step == kill_before:
-            raise Killed
-        return batches(step, part, parts)
-
     spec = SPEC.model_copy(update=changes)
-    spent = train(method, until_killed, spec, 5, folder / "state", folder / "losses.csv")
-    weights = {name: p.detach().clone() for name, p in named_parameters(method.trainable()).items()}
-    return weights, (folder / "losses.csv").read_text(), spent
+    spent = train(method, killed_before(kill_before), spec, 5, folder / "state", folder / "losses.csv")
+    return weights_of(method), (folder / "losses.csv").read_text(), spent
 
 
 def numbers(log):
     return torch.tensor([[float(cell) for cell in line.split(",")] for line in log.splitlines()[1:]])
-
-
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 # Micro-batches
