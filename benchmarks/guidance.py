@@ -14,7 +14,7 @@ Every figure is paired by picture and noise and has a 95 % bootstrap interval ov
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +72,7 @@ def main() -> None:
     print("\nResults, differences to those under own conditions")
     for row in found["states"]:
         said = (
-            f"{name} {d['mean']:+.4f} [{d['low']:+.4f}, {d['high']:+.4f}]" for name, d in row["differences"].items()
+            f"{name} {difference['mean']:+.4f}{bounds(difference)}" for name, difference in row["differences"].items()
         )
         print(f"{row['condition']:<8} {row['state']:<6} {'  '.join(said)}")
     print(*list(lines(found))[len(found["states"]) :], sep="\n")
@@ -82,6 +82,12 @@ def main() -> None:
     )
     if ratios:
         print(f"mean {np.mean(list(ratios.values())):.2f}")
+
+
+def bounds(difference: Mapping[str, float | None], digits: int = 4) -> str:
+    """The interval, which a single photograph does not have."""
+    low, high = difference["low"], difference["high"]
+    return "" if low is None or high is None else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
 def of_shards(model: Path, count: int) -> list[Sample]:
@@ -103,8 +109,8 @@ def errors(
             for timestep, ratio in zip(TIMESTEPS, ratios.mean(axis=1), strict=True):
                 growth.setdefault((timestep, condition, state), {})[sample.key] = 100 * float(ratio - 1)
     for (timestep, condition, state), changes in sorted(growth.items(), key=lambda item: item[0][0]):
-        low, high = interval(changes, 0, "error", condition, state) or (np.nan, np.nan)
-        change = f"{np.mean(list(changes.values())):+.2f} % [{low:+.2f}, {high:+.2f}]"
+        low, high = interval(changes, 0, "error", condition, state) or (None, None)
+        change = f"{np.mean(list(changes.values())):+.2f} %{bounds({'low': low, 'high': high}, 2)}"
         yield f"t = {timestep}  {condition:<8} {state:<9} {change}, {len(changes)} pictures"
 
 
