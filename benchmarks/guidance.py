@@ -34,7 +34,7 @@ from spasemsr.data.shards import ColumnReader
 from spasemsr.determinism import pin_threads
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.evaluation.audit import lines
-from spasemsr.evaluation.conditions import CONDITIONS, Condition, in_state, retagged
+from spasemsr.evaluation.conditions import CONDITIONS, Condition, State, in_state, retagged
 from spasemsr.evaluation.intervals import interval
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.methods.columns import columns_of
@@ -44,6 +44,7 @@ from spasemsr.pixels import to_tensor
 from spasemsr.upscaling.upscaler import Upscaler
 
 TIMESTEPS = (600, 999)
+REPLACED: dict[str, State] = {"none": "none", "shuffled": "other"}
 SIDE, PRESET = 256, "seesr"
 
 
@@ -119,7 +120,7 @@ def edits(method: LatentDiffusion, own: Batch, other: Batch) -> Iterator[tuple[C
     for condition in CONDITIONS:
         if condition not in method.conditions:
             continue
-        for name, state in (("none", "none"), ("shuffled", "other")):
+        for name, state in REPLACED.items():
             edited = in_state(own, condition, state, other, None, method.condition_features)
             if edited is not None:
                 yield condition, name, edited
