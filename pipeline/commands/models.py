@@ -18,7 +18,7 @@ Revision = Annotated[str | None, typer.Option(help="A Hub commit, 40 hexadecimal
 
 @app.command("list")
 def list_models() -> None:
-    """Every model: purpose, size, licence, whether it is here, and where it can be had."""
+    """Every model: purpose, size, licence, whether it is here, and where to get it."""
     from pipeline.tools.inventory import lines
 
     for line in lines():

@@ -139,7 +139,7 @@ class WritingAhead:
         return self
 
     def finished(self, batch: Iterable[Task]) -> None:
-        """These are in the cache now."""
+        """Take note that these are in the cache, and write every tar that waited for nothing else."""
         for task in batch:
             for tar in self._tars_of.pop(task.name, ()):
                 self._waits[tar].remove(task.name)

@@ -25,7 +25,7 @@ def linked(folder: Path = Path()) -> bool:
 
 
 def where(folder: Path = Path()) -> str:
-    """The places, for a reader."""
+    """Where copies of the columns lie, in words."""
     return "here, linked to DVC's cache, and again as samples" if linked(folder) else "here, in DVC's cache, as samples"
 
 

@@ -122,7 +122,7 @@ def light_of(picture: Floats) -> Floats:
 
 
 def picture_of(light: Floats) -> Floats:
-    """The inverse of `light_of`."""
+    """Light -> values of a picture in [0, 1], the inverse of `light_of`."""
     return (np.sqrt(light + np.float32(TOE**2)) - np.float32(TOE)) / _REACH
 
 

@@ -72,7 +72,7 @@ class Member:
         return _LIMITS[self.kind]
 
     def name(self, variant: int | None) -> str:
-        """The name in the tar."""
+        """The member's name in a tar, after the key; `{k}` is replaced by the variant."""
         return self.template.replace("{k}", str(variant))
 
     def encode(self, value: Any) -> bytes:

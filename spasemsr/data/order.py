@@ -18,7 +18,7 @@ WINDOW = 16
 
 
 class Draw(NamedTuple):
-    """One sample of a step: its key, the epoch, which decides the variant, and how often the step had it before."""
+    """One sample of a step: its key, the epoch, which decides the variant, and how often the step has it already."""
 
     key: str
     epoch: int

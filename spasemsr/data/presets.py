@@ -28,7 +28,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Chain:
-    """Both passes of a preset."""
+    """The two passes of a second-order degradation, one after the other."""
 
     first: Order
     second: Order

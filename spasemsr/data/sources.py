@@ -32,7 +32,7 @@ class Shipped:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All of them."""
+        """The paths of all photographs, those of `trained_on` first."""
         return (*self.trained_on, *self.unseen)
 
 
@@ -86,7 +86,7 @@ class Sources:
         return Path(spec.submodule_search_locations[0]) / PACKAGE_PHOTOGRAPHS[name].folder
 
     def file(self, source: str, path: str) -> Path:
-        """The file of a record."""
+        """Where a photograph lies: its path below the root of its source."""
         return self.root(source) / path
 
     def read(self, source: str, path: str, max_bytes: int) -> bytes:

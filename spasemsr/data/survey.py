@@ -29,11 +29,11 @@ class Store(Protocol):
     """The part of the sample cache used here."""
 
     def get(self, key: str) -> bytes | None:
-        """The payload, or None."""
+        """The payload that was put under this key, or None."""
         ...
 
     def put(self, key: str, payload: bytes, label: str = "") -> None:
-        """Keep a payload."""
+        """Keep a payload; `label` says what it is when the cache is listed."""
         ...
 
 

@@ -80,7 +80,7 @@ def questions(batch: Batch, scene: Scene, conditions: frozenset[str], maps: Maps
 
 
 def answer(question: Question, result: ImageU8) -> Answer:
-    """Read a result, (side, side, 3)."""
+    """Whether a result, (side, side, 3) uint8, shows the textures that the question asked for, where it asked."""
     found = agreement(result, question.asked, question.regions)
     return Answer(
         question.row,

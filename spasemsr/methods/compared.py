@@ -30,7 +30,7 @@ def row_name(baseline: str) -> str:
 
 
 def label(row: str) -> str:
-    """What a person reads."""
+    """A row's name as tables and the page show it."""
     return _LABELS.get(row, row)
 
 

@@ -68,7 +68,7 @@ class GuidedDiffusion(LatentDiffusion):
         return encode_prompts(self.text_encoder, prompts, batch.lr.device)
 
     def side_losses(self, prediction: Prediction, latents_ref_BChw: Tensor, batch: "Batch") -> dict[str, Tensor]:
-        """None beside the diffusion loss."""
+        """An empty dict: the diffusion loss is the only one."""
         return {}
 
     def seeing(self, batch: "Batch", shown_B3HW: Tensor) -> "Batch":

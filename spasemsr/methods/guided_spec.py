@@ -35,7 +35,7 @@ class GuidedSpec(MethodSpec):
 
     @property
     def columns(self) -> frozenset[str]:
-        """What training joins."""
+        """The columns whose samples training reads, joined by key."""
         return self.restore_columns | {"latents"}
 
     @property

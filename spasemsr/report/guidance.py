@@ -1,6 +1,6 @@
 """What guidance does, in words and tables: the findings of stage audit as the page shows them.
 
-An effect is called one only where its 95 % interval excludes zero; nothing is said in as plain words as something.
+Only a difference whose 95 % interval excludes zero is called an effect; where there is none, the page says that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

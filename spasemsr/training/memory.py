@@ -30,7 +30,7 @@ class StateBytes:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum."""
         return self.frozen + self.weights + self.gradients + self.moments + self.average
 
 

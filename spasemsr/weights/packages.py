@@ -1,6 +1,6 @@
 """Weights that lie inside installed packages, read where they are: nothing of a package is imported or run.
 
-Some small networks can be had as ordinary packages of the index, so an installation brings them and nothing is
+Some small networks are published as ordinary packages of the index, so an installation brings them and nothing is
 downloaded later. A package is found by `importlib.metadata` alone. Only the exact version of the registry counts, and
 `store` compares every file with its digest, so another release or a changed byte is refused before it is read.
 """

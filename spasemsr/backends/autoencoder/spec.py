@@ -20,7 +20,7 @@ class BlockDCTSpec(Spec):
 
     @property
     def channels(self) -> int:
-        """Of a latent."""
+        """C of a latent: `keep` squared terms of each of Y, Cb, Cr."""
         return 3 * self.keep**2
 
 

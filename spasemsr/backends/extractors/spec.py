@@ -110,7 +110,7 @@ class TextureClassesSpec(Spec):
 
     @property
     def classes(self) -> int:
-        """Labels there are."""
+        """K, the number of labels."""
         return 16
 
     def shape(self, side: int) -> tuple[int, int, int]:
@@ -127,7 +127,7 @@ class RamRowsSpec(WeightsSpec):
 
     @property
     def width(self) -> int:
-        """Numbers of a row."""
+        """D, the width of a row."""
         return ram_size_of(self.architecture).width
 
     def shape(self, side: int) -> tuple[int, int]:
@@ -145,7 +145,7 @@ class ClipVisionSpec(WeightsSpec):
 
     @property
     def width(self) -> int:
-        """Numbers of a row."""
+        """D, the width of a row."""
         return self.hidden
 
     def shape(self, side: int) -> tuple[int, int]:
@@ -197,7 +197,7 @@ class KnownLabelsSpec(Spec):
 
     @property
     def classes(self) -> int:
-        """Nothing, and the textures there are."""
+        """K: label 0 for no texture, and one for each texture."""
         return 1 + MAX_REGIONS
 
     def shape(self, side: int) -> tuple[int, int, int]:
@@ -235,7 +235,7 @@ class StudentMapSpec(StudentSpec):
     of: PlainMapSpec
 
     def shape(self, side: int) -> tuple[int, int, int]:
-        """The teacher's."""
+        """The shape of what the teacher `of` makes."""
         return self.of.shape(side)
 
 
@@ -247,11 +247,11 @@ class StudentLabelsSpec(StudentSpec):
 
     @property
     def classes(self) -> int:
-        """Labels there are."""
+        """K, the number of labels."""
         return self.of.classes
 
     def shape(self, side: int) -> tuple[int, int, int]:
-        """The teacher's."""
+        """The shape of what the teacher `of` makes."""
         return self.of.shape(side)
 
 
@@ -263,11 +263,11 @@ class StudentRowsSpec(StudentSpec):
 
     @property
     def width(self) -> int:
-        """Numbers of a row."""
+        """D, the width of a row."""
         return self.of.width
 
     def shape(self, side: int) -> tuple[int, int]:
-        """The teacher's."""
+        """The shape of what the teacher `of` makes."""
         return self.of.shape(side)
 
 

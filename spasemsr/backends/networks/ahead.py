@@ -19,7 +19,7 @@ class Ahead(Generic[T]):
         self._held: dict[int, tuple[Any, T]] = {}  # the image is held too, so that no id is used twice
 
     def prepare(self, image: Any) -> T:
-        """Compute and remember."""
+        """`compute(image)`, remembered for `take`; the threads that prepare call it."""
         computed = self._compute(image)
         with self._turn:
             self._held[id(image)] = image, computed

@@ -46,7 +46,7 @@ def content_words() -> frozenset[str]:
 
 
 class CaptionPolicy:
-    """Cleans captions; `counts` says how many there were and what had to be changed."""
+    """Cleans captions; `counts` says how many came and what was changed in them."""
 
     def __init__(self, max_words: int, max_content_words: int) -> None:
         self._max_words, self._max_content_words = max_words, max_content_words

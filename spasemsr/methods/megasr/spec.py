@@ -29,7 +29,7 @@ class MegaSRSpec(GuidedSpec):
 
     @property
     def own_column(self) -> str:
-        """Maps and rows."""
+        """The column of maps and rows that `MegaSRFeaturesSpec` describes."""
         return FEATURES
 
 

@@ -28,7 +28,7 @@ class SeeSRSpec(GuidedSpec):
 
     @property
     def own_column(self) -> str:
-        """The soft prompt."""
+        """The column of the soft prompt."""
         return FEATURES
 
 

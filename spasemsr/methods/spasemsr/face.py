@@ -44,13 +44,13 @@ in the picture (tags with boxes) and on how it is degraded (a caption), after "S
             )
 
     def columns(self) -> "tuple[Column, ...]":
-        """The reference of eq. 9."""
+        """The column of hr's image features, the reference of eq. 9."""
         from spasemsr.methods.spasemsr.features import FEATURES
 
         return (FEATURES,)
 
     def jobs(self, given: Ingredients) -> "tuple[ColumnJob, ...]":
-        """SAM's features of hr."""
+        """One job: image features of hr, by SAM in the paper."""
         from spasemsr.methods.spasemsr.features import job
 
         return (job(SpaSemSection.of(given).features, given.patch),)

@@ -108,7 +108,7 @@ class ModelSpec(MethodSpec):
 
     @property
     def columns(self) -> frozenset[str]:
-        """What training joins."""
+        """The columns whose samples training reads, joined by key."""
         return self.restore_columns | {"latents", FEATURES}
 
     @property
