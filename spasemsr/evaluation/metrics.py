@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ import scipy  # loads a submodule when it is first used: NIQE's alone take a sec
 
 from spasemsr.errors import UserError
 from spasemsr.evaluation import perceptual, stlpips
+from spasemsr.evaluation.spec import MetricName
 from spasemsr.hashing import sha256_bytes
 from spasemsr.pixels import ImageU8
 from spasemsr.weights.packages import NotInstalled
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 Float64 = npt.NDArray[np.float64]
 
 PROTOCOL = "sr-y-nocrop@1"
-NAMES = ("psnr", "ssim", "niqe", "texture", "stlpips", *perceptual.METRICS)
+NAMES: tuple[str, ...] = get_args(MetricName)
 _MSE_FLOOR = 1e-8
 _SSIM_SIDE, _SSIM_SIGMA = 11, 1.5
 _SSIM_C1, _SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
