@@ -52,7 +52,7 @@ class AwareRestorer:
             return [self._restore(image) for image in images]
 
     def _restore(self, image: ImageU8) -> ImageU8:
-        from spasemsr.backends.restorer.aware_network import REACH, anchored
+        from spasemsr.backends.restorer.aware_network import REACH, anchored, grid_of
 
         lr_13hw = to_tensor(image).to(choose_device(self._device))
         changes = self._network.modulation(lr_13hw, lr_13hw.new_tensor([measures_of(image)]))
@@ -63,6 +63,8 @@ class AwareRestorer:
             window = lr_13hw[..., y : bottom + REACH, x : right + REACH]
             residual = _without_lattice(self._network.residual(window, changes), self._sharpness)
             large = bicubic_upsample(window, SCALE) + anchored(residual, window)
+            if self._sharpness:
+                large -= grid_of(residual)
             inner = large[..., (top - y) * SCALE : (bottom - y) * SCALE, (left - x) * SCALE : (right - x) * SCALE]
             restored[top * SCALE : bottom * SCALE, left * SCALE : right * SCALE] = to_pixels(inner)[0]
         return restored

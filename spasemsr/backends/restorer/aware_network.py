@@ -20,6 +20,7 @@ PARTIAL, WIDE = 16, 13  # channels and side of the large kernels
 EVERY = 4  # convolutions from one modulation to the next
 AREA, BRIGHTENED = 33, 0.1
 NEAR, SLACK = 5, 2 / 255  # pixels of lr, grey levels
+PATTERN = 6 / 255  # grey levels
 LUMA = (0.299, 0.587, 0.114)
 REACH = 64  # lr pixels around a tile that its result depends on: 18 and 24 of the convolutions, then half of AREA
 _FILTERS, _HIDDEN = 24, 48
@@ -102,6 +103,17 @@ def anchored(residual_B3HW: Tensor, lr_B3uv: Tensor) -> Tensor:
     bound = BRIGHTENED * (_mean(y**2) - _mean(y) ** 2).clamp_min(0).sqrt()
     kept = torch.minimum(torch.maximum((low * luma).sum(1, keepdim=True), -bound), bound)
     return residual_B3HW - functional.interpolate(low - kept, scale_factor=SCALE, mode="bilinear")
+
+
+def grid_of(residual_B3HW: Tensor) -> Tensor:
+    """What a pixel shuffle repeats every `SCALE` pixels, (B, 1, H, W), to be taken away.
+
+    It is what each of the 16 outputs adds to the brightness of areas of `AREA` pixels of lr, less the mean of all
+    outputs. A value counts for `PATTERN` at most, since edges lie somewhere on the grid too.
+    """
+    brightness = (residual_B3HW * residual_B3HW.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    outputs = _mean(functional.pixel_unshuffle(brightness, SCALE).clamp(-PATTERN, PATTERN))
+    return functional.pixel_shuffle(outputs - outputs.mean(1, keepdim=True), SCALE)
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from spasemsr.hashing import sha256_file
 from spasemsr.spec import Fraction, Positive, Spec, WeightsSpec
 
 # raised when the same lr is restored otherwise
-VERSIONS = {"filter": 1, "bicubic": 1, "aware": 1, "compact": 1, "spandrel": 1}
+VERSIONS = {"filter": 1, "bicubic": 1, "aware": 2, "compact": 1, "spandrel": 1}
 AWARE = Path(__file__).parent / "aware.safetensors"  # the weights of AwareRestorerSpec at sharpness 0
 AWARE_SHARP = Path(__file__).parent / "aware_sharp.safetensors"  # ... and at 1
 COMPACT = Path(__file__).parent / "compact.safetensors"  # the weights of CompactRestorerSpec
