@@ -13,6 +13,8 @@ from spasemsr.spec import Fraction, Positive, Spec, WeightsSpec
 VERSIONS = {"filter": 1, "bicubic": 1, "aware": 2, "compact": 1, "spandrel": 1}
 AWARE = Path(__file__).parent / "aware.safetensors"  # the weights of AwareRestorerSpec at sharpness 0
 AWARE_SHARP = Path(__file__).parent / "aware_sharp.safetensors"  # ... and at 1
+# What the sharp end of a dial asks for: beyond it ST-LPIPS gains nothing, decibels fall (data/pretrained/nano/runs.md).
+SHARPEST = 0.9
 COMPACT = Path(__file__).parent / "compact.safetensors"  # the weights of CompactRestorerSpec
 
 
@@ -85,8 +87,12 @@ def has_dial(spec: RestorerSpec) -> bool:
 
 
 def dialed(spec: RestorerSpec, dial: float) -> RestorerSpec:
-    """The restorer at a dial from faithful, 0, over its own sharpness, 0.5, to sharp, 1; most kinds have one only."""
+    """The restorer at a dial from faithful, 0, over its own sharpness, 0.5, to sharp, 1; most kinds have one only.
+
+    Sharp is `SHARPEST`, or what the spec says if that is more.
+    """
     if not isinstance(spec, AwareRestorerSpec):
         return spec
-    low, high, share = (0.0, spec.sharpness, 2 * dial) if dial < 0.5 else (spec.sharpness, 1.0, 2 * dial - 1)
+    sharpest = max(spec.sharpness, SHARPEST)
+    low, high, share = (0.0, spec.sharpness, 2 * dial) if dial < 0.5 else (spec.sharpness, sharpest, 2 * dial - 1)
     return spec.model_copy(update={"sharpness": low + (high - low) * share})
