@@ -17,7 +17,7 @@ ProfileOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands, and the groups `cache` and `models`."""
-    for command in (status, check, doctor, plan, show):
+    for command in (status, check, schema, doctor, plan, show):
         app.command(rich_help_panel="Tools")(command)
     app.add_typer(cache_app, name="cache", rich_help_panel="Tools")
     app.add_typer(models.app, name="models", rich_help_panel="Tools")
@@ -35,6 +35,15 @@ def check(profile: ProfileOption = None) -> None:
     from pipeline.tools import inspection
 
     say(inspection.check(Path("params.yaml"), profile))
+
+
+def schema() -> None:
+    """Print the JSON schema of params.yaml, by which an editor completes and checks it."""
+    import json
+
+    from pipeline.tools.params_schema import params_schema
+
+    say([json.dumps(params_schema(), indent=2)])
 
 
 def doctor(profile: ProfileOption = None) -> None:
