@@ -64,7 +64,7 @@ def summary(data: ReportData) -> list[dict[str, Any]]:
                 if row is None or row["mean"] is None:
                     cells.append({"mean": "–", "bounds": "", "best": False})
                     continue
-                bounds = "" if row["low"] is None else f"{digits(row['low'], metric)} – {digits(row['high'], metric)}"
+                bounds = "" if row["low"] is None else f"{digits(row['low'], metric)}–{digits(row['high'], metric)}"
                 is_best = method != "hr" and row["mean"] == best.get(metric.name)
                 cells.append({"mean": digits(row["mean"], metric), "bounds": bounds, "best": is_best})
             counts = {rows[method, metric.name]["n"] for metric in metrics if (method, metric.name) in rows}
