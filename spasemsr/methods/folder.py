@@ -63,15 +63,16 @@ def load_init(folder: Path, method: "Trainable") -> None:
 
     The folder may hold parts that an ablation switches off (`heads.img`, `fusion`): a tensor is passed over when the
     model has nothing under its first two names. Whatever the model has must be there, but for additions of which the
-    folder has nothing: they are silenced, so that the model starts as what the folder holds.
+    folder has nothing: they are silenced, so that the model starts as what the folder holds. So do ablations whose
+    first phase never saw the part under test.
     """
     remedy = "Set train.init to null to start from random weights, or to weights of this architecture."
     found, expected = read_state_dict(folder / WEIGHTS, remedy), tensors_of(method.trainable())
     parts = {_part(name) for name in expected}
     kept = {name: tensor for name, tensor in found.items() if _part(name) in parts}
-    present = {_part(name) for name in kept}
     for name, addition in _additions(method.trainable()):
-        if _part(name) not in present:
+        place = ".".join(_part(name))
+        if not any(other.startswith(f"{place}.") for other in kept):
             addition.silence()
             expected = {other: tensor for other, tensor in expected.items() if not other.startswith(f"{name}.")}
     fill(expected, kept, str(folder / WEIGHTS), remedy)
@@ -82,7 +83,7 @@ def _additions(modules: dict[str, nn.Module]) -> Iterator[tuple[str, Addition]]:
     for prefix, module in modules.items():
         for name, part in module.named_modules():
             if isinstance(part, Addition):
-                yield f"{prefix}.{name}", part
+                yield f"{prefix}.{name}".rstrip("."), part  # a module's own name in itself is empty
 
 
 def _part(name: str) -> tuple[str, ...]:

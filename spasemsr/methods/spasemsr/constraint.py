@@ -13,6 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spasemsr.methods.protocol import Addition
+
+
+class Heads(Addition, nn.ModuleList):
+    """One 3x3 conv per layer, from half of its channels; weights that were trained without them load."""
+
+    def __init__(self, layer_channels: Sequence[int], out: int) -> None:
+        super().__init__(nn.Conv2d(channels // 2, out, 3, padding=1) for channels in layer_channels)
+
+    def silence(self) -> None:
+        """Nothing to set: no result is made of what heads compute, and as they were drawn they can learn."""
+
 
 class ConstraintHeads(nn.Module):
     """P_img^i (C_i/2 -> latent channels) and P_sem^i (C_i/2 -> feature channels), 3x3 convs; a half can be absent."""
@@ -21,13 +33,8 @@ class ConstraintHeads(nn.Module):
         self, layer_channels: Sequence[int], latent_channels: int, feature_channels: int, img: bool, sem: bool
     ) -> None:
         super().__init__()
-        self.img = _heads(layer_channels, latent_channels) if img else None
-        self.sem = _heads(layer_channels, feature_channels) if sem else None
-
-
-def _heads(layer_channels: Sequence[int], out: int) -> nn.ModuleList:
-    """One 3x3 conv per layer, from half of its channels."""
-    return nn.ModuleList(nn.Conv2d(channels // 2, out, 3, padding=1) for channels in layer_channels)
+        self.img = Heads(layer_channels, latent_channels) if img else None
+        self.sem = Heads(layer_channels, feature_channels) if sem else None
 
 
 def reference_at(reference_BChw: Tensor, size: Sequence[int]) -> Tensor:

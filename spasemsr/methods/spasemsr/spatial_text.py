@@ -9,6 +9,7 @@ objects, and reordering objects only reorders rows.
 import torch
 from torch import Tensor, nn
 
+from spasemsr.methods.protocol import Addition
 from spasemsr.methods.spasemsr.conditioning import Conditioning
 
 FREQUENCIES, TEMPERATURE = 8, 100.0  # GLIGEN's; one latent pixel of 64 turns the fastest phase by 0.88 rad
@@ -25,7 +26,7 @@ def encode_boxes(boxes_BN4: Tensor) -> Tensor:
     return torch.cat([phases.sin(), phases.cos()], dim=-1).flatten(-2)
 
 
-class BoxFusion(nn.Module):
+class BoxFusion(Addition):
     """F_fusion of eq. 5: an object's pooled text and box -> the displacement of its text rows; zero at the start."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -35,6 +36,10 @@ class BoxFusion(nn.Module):
             nn.Linear(width + ENCODING_WIDTH, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(),
             nn.Linear(hidden, width),
         )  # fmt: skip
+        self.silence()
+
+    def silence(self) -> None:
+        """No displacement."""
         nn.init.zeros_(self.layers[-1].weight)
         nn.init.zeros_(self.layers[-1].bias)
 

@@ -201,6 +201,30 @@ def test_weights_trained_without_a_bias_start_as_what_they_were(tmp_path):
     load_init(tmp_path / "bias", again := small_method(**BIAS))
     assert torch.equal(again.trainable()["binding"].control[0].strength, torch.ones(2))
     load_init(tmp_path / "bias", small_method())  # the other way round the bias is passed over
-    save_model(tmp_path / "less", small_method(spatial={"boxes": False}), {})
-    with pytest.raises(UserError, match="fusion"):  # no addition: it must be there
-        load_init(tmp_path / "less", small_method())
+
+
+def test_a_first_phase_without_the_parts_under_test_is_what_every_variant_starts_as(tmp_path):
+    off = {"constraint": {"img": False, "sem": False}, "spatial": {"boxes": False, "binding": "bias"}}
+    plain, whole = small_method(redrawn=True, **off), small_method(redrawn=True, **BIAS)
+    assert plain.network.heads.img is None and plain.network.fusion is None
+    save_model(tmp_path, plain, {})
+    drawn = whole.network.heads.sem[0].weight.clone()
+    load_init(tmp_path, whole)
+    batch = small_batch(["a"], training=False)
+    assert torch.allclose(whole.restore(batch, NOISE, sampling()), plain.restore(batch, NOISE, sampling()), atol=1e-5)
+    assert torch.equal(
+        whole.network.heads.sem[0].weight, drawn
+    )  # as drawn: from zeros nothing would reach the residuals
+    losses = whole(small_batch(["a", "b"]), NOISE)
+    assert {"semdeg_img", "semdeg_sem"} < losses.keys()
+    sum(losses.values()).backward()
+    assert whole.network.fusion.layers[-1].weight.grad.any() and whole.network.binding[0].strength.grad.any()
+
+
+def test_what_is_no_addition_must_be_there(tmp_path):
+    method = small_method()
+    method.network.e_img, e_img = torch.nn.Identity(), method.network.e_img
+    save_model(tmp_path, method, {})
+    method.network.e_img = e_img
+    with pytest.raises(UserError, match="e_img"):
+        load_init(tmp_path, method)
