@@ -17,6 +17,7 @@ from spasemsr.evaluation.conditions import CONDITIONS, STATES, Condition, State,
 from spasemsr.evaluation.findings import CHANGE
 from spasemsr.evaluation.intervals import interval
 from spasemsr.evaluation.metrics import Metric, MetricUndefined
+from spasemsr.methods.truth import found_again
 from spasemsr.pixels import ImageU8
 
 DIGITS = 4
@@ -46,7 +47,8 @@ def audit(
 
     `states`: condition, state, images, and by metric the difference to the image's own state; CHANGE is among them.
     `seed`: the same for another noise seed, what a change has to be compared with; null for a single seed. `edit`: the
-    best object renamed, change inside its box and outside. `not_used`: the conditions that the method does not have.
+    best object renamed, change inside its box and outside. `grounding`: whether hr and its restored copy are said to
+    show the same, see `agreement`; null for a method without tags. `not_used`: the conditions it does not have.
     `condition_features` names the features of a condition that consists of some.
     """
     own = {(case.key, seed): restore(case.batch, seed) for case in cases for seed in seeds}
@@ -69,8 +71,22 @@ def audit(
         "states": rows,
         "seed": _summary(again, "seed", "other") if len(seeds) > 1 else None,
         "edit": _edit(cases, restore, own, seeds[0]) if "tags" in conditions else None,
+        "grounding": agreement(cases) if "tags" in conditions else None,
         "not_used": [condition for condition in CONDITIONS if condition not in conditions],
     }
+
+
+def agreement(cases: Sequence[Case]) -> dict[str, int] | None:
+    """How many objects grounding finds on hr, and how many again at their place and by their name on what was restored.
+
+    None where hr was not grounded.
+    """
+    pairs = [(case.truth.objects[0], case.batch.objects[0]) for case in cases if case.truth is not None]
+    if not pairs:
+        return None
+    placed, named = np.sum([found_again(there, here) for there, here in pairs], axis=0).tolist()
+    objects = sum(len(there.tags) for there, _ in pairs)
+    return {"images": len(pairs), "objects": objects, "placed": placed, "named": named}
 
 
 def most(images: int, seeds: int, conditions: frozenset[str]) -> int:
@@ -87,7 +103,8 @@ def means(found: Mapping[str, Any]) -> dict[str, Any]:
         by_condition.setdefault(row["condition"], {})[row["state"]] = values
     ratios = found.get("attention") or {}
     rest = {"attention": _rounded(float(np.mean(list(ratios.values()))))} if ratios else {}
-    return {"conditions": by_condition, "edit": found["edit"] or {}, "probe": found.get("probe", {}), **rest}
+    counts = {"edit": found["edit"] or {}, "grounding": found["grounding"] or {}, "probe": found.get("probe", {})}
+    return {"conditions": by_condition, **counts, **rest}
 
 
 def _edited(case: Case, condition: Condition, state: State, names: Mapping[str, Sequence[str]]) -> Batch | None:
@@ -191,6 +208,12 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"one object renamed: {edit['inside']} grey levels and {edit['inside_db']} dB of change inside its box, "
             f"{edit['outside']} and {edit['outside_db']} outside"
+        )
+    if found["grounding"]:
+        seen = found["grounding"]
+        yield (
+            f"{seen['objects']} objects on hr of {seen['images']} images: {seen['placed']} with a box at the same "
+            f"place on the restored copy, {seen['named']} by the same name"
         )
     if found["not_used"]:
         yield f"not used: {', '.join(found['not_used'])}"

@@ -1,4 +1,4 @@
-"""Conditions found on hr instead of lr: the state "truth" of an audit."""
+"""Conditions found on hr instead of lr: the state "truth" of an audit, and how much of it is found without hr."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spasemsr.backends.grounding import build_detector, build_tagger
-from spasemsr.backends.grounding.select import select
+from spasemsr.backends.grounding.select import iou, select
 from spasemsr.backends.grounding.spec import GroundSpec, with_what_is_here
+from spasemsr.backends.protocols import Box
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.pixels import ImageU8, to_tensor
 
 if TYPE_CHECKING:
     from spasemsr.methods.protocol import Method
+
+
+SAME_PLACE = 0.5  # intersection over union from which two boxes are about one thing
 
 
 class Truth:
@@ -38,3 +42,20 @@ class Truth:
         corners = np.array([box.xyxy for box in boxes], np.float32).reshape(-1, 4)
         objects = Objects([box.tag for box in boxes], corners, [box.score for box in boxes], "hr")
         return replace(batch, objects=[objects])
+
+
+def found_again(there: Objects, here: Objects) -> tuple[int, int]:
+    """How many objects of hr have a box of `SAME_PLACE` among those of its restored copy; how many of them one of
+    the same name.
+    """
+    placed = named = 0
+    others = _boxes(here)
+    for box in _boxes(there):
+        tags = [other.tag for other in others if iou(box, other) >= SAME_PLACE]
+        placed, named = placed + bool(tags), named + (box.tag in tags)
+    return placed, named
+
+
+def _boxes(objects: Objects) -> list[Box]:
+    rows = zip(objects.tags, objects.boxes.tolist(), objects.scores, strict=True)
+    return [Box(tag, (x0, y0, x1, y1), score) for tag, (x0, y0, x1, y1), score in rows]

@@ -64,6 +64,12 @@ def sentences(found: Mapping[str, Any], metrics: Sequence[Metric]) -> Iterator[s
             f"outside: {often}; the energy of textures by {found['edit']['inside_db']:.1f} dB and "
             f"{found['edit']['outside_db']:.1f} dB."
         )
+    if seen := found["grounding"]:
+        yield (
+            f"Grounding looks at the restored copy: of {seen['objects']} objects it finds on the ground truth of "
+            f"{seen['images']} images, {seen['placed']} have a box at the same place there, and {seen['named']} of "
+            "these the same name."
+        )
     ratios = list(found.get("attention", {}).values())
     if ratios:
         middle = median(ratios)  # one layer can reach 50 where all others say nothing

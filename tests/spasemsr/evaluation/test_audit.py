@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from spasemsr.evaluation.attention import attention_ratios, watched
-from spasemsr.evaluation.audit import Case, _change, audit
+from spasemsr.evaluation.audit import Case, _change, agreement, audit
 from spasemsr.evaluation.conditions import exchanged, in_state, moved, retagged, unplaced, untagged
 from spasemsr.evaluation.findings import CHANGE
 from spasemsr.evaluation.metrics import build_metrics
@@ -108,6 +108,15 @@ def test_renaming_an_object_is_measured_inside_and_outside_its_box(found):
     assert found["edit"]["inside"] > 0 and found["edit"]["inside_db"] > 0
 
 
+def test_objects_of_hr_are_looked_for_at_their_place_and_by_their_name():
+    there = objects_of(("cat", (0, 0, 0.5, 1), 0.9), ("cat", (0.5, 0, 1, 1), 0.8), ("sky", (0, 0, 1, 0.2), 0.7))
+    here = objects_of(("dog", (0, 0, 0.5, 0.9), 0.9), ("cat", (0.5, 0, 1, 0.9), 0.8))
+    truth = replace(BATCH, objects=[there])
+    case = Case("0" * 16, replace(BATCH, objects=[here]), OTHER, truth, np.zeros((8, 8, 3), np.uint8))
+    assert agreement([case, replace(case, truth=None)]) == {"images": 1, "objects": 3, "placed": 2, "named": 1}
+    assert agreement([replace(case, truth=None)]) is None
+
+
 def test_what_changes_on_one_side_of_a_box_is_no_change_of_the_other():
     before, other = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     inside = np.zeros((64, 64, 1), bool)
@@ -129,7 +138,7 @@ def test_a_condition_that_a_method_lacks_makes_no_row():
     found = audit(_cases(method)[:1], frozenset({"caption"}), [], restore, seeds=[0], condition_features={})
     assert [row["condition"] for row in found["states"]] == ["caption", "caption"]
     assert found["not_used"] == ["tags", "boxes", "maps", "soft"]
-    assert found["edit"] is None and found["seed"] is None
+    assert found["edit"] is found["grounding"] is found["seed"] is None
     assert len(calls) == 3  # its own, no caption, another's: nothing is restored for what makes no row
 
 

@@ -30,6 +30,7 @@ FOUND = {
     "states": STATES,
     "seed": {"images": 3, "differences": {CHANGE: {"mean": 1.25, "low": 1.0, "high": 1.5}}},
     "edit": {"images": 3, "inside": 6.0, "outside": 1.5, "inside_db": 4.0, "outside_db": 0.2},
+    "grounding": {"images": 3, "objects": 12, "placed": 7, "named": 5},
     "not_used": ["caption"],
     "attention": {"unet 0": 1.0, "unet 1": 64.0, "unet 2": 0.5},
     "probe": {"own": ROW, "unplaced": {**ROW, "place": 0.31}},
@@ -45,6 +46,7 @@ def test_it_is_said_in_words_also_where_the_answer_is_nothing(data):
     sentences = " ".join(guidance(data)[0]["sentences"])
     assert "Taking away the maps changes a result by 2.00 grey levels and PSNR-Y by -0.400: clearly." in sentences
     assert "4.0 times as much inside its box as outside" in sentences and "4.0 dB and 0.2 dB" in sentences
+    assert "of 12 objects it finds on the ground truth of 3 images, 7 have a box at the same place" in sentences
     assert "Other noise alone changes a result by 1.25 grey levels." in sentences
     assert "1.00 times as strongly inside its box as outside in the middle one of 3 layers" in sentences
     assert "words do not know their place" in sentences  # one layer at 64 does not say so
@@ -53,7 +55,8 @@ def test_it_is_said_in_words_also_where_the_answer_is_nothing(data):
         **STATES[0],
         "differences": {**STATES[0]["differences"], "psnr": {"mean": 0.0, "low": -0.1, "high": 0.1}},
     }
-    bare = replace(data, audits={"spasemsr": {**FOUND, "states": [nothing], "edit": None, "attention": {}}})
+    absent = {"edit": None, "grounding": None, "attention": {}}
+    bare = replace(data, audits={"spasemsr": {**FOUND, "states": [nothing], **absent}})
     (part,) = guidance(bare)
     assert "not clearly different from nothing" in part["sentences"][0] and part["attention"] is None
 
