@@ -74,12 +74,16 @@ def guidance(
 def tables(
     csv: Annotated[Path | None, typer.Option(help="Also write every number in long form here.")] = None,
 ) -> None:
-    """Print the tables of all four papers with what was measured here beside what was published."""
+    """Print the tables of all four papers with what was measured here beside what was published.
+
+    Below: scores by lambda, and whether LPIPS and ST-LPIPS put scored methods in the same order.
+    """
     from pipeline.tools import experiment
+    from pipeline.tools.rankings import rankings
     from spasemsr.evaluation.published import render, write_csv
 
     numbers = experiment.numbers()
-    say([*render(numbers), "", *experiment.sweep_lines()])
+    say([*render(numbers), "", *experiment.sweep_lines(), *rankings(experiment.scored())])
     if csv:
         write_csv(csv, numbers)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import layout
-from pipeline.tools.score import read_records
+from pipeline.tools.score import kind_of, read_records
 from spasemsr.config import Params, ProfileName
 from spasemsr.errors import UserError
 from spasemsr.evaluation.published import Number
@@ -152,26 +152,25 @@ def numbers() -> list[Number]:
                 cells += [Number(table, row, "val", metric, value, origin) for metric, value in means.items()]
     # The workspace and an experiment of equal params fill the same cell: it is one measurement.
     cells = list({(cell.table, cell.method, cell.metric, cell.origin): cell for cell in cells}.values())
-    records = read_records(SCORES) if SCORES.is_dir() else []
+    records = scored()
     kinds: dict[str, set[tuple[str, ...]]] = {}
     for row in (row for record in records for row in record["rows"]):
-        kinds.setdefault(row["metric"], set()).add(_kind(row))
+        kinds.setdefault(row["metric"], set()).add(kind_of(row))
     for record in records:
         for row in record["rows"]:
             if row["mean"] is not None:
                 origin = f"spasemsr score, n {row['n']}"
                 if len(kinds[row["metric"]]) > 1:
-                    implementation, version, weights, *_ = _kind(row)
+                    implementation, version, weights, *_ = kind_of(row)
                     origin += f", {row['metric']} of {implementation} {version}, {weights}"
                 name = record["set"]["name"]
                 cells.append(Number(_COMPARED, record["method"], name, row["metric"], row["mean"], origin))
     return cells
 
 
-def _kind(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What makes two scores of one name comparable: rows that differ here are two metrics."""
-    parts = ("implementation", "version", "weights", "colour_space", "crop", "protocol")
-    return tuple(str(row.get(part, "")) for part in parts)
+def scored() -> list[dict[str, Any]]:
+    """What `spasemsr score --json` wrote into reports/scores."""
+    return read_records(SCORES) if SCORES.is_dir() else []
 
 
 def sweep_lines() -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,12 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path} was not written by spasemsr score --json.", "Move it elsewhere.") from None
     return records
+
+
+def kind_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What makes two scores of one name comparable: rows that differ here are two metrics."""
+    parts = ("implementation", "version", "weights", "colour_space", "crop", "protocol")
+    return tuple(str(row.get(part, "")) for part in parts)
 
 
 def _check_writable(path: Path) -> None:
