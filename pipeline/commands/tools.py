@@ -88,14 +88,16 @@ def show(key: Annotated[str, typer.Argument(help="A key of data/patches.jsonl, o
 
 @cache_app.command("stat")
 def cache_stat() -> None:
-    """Entries and bytes by column."""
+    """Entries and bytes by column, and states of interrupted trainings."""
     from spasemsr.cache import Cache
+    from spasemsr.training.states import interrupted
 
     cache = Cache()
     typer.echo(cache.root)
     say(
         f"{label:<20}{usage.entries:>10} entries {usage.bytes / 1e6:>12.1f} MB" for label, usage in cache.stat().items()
     )
+    say(f"interrupted training  {state.name}" for state in interrupted(cache.root / "train"))
 
 
 @cache_app.command("prune")
@@ -104,9 +106,17 @@ def cache_prune(
     max_gb: Annotated[
         float | None, typer.Option(min=0, help="Delete the longest unused until so much is left.")
     ] = None,
+    states: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of each method's interrupted trainings keep so many states, the last ones saved."),
+    ] = None,
 ) -> None:
-    """Delete entries; nothing but time is lost."""
+    """Delete entries, or states of interrupted trainings; nothing but time is lost."""
     from spasemsr.cache import Cache
+    from spasemsr.training.states import prune
 
-    deleted = Cache().prune(column, None if max_gb is None else int(max_gb * 1e9))
+    cache = Cache()
+    if states is not None:
+        say(f"deleted {state.name}" for state in prune(cache.root / "train", states))
+    deleted = cache.prune(column, None if max_gb is None else int(max_gb * 1e9))
     typer.echo(f"deleted {deleted.entries} entries, {deleted.bytes / 1e6:.1f} MB")

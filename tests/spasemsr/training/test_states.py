@@ -1,27 +1,43 @@
 """Where a run's state lies, who holds it, and which states are deleted."""
 
+import logging
+import os
+
 import pytest
 
 from spasemsr.errors import UserError
-from spasemsr.training.states import state_of
+from spasemsr.training.states import interrupted, prune, state_of
 
 
-def left(folder):
-    """A state as an interrupted run leaves it."""
+def left(folder, saved=1_000):
+    """A state as an interrupted run leaves it, last saved at this time."""
     folder.mkdir(parents=True)
     (folder / "state.json").write_text("{}")
+    for path in (folder / "state.json", folder):
+        os.utime(path, (saved, saved))
     folder.with_name(f"{folder.name}.lock").touch()
 
 
-def test_abandoned_states_of_the_family_go_and_all_others_stay(tmp_path):
+def test_of_interrupted_runs_of_the_family_the_last_one_is_kept_and_all_others_stay(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     with state_of(tmp_path, "a.embedded", "running") as running:
         running.mkdir()
         for name in ("a.embedded/old", "a.embedded/mine", "a.foundation/old", "b.embedded/old"):
             left(tmp_path / name)
+        left(tmp_path / "a.embedded/newer", saved=2_000)
+        (tmp_path / "a.embedded/killed-at-once.lock").touch()
         with state_of(tmp_path, "a.embedded", "mine") as state:
             assert state == tmp_path / "a.embedded/mine" and (state / "state.json").exists()
             assert running.exists(), "a process holds it"
-            assert not (tmp_path / "a.embedded/old").exists()
+            assert {path.name for path in (tmp_path / "a.embedded").iterdir()} == {
+                *("mine", "mine.lock", "newer", "newer.lock", "running", "running.lock")
+            }
+        assert "deleted a.embedded/old (0.00 GB)" in caplog.text
+        assert "a.embedded/newer (0.00 GB) is of an interrupted run with other settings" in caplog.text
+        assert [state.name.split()[0] for state in interrupted(tmp_path)] == [
+            *("a.embedded/newer", "a.embedded/mine", "a.foundation/old", "b.embedded/old")
+        ]
+        assert [state.folder.name for state in prune(tmp_path, 0, "a.embedded")] == ["newer", "mine"]
     assert (tmp_path / "a.foundation/old").exists() and (tmp_path / "b.embedded/old").exists()
 
 
