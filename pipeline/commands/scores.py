@@ -7,6 +7,7 @@ import typer
 
 from pipeline.commands.output import say
 from pipeline.commands.pictures import DeviceOption, MethodOption, RevisionOption, WeightsOption
+from pipeline.commands.tools import ProfileOption
 
 testset_app = typer.Typer(help="The named test sets: what they are, and building DIV2K-Val A.", no_args_is_help=True)
 
@@ -91,12 +92,18 @@ def tables(
 def experiment(
     grid: Annotated[str, typer.Argument(help="tables (the ablations of each listed method's paper) or lambda.")],
     queue: Annotated[bool, typer.Option("--queue", help="Queue them for dvc queue start instead.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of each, after the common first phase.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what they take and resolve; run nothing.")] = False,
+    profile: ProfileOption = None,
 ) -> None:
     """Train and evaluate the paper's variants, or a lambda sweep, as DVC experiments."""
     from pipeline.tools.experiment import run
     from spasemsr.config import load_params
 
-    say(run(load_params(), grid, queue))
+    stated = load_params()
+    params = stated.model_copy(update={"profile": profile}) if profile else stated
+    say(run(params, grid, queue, seeds, steps, plan, {"profile": params.profile} if params != stated else {}))
 
 
 @testset_app.command("list")

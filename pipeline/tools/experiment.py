@@ -1,48 +1,36 @@
-"""The ablation tables of each method's paper and the lambda sweep as DVC experiments, and what all of them measured.
+"""Recipes run as DVC experiments, and what all experiments measured.
 
 An experiment is the pipeline with other params: DVC runs it in a folder of its own, reuses every stage the change does
-not touch (the data is made once), and keeps params and metrics under its name. The lines in `experiments/` are these.
+not touch (the data is made once), and keeps params and metrics under its name.
 """
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline import layout
+from pipeline.tools import paired
+from pipeline.tools.recipes import Recipe, outlook, recipes, switches, train_setting
 from pipeline.tools.score import kind_of, read_records
-from spasemsr.config import Params, ProfileName
+from spasemsr.cache import default_root
+from spasemsr.config import Params
 from spasemsr.errors import UserError
 from spasemsr.evaluation.published import Number
+from spasemsr.evaluation.scores import ScoreTable, read_per_image
 from spasemsr.hashing import fingerprint
 from spasemsr.methods import method, names
 from spasemsr.methods.compared import label
 from spasemsr.methods.face import Variant
+from spasemsr.methods.stored import weights_digest
 
-LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-STAGE = "evaluate"  # where an experiment ends; page and dial are for the variants a person chooses
 SCORES = layout.REPORTS / "scores"
 _COMPARED = "1-2"  # the table in which everything measured stands side by side
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One experiment: its name and what it changes in `params.yaml`."""
-
-    name: str
-    changes: Mapping[str, Any]
-
-    def arguments(self, queue: bool, travelling: Sequence[str] = ()) -> list[str]:
-        """Of `dvc`; `travelling` are paths that git does not know and the experiment needs in its folder."""
-        settings = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.changes.items()]
-        where = "--queue" if queue else "--temp"
-        pairs = [part for setting in settings for part in ("-S", setting)]
-        copied = [part for path in travelling for part in ("-C", path)]
-        return ["exp", "run", where, *copied, "-n", self.name, *pairs, STAGE]
 
 
 @dataclass(frozen=True)
@@ -50,7 +38,7 @@ class Measured:
     """What one experiment, or the workspace, measured: variants and lambda from its params, means by method.
 
     `variants` says of each method of the tree which row of its paper's tables its params are, None for another one.
-    `rest` names all other params: runs may share a column only where it agrees.
+    `rest` names all other params but the seed: runs may share a column only where it agrees.
     """
 
     name: str
@@ -59,48 +47,100 @@ class Measured:
     profile: str
     rest: str
     means: Mapping[str, Mapping[str, float]]
+    seeds: tuple[Any, ...]
 
 
-def recipes(grid: str, profile: ProfileName, methods: Sequence[str]) -> list[Recipe]:
-    """The experiments of a grid, `tables` (a variant of one of these methods each) or `lambda`."""
-    match grid:
-        case "tables":
-            return [
-                Recipe(
-                    f"{profile}-{name}-{_slug(variant.label)}",
-                    {f"{profile}.{switch}": on for switch, on in zip(_switches(name), variant.values, strict=True)},
-                )
-                for name in methods
-                for variant in method(name).variants
-            ]
-        case "lambda":
-            return [Recipe(f"{profile}-lambda-{value:g}", {"lambda": value}) for value in LAMBDAS]
-    raise UserError(f"No grid {grid!r}.", "Choose from: tables, lambda")
+def run(
+    params: Params,
+    grid: str,
+    queue: bool = False,
+    seeds: int = 1,
+    steps: int | None = None,
+    plan: bool = False,
+    unlike: Mapping[str, Any] | None = None,
+) -> Iterator[str]:
+    """Run the experiments of a grid one after the other, or queue them; yields what they will take, then a line each.
 
-
-def _slug(label: str) -> str:
-    """A label as git takes it in a name."""
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
-
-
-def _switches(name: str) -> tuple[str, ...]:
-    """What a method's variants set, as keys of a profile."""
-    return tuple(f"methods.{name}.{switch}" for switch in method(name).switches)
-
-
-def run(params: Params, grid: str, queue: bool) -> Iterator[str]:
-    """Run the experiments of a grid one after the other, or queue them; yields a line for each."""
+    At the end, what each variant changes against the whole method. A first phase is run at once, since those that are
+    queued begin with its weights. `plan`: say what would be done, do nothing. `unlike`: what these params have unlike
+    the file, which is all that DVC sees.
+    """
+    chosen = recipes(params, grid, seeds, steps)
+    yield from outlook(params, chosen)
+    if plan:
+        yield from (f"{recipe.name}{f', from {recipe.begins}' if recipe.begins else ''}" for recipe in chosen)
+        return
     done = {result.name for result in measured()}
-    for recipe in recipes(grid, params.profile, params.methods):
-        if recipe.name in done:
-            yield f"{recipe.name} is measured already; to repeat it: dvc exp remove {recipe.name}"
+    for recipe in chosen:
+        first = not recipe.row and bool(recipe.method)
+        if (weights_of(recipe) is not None) if first else recipe.name in done:
+            yield f"{recipe.name} is there already; to repeat it: dvc exp remove {recipe.name}"
             continue
-        recipe = replace(recipe, changes={**elsewhere(params.photographs), **recipe.changes})
-        arguments = recipe.arguments(queue, own_photographs(Path(params.photographs)))
+        ready = _ready(recipe, params, unlike or {})
+        arguments = ready.arguments(queue and not first, own_photographs(Path(params.photographs)))
         yield "dvc " + " ".join(arguments)
         if _dvc(arguments, capture=False).returncode:
             raise UserError(f"The experiment {recipe.name} failed.", "What DVC printed above says why; run it again.")
-    yield "Start the queue: dvc queue start" if queue else "See: spasemsr tables"
+    if queue:
+        yield "Start the queue: dvc queue start"
+        return
+    yield from compared(chosen)
+    yield "See: spasemsr tables"
+
+
+def _ready(recipe: Recipe, params: Params, unlike: Mapping[str, Any]) -> Recipe:
+    """The recipe with what params.yaml does not say: where photographs and the weights to begin with are, `unlike`."""
+    init = {}
+    if recipe.begins:
+        weights = weights_of(replace(recipe, name=recipe.begins))
+        if weights is None:
+            raise UserError(
+                f"The weights of {recipe.begins} are not here.", f"dvc exp remove {recipe.begins}; run again."
+            )
+        init[train_setting(params.profile, recipe.method, "init")] = str(weights)
+    return replace(recipe, changes={**unlike, **elsewhere(params.photographs), **recipe.changes, **init})
+
+
+def weights_of(recipe: Recipe) -> Path | None:
+    """The folder of weights that an experiment trained; None where there is no such experiment, or DVC lost them.
+
+    It lies in the sample cache, named by the weights: an experiment that begins there is another one when they change.
+    """
+    root = default_root() / "begun"
+    root.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=root) as folder:
+        found = _fetched(recipe.name, layout.model_folder(recipe.method), Path(folder))
+        if found is None:
+            return None
+        place = root / f"{recipe.method}-{weights_digest(found)[:16]}"
+        if not place.exists():
+            found.rename(place)
+    return place
+
+
+def compared(chosen: Sequence[Recipe]) -> Iterator[str]:
+    """Every variant minus the whole method, of the experiments of a grid that are there."""
+    for name in dict.fromkeys(recipe.method for recipe in chosen if recipe.row):
+        rows: dict[str, list[ScoreTable]] = {}
+        for recipe in chosen:
+            if recipe.method == name and recipe.row and (table := _scores(recipe)):
+                rows.setdefault(recipe.row, []).append(table)
+        if len(rows) > 1:
+            yield from paired.lines(rows, name)
+
+
+def _scores(recipe: Recipe) -> ScoreTable | None:
+    """An experiment's scores of each evaluation image, None where there is no such experiment."""
+    with TemporaryDirectory() as folder:
+        found = _fetched(recipe.name, layout.scores_folder(recipe.method) / "per_image.csv", Path(folder))
+        return read_per_image(found)[0] if found else None
+
+
+def _fetched(experiment: str, out: Path, folder: Path) -> Path | None:
+    """A copy of what an experiment made, in this folder; None where DVC does not have it."""
+    place = folder / out.name
+    found = _dvc(["get", ".", out.as_posix(), "--rev", experiment, "-o", str(place)])
+    return place if found.returncode == 0 else None
 
 
 def own_photographs(folder: Path) -> list[str]:
@@ -145,8 +185,9 @@ def measured() -> list[Measured]:
 def numbers() -> list[Number]:
     """Everything measured here, as cells of the paper's tables."""
     cells: list[Number] = []
-    for run in measured():
+    for run in _averaged(measured()):
         origin = f"{run.profile}, lambda {run.lambda_:g}, split val, params {run.rest}"
+        origin += f", {len(run.seeds)} seeds" if len(run.seeds) > 1 else ""
         for name, means in run.means.items():
             for table, row in _places(name, run.variants):
                 cells += [Number(table, row, "val", metric, value, origin) for metric, value in means.items()]
@@ -176,7 +217,7 @@ def scored() -> list[dict[str, Any]]:
 def sweep_lines() -> list[str]:
     """The means of each whole method by lambda, over everything measured; nothing for fewer than two values."""
     lines: list[str] = []
-    runs = measured()
+    runs = _averaged(measured())
     for name in names():
         face = method(name)
         whole = [run for run in runs if name in run.means and _is_whole(name, run.variants[name])]
@@ -225,11 +266,29 @@ def _measurement(name: str, data: Mapping[str, Any]) -> Measured | None:
     profile = params["profile"]
     trained = [own for own in names() if own in means]
     variants = {own: _variant(own, params.get(profile, {})) for own in trained}
-    switches = [switch for own in trained for switch in _switches(own)]
-    active = {**params.get(profile, {}), **{part: params.get(part) for part in ("seed", "degradation", "photographs")}}
+    switched = [switch for own in trained for switch in switches(own)]
+    active = {**params.get(profile, {}), **{part: params.get(part) for part in ("degradation", "photographs")}}
     active |= elsewhere(active["photographs"] or "")  # as `run` names them
-    rest = fingerprint([profile, _without(active, (*switches, "dial"))])[:6]  # the dial changes no score
-    return Measured(name, variants, float(params.get("lambda", 0.5)), profile, rest, means)
+    rest = fingerprint([profile, _without(active, (*switched, "dial"))])[:6]  # the dial changes no score
+    lambda_ = float(params.get("lambda", 0.5))
+    return Measured(name, variants, lambda_, profile, rest, means, (params.get("seed"),))
+
+
+def _averaged(runs: Sequence[Measured]) -> list[Measured]:
+    """One for all runs that differ in their seed alone, with the means over seeds."""
+    groups: dict[tuple[Any, ...], dict[Any, Measured]] = {}
+    for run in runs:
+        group = groups.setdefault((*run.variants.items(), run.lambda_, run.profile, run.rest, *run.means), {})
+        group.setdefault(run.seeds, run)  # the workspace and an experiment of equal params are one measurement
+    return [_mean(list(group.values())) for group in groups.values()]
+
+
+def _mean(runs: Sequence[Measured]) -> Measured:
+    means = {
+        name: {metric: fmean(run.means[name][metric] for run in runs if metric in run.means[name]) for metric in own}
+        for name, own in runs[0].means.items()
+    }
+    return replace(runs[0], means=means, seeds=tuple(seed for run in runs for seed in run.seeds))
 
 
 def _variant(name: str, profile: Mapping[str, Any]) -> Variant | None:
@@ -237,7 +296,7 @@ def _variant(name: str, profile: Mapping[str, Any]) -> Variant | None:
     rows = method(name).variants
     values = [
         _at(profile, switch, whole)
-        for switch, whole in zip(_switches(name), rows[0].values if rows else (), strict=True)
+        for switch, whole in zip(switches(name), rows[0].values if rows else (), strict=True)
     ]
     return next((row for row in rows if list(row.values) == values), None)
 

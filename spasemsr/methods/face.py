@@ -104,7 +104,9 @@ class Face(ABC):
 
     `version` is raised when the same weights and inputs give other pixels. `smaller` says what to set in params for a
     network that needs less memory, where there is such a thing. `switches` are keys below the method's section that
-    `variants` set, the first of which is the whole method; `card` is one sentence about what it does. `tables` are
+    `variants` set, the first of which is the whole method; `first` are their values in the first phase from which all
+    variants train, every part under test off, None where each trains by itself; `readings` are values of settings on
+    which the paper can be read in several ways. `card` is one sentence about what it does. `tables` are
     titles of the paper's tables by the names that `variants` and `published.csv` beside the face use, the first being
     that of whole methods.
     """
@@ -118,6 +120,8 @@ class Face(ABC):
     smaller: ClassVar[str] = ""
     switches: ClassVar[tuple[str, ...]] = ()
     variants: ClassVar[tuple[Variant, ...]] = ()
+    first: ClassVar[tuple[Any, ...] | None] = None
+    readings: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     tables: ClassVar[Mapping[str, str]] = {}
 
     def check(self, given: Ingredients) -> None:

@@ -28,6 +28,8 @@ in the picture (tags with boxes) and on how it is degraded (a caption), after "S
         Variant("Ours-w/o-vae", (False, True, True), ("3",)),
         Variant("Ours-w/o-spatial", (True, True, False), ("4",)),
     )
+    first = (False, False, False)
+    readings: ClassVar[Mapping[str, tuple[str, ...]]] = {"model.spatial.binding": ("keys", "bias")}
     tables: ClassVar[Mapping[str, str]] = {
         "1-2": "Tables 1 and 2 · SpaSemSR beside other methods",
         "3": "Table 3 · without the semantic constraint, without the VAE constraint",

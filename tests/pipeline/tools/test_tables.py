@@ -8,19 +8,23 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from pipeline.tools import experiment
-from pipeline.tools.experiment import recipes
-from spasemsr.config import parse_params
+from pipeline.tools import experiment, paired
+from pipeline.tools import recipes as recipes_of
+from pipeline.tools.recipes import recipes, switches
+from spasemsr.config import Params, parse_params
 from spasemsr.errors import UserError
 from spasemsr.evaluation.published import Number, published, render, titles, write_csv
+from spasemsr.evaluation.scores import Row, ScoreTable
 from spasemsr.evaluation.testsets import SETS
 from spasemsr.methods import method, names
 from tests.worlds import ROOT
 
+RAW = yaml.safe_load((ROOT / "params.yaml").read_text())
 VARIANTS = {variant.label: variant.values for variant in method("spasemsr").variants}
 
 
@@ -66,46 +70,94 @@ def test_measured_never_shares_a_column_with_published(tmp_path):
     assert text[-2] == '1-2,SeeSR,realsr,psnr,"spasemsr score, n 100",25.16'
 
 
+def params(profile: str = "embedded", methods: list[str] | None = None, raw: dict | None = None) -> Params:
+    """The project's params.yaml, or changed ones, with this profile and these methods."""
+    return parse_params({**(raw or RAW), "profile": profile, "methods": methods or ["spasemsr"]}, "params.yaml")
+
+
 def test_the_recipes_are_what_the_command_runs():
-    for grid in ("tables", "lambda"):
-        lines = [line for line in (ROOT / "experiments" / f"{grid}.sh").read_text().splitlines() if line[:3] == "dvc"]
-        assert [shlex.split(line)[1:] for line in lines] == [
-            recipe.arguments(queue=True) for recipe in recipes(grid, "embedded", ["spasemsr"])
-        ]
+    lines = [line for line in (ROOT / "experiments" / "lambda.sh").read_text().splitlines() if line[:3] == "dvc"]
+    expected = [recipe.arguments(queue=True) for recipe in recipes(params(), "lambda")]
+    assert [shlex.split(line)[1:] for line in lines] == expected
     with pytest.raises(UserError, match="No grid 'tabels'"):
-        recipes("tabels", "embedded", [])
+        recipes(params(), "tabels")
 
 
-@pytest.mark.parametrize("profile", ["embedded", "foundation"])
+@pytest.mark.parametrize("profile", ["embedded", "probe", "foundation"])
 def test_every_recipe_is_valid_params_and_a_variant_of_its_own(profile):
     seen = set()
-    found = [*recipes("tables", profile, names()), *recipes("lambda", profile, [])]
+    plain = params(profile, names())
+    found, stated = [*recipes(plain, "tables"), *recipes(plain, "lambda")], json.dumps(RAW)
     assert len({recipe.name for recipe in found}) == len(found)
     assert all(re.fullmatch(r"[a-z0-9.-]+", recipe.name) for recipe in found)
     for recipe in found:
-        raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+        raw = json.loads(stated)
         for key, value in recipe.changes.items():
-            *parents, last = key.split(".")
+            *parents, last = key.removeprefix("++").split(".")
             place = raw
             for part in parents:
                 place = place[part]
-            assert last in place, f"{key} is no param"
+            assert last in place or key.startswith("++"), f"{key} is no param"
             place[last] = value
-        parse_params(raw, recipe.name)
-        seen.add(json.dumps(raw, sort_keys=True))
-    # lambda 0.5 of the sweep is the full model of the tables
-    variants = sum(len(method(name).variants) for name in names())
-    # every whole method is the params as they are, and so is lambda 0.5
-    assert len(seen) == variants + len(experiment.LAMBDAS) - len(names())
+        params(profile, names(), raw)
+        seen.add((recipe.method, json.dumps(raw, sort_keys=True)))
+    assert len(seen) == len(found)
 
 
-def row(name: str, states: tuple[bool, bool, bool], psnr: float, lambda_: float = 0.5, steps: int = 300) -> dict:
+@pytest.mark.parametrize(("profile", "reading"), [("embedded", "bias"), ("probe", "keys")])
+def test_variants_begin_where_no_part_under_test_was_seen(profile, reading):
+    first, *rest = recipes(params(profile), "tables", seeds=2, steps=400)
+    assert first.stage == "train@spasemsr" and not first.row
+    assert [first.changes[f"{profile}.{switch}"] for switch in switches("spasemsr")] == [False] * 3
+    assert first.changes[f"++{profile}.methods.spasemsr.train.init"] is None
+    assert {recipe.begins for recipe in rest} == {first.name}
+    assert {recipe.changes[f"++{profile}.methods.spasemsr.train.steps"] for recipe in rest} == {400}
+    rows = [recipe.row for recipe in rest]
+    assert rows[:5] == rows[5:] == [*VARIANTS, f"Ours, binding {reading}"]
+    seeds = [recipe.changes.get("seed") for recipe in rest]
+    assert seeds == [None] * 5 + [params().seed + 1] * 5
+
+
+def test_what_experiments_take_and_resolve_is_said_before_they_start(monkeypatch):
+    cost = SimpleNamespace(
+        name="spasemsr", train=SimpleNamespace(steps=100), train_hours=0.5, rate=(4.0, "measured here: x")
+    )
+    cost.evaluate_hours = lambda counts: 0.1
+    counted = SimpleNamespace(methods=[cost], counts=SimpleNamespace(evaluation=50), hardware=SimpleNamespace(gpu=None))
+    monkeypatch.setattr(recipes_of, "make_plan", lambda *_: counted)
+    chosen = recipes(params(), "tables", seeds=3)
+    said = list(recipes_of.outlook(params(), chosen))
+    # a first phase of 2,000 steps and 15 variants of 2,000, each evaluated
+    assert said[0] == f"16 experiments, about {16 * 10 + 15 * 0.1:.1f} hours of a CPU core (measured here)"
+    assert "50 images are scored" in said[1] and "0.021 dB of PSNR apart" in said[1]
+
+
+def test_differences_are_paired_by_image_and_drawn_over_photographs_and_seeds():
+    keys = [f"{index:016x}" for index in range(12)]
+
+    def table(values: list[float]) -> ScoreTable:
+        rows = [Row("val", key, "spasemsr", {"psnr": value}) for key, value in zip(keys, values, strict=True)]
+        return ScoreTable("val", ("psnr",), ("spasemsr",), tuple(rows))
+
+    hard = [20.0 + index for index in range(12)]  # images differ far more than trainings do
+    less = [[value - 0.1 - 0.001 * index for index, value in enumerate(hard)], [value - 0.3 for value in hard]]
+    (line,) = paired.lines({"Ours": [table(hard)] * 2, "w/o": [table(values) for values in less]}, "spasemsr")
+    assert line.startswith("w/o minus Ours: psnr -0.2028 [-0.3000, -0.10")
+    assert line.endswith("by seed -0.1055 -0.3000, 12 images")
+    one = paired.interval([{key: float(index % 2) for index, key in enumerate(keys)}])
+    assert one is not None and 0.2 < one[0] < 0.3 and 0.7 < one[1] < 0.8  # a share of 1/2 in twelve: +- 0.28
+    assert paired.interval([{keys[0]: 1.0}]) is None
+
+
+def row(
+    name: str, states: tuple[bool, bool, bool], psnr: float, lambda_: float = 0.5, steps: int = 300, seed: int = 1
+) -> dict:
     """One entry of `dvc exp show --json`."""
     model = {"constraint": {"img": states[0], "sem": states[1]}, "spatial": {"boxes": states[2]}}
     params = {
         "profile": "embedded",
         "lambda": lambda_,
-        "seed": 1,
+        "seed": seed,
         "embedded": {"methods": {"spasemsr": {"model": model}}, "train": {"steps": steps}},
     }
     means = {"val": {"spasemsr": {"psnr": psnr}, "bicubic": {"psnr": 20.0}, "hr": {"niqe": 5.0}}}
@@ -135,6 +187,9 @@ def test_variants_are_recognised_by_their_params_not_by_their_names(monkeypatch,
     assert cells["3", "Ours-w/o-vae"].origin != cells["3", "Ours"].origin  # trained longer: a column of its own
     assert cells["1-2", "Bicubic"].value == 20.0 and 1.0 not in {n.value for n in cells.values()}
     assert not any(n.method == "hr" for n in cells.values())
+    shown(monkeypatch, *(row(f"seed{seed}", VARIANTS["Ours-w/o-vae"], 20.0 + seed, seed=seed) for seed in (2, 3)))
+    (mean,) = (n for n in experiment.numbers() if n.method == "Ours-w/o-vae" and n.table == "3")
+    assert mean.value == 22.5 and mean.origin.endswith("2 seeds")
 
 
 def test_lambda_sweep(monkeypatch):
@@ -145,10 +200,41 @@ def test_lambda_sweep(monkeypatch):
 
 
 def test_experiments_that_are_there_are_not_run_again(monkeypatch):
-    shown(monkeypatch, *(row(recipe.name, VARIANTS["Ours"], 1.0) for recipe in recipes("lambda", "embedded", [])))
-    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
-    lines = list(experiment.run(parse_params(raw, "params.yaml"), "lambda", queue=False))
-    assert sum("measured already" in line for line in lines) == len(experiment.LAMBDAS)
+    monkeypatch.setattr(experiment, "outlook", lambda *_: ["what it takes"])
+    shown(monkeypatch, *(row(recipe.name, VARIANTS["Ours"], 1.0) for recipe in recipes(params(), "lambda")))
+    lines = list(experiment.run(params(), "lambda"))
+    assert sum("is there already" in line for line in lines) == len(recipes(params(), "lambda"))
+
+
+def test_a_first_phase_is_run_once_and_variants_begin_with_its_weights(monkeypatch, tmp_path):
+    """With a DVC that has what it ran: what it is asked for, in order, and where each variant begins."""
+    monkeypatch.setattr(experiment, "outlook", lambda *_: [])
+    monkeypatch.setenv("SPASEMSR_CACHE", str(tmp_path))
+    ran: dict[str, list[str]] = {}
+
+    def dvc(arguments: list[str], capture: bool = True) -> subprocess.CompletedProcess[str]:
+        if arguments[:2] == ["exp", "run"]:
+            ran[arguments[arguments.index("-n") + 1]] = arguments
+        elif arguments[0] == "get":
+            name, place = arguments[arguments.index("--rev") + 1], Path(arguments[-1])
+            if name not in ran or place.suffix == ".csv":
+                return subprocess.CompletedProcess([], 1, "", "no such thing")
+            place.mkdir()
+            (place / "weights.safetensors").write_bytes(b"first")
+        return subprocess.CompletedProcess([], 0, "[]", "")
+
+    monkeypatch.setattr(experiment, "_dvc", dvc)
+    lines = list(experiment.run(params(), "tables", queue=True, steps=50, unlike={"seed": 7}))
+    first, *variants = ran
+    assert (
+        "--temp" in ran[first]
+        and all("seed=7" in arguments for arguments in ran.values())
+        and lines[-1].startswith("Start the queue")
+    )
+    (begun,) = (tmp_path / "begun").iterdir()
+    setting = f'++embedded.methods.spasemsr.train.init="{begun}"'
+    assert len(variants) == 5 and all(setting in ran[name] and "--queue" in ran[name] for name in variants)
+    assert "is there already" in next(iter(experiment.run(params(), "tables", queue=True, steps=50)))
 
 
 def test_outside_of_a_project_the_reason_is_said(monkeypatch):
@@ -179,7 +265,7 @@ def test_photographs_that_git_does_not_keep_travel_with_an_experiment(tmp_path, 
     assert experiment.own_photographs(raw) == ["data/raw"]  # a folder that a checkout would not make
     (raw / "README.md").touch()
     assert experiment.own_photographs(raw) == ["data/raw/a.jpg", "data/raw/holiday"]
-    (recipe, *_) = recipes("lambda", "embedded", [])
+    (recipe, *_) = recipes(params(), "lambda")
     assert recipe.arguments(False, ["data/raw/a.jpg"])[2:5] == ["--temp", "-C", "data/raw/a.jpg"]
 
 
@@ -189,7 +275,7 @@ def test_photographs_outside_the_project_are_named_absolutely_and_not_copied(tmp
     monkeypatch.chdir(tmp_path / "project")
     outside = Path("../pics, é=1")
     assert experiment.own_photographs(outside) == []
-    (recipe, *_) = recipes("lambda", "embedded", [])
+    (recipe, *_) = recipes(params(), "lambda")
     recipe = replace(recipe, changes={**experiment.elsewhere(outside), **recipe.changes})
     setting = recipe.arguments(False)[recipe.arguments(False).index("-S") + 1]
     assert _parsed(setting) == {"photographs": str(tmp_path / "pics, é=1")}

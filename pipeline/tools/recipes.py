@@ -1,0 +1,176 @@
+"""Which experiments a grid is made of: the ablations of each method's paper, and the sweep of lambda.
+
+An ablation can show something only where training begins with weights that never saw the part under test. A method
+that says how those are trained (`Face.first`) gets a common first phase from random weights, every part off; each
+variant then trains from there. The other methods train each variant from what params.yaml says.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from math import sqrt
+from typing import Any
+
+from pipeline.planning.hardware import hardware
+from pipeline.planning.plan import make_plan
+from spasemsr.config import Params, ProfileName
+from spasemsr.errors import UserError
+from spasemsr.methods import method
+
+LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Phases:
+    """What differs from params.yaml's `train` in a common first phase, and in each variant's training after it.
+
+    `seconds` are what a step took on one CPU core that had nothing else to do; `deviation`, in dB, is that of PSNR's
+    difference between two trainings from one image to the next. None where nobody measured it.
+    """
+
+    first: Mapping[str, Any]
+    then: Mapping[str, Any]
+    seconds: float | None = None
+    deviation: float | None = None
+
+
+PHASES: dict[ProfileName, Phases] = {
+    "embedded": Phases(  # the rates of the nano weights' own two phases, experiments/nano.sh
+        {"init": None, "steps": 2000, "lr": 0.0015, "warmup_steps": 100},
+        {"steps": 2000, "lr": 0.001, "warmup_steps": 50, "cooldown_steps": 1000},
+        seconds=0.9,
+        deviation=0.075,
+    ),
+    "probe": Phases(
+        {"init": None, "steps": 150, "cooldown_steps": 0},
+        {"steps": 300, "cooldown_steps": 75},
+        seconds=0.8,
+        deviation=0.7,
+    ),
+    "foundation": Phases({"init": None, "steps": 20_000}, {}),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment: its name, what it changes in `params.yaml`, and the stage it ends at.
+
+    `row` is which variant of `method` it measures, with one of several seeds, "" for a first phase; `begins` names the
+    experiment whose weights it starts from, "" for what params.yaml says.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+    method: str = ""
+    row: str = ""
+    begins: str = ""
+    stage: str = "evaluate"  # page and dial are for the variants a person chooses
+
+    def arguments(self, queue: bool, travelling: Sequence[str] = ()) -> list[str]:
+        """Of `dvc`; `travelling` are paths that git does not know and the experiment needs in its folder."""
+        settings = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in self.changes.items()]
+        where = "--queue" if queue else "--temp"
+        pairs = [part for setting in settings for part in ("-S", setting)]
+        copied = [part for path in travelling for part in ("-C", path)]
+        return ["exp", "run", where, *copied, "-n", self.name, *pairs, self.stage]
+
+
+def recipes(params: Params, grid: str, seeds: int = 1, steps: int | None = None) -> list[Recipe]:
+    """The experiments of a grid, in the order they should run: `tables`, a variant of a method each, or `lambda`.
+
+    `seeds` trainings of a variant differ in the order of samples, noise and drops alone; `steps` is the length of each,
+    where there is a first phase. Raises UserError for another grid.
+    """
+    match grid:
+        case "tables":
+            return [recipe for name in params.methods for recipe in _ablations(params, name, seeds, steps)]
+        case "lambda":
+            return [Recipe(f"{params.profile}-lambda-{value:g}", {"lambda": value}) for value in LAMBDAS]
+    raise UserError(f"No grid {grid!r}.", "Choose from: tables, lambda")
+
+
+def switches(name: str) -> tuple[str, ...]:
+    """What a method's variants set, as keys of a profile."""
+    return tuple(f"methods.{name}.{switch}" for switch in method(name).switches)
+
+
+def train_setting(profile: str, name: str, key: str) -> str:
+    """The param of one method's own training, as `-S` takes one that may not be stated yet."""
+    return f"++{profile}.methods.{name}.train.{key}"
+
+
+def _ablations(params: Params, name: str, seeds: int, steps: int | None) -> Iterator[Recipe]:
+    """A method's first phase, if it has one, and its variants, all of them with one seed before the next."""
+    profile, face, phases = params.profile, method(name), PHASES[params.profile]
+    place, begins, ending, then = f"{profile}-{name}", "", "", {}
+    if face.first is not None:
+        begins = f"{place}-first-{phases.first['steps']}"
+        first = {train_setting(profile, name, key): value for key, value in phases.first.items()}
+        yield Recipe(begins, {**_set(profile, name, face.first), **first}, name, stage=f"train@{name}")
+        lasting = _lasting(phases.then, steps)
+        then = {train_setting(profile, name, key): value for key, value in lasting.items()}
+        ending = f"-{lasting.get('steps', params.active.train_of(name).steps)}"
+    for index in range(seeds):
+        drawn = {"seed": params.seed + index} if index else {}
+        again = f"-seed{index + 1}" if index else ""
+        for row, changed in _rows(params, name):
+            yield Recipe(f"{place}-{_slug(row)}{ending}{again}", {**changed, **then, **drawn}, name, row, begins)
+
+
+def _rows(params: Params, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of a method's ablations: the variants of its paper, then the whole method under its other readings."""
+    face, profile = method(name), params.profile
+    for variant in face.variants:
+        yield variant.label, _set(profile, name, variant.values)
+    section = params.active.methods[name]
+    for setting, values in face.readings.items():
+        own = reduce(getattr, setting.split("."), section)
+        for value in values:
+            if value != own:
+                whole = face.variants[0]
+                label = f"{whole.label}, {setting.rpartition('.')[2]} {value}"
+                yield label, {**_set(profile, name, whole.values), f"{profile}.methods.{name}.{setting}": value}
+
+
+def _set(profile: str, name: str, values: Sequence[Any]) -> dict[str, Any]:
+    """These values of a method's switches, as params."""
+    return {f"{profile}.{switch}": value for switch, value in zip(switches(name), values, strict=True)}
+
+
+def _lasting(training: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
+    """The same training with so many steps; the share of them that cools down stays."""
+    if steps is None:
+        return dict(training)
+    changed = {**training, "steps": steps}
+    if "cooldown_steps" in training:
+        changed["cooldown_steps"] = round(steps * training["cooldown_steps"] / training["steps"])
+    return changed
+
+
+def _slug(label: str) -> str:
+    """A label as git takes it in a name."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
+def outlook(params: Params, chosen: Sequence[Recipe]) -> Iterator[str]:
+    """What these experiments will take, and what they can tell apart; said before the first one starts."""
+    plan, phases = make_plan(params, params.profile, hardware()), PHASES[params.profile]
+    hours, origins = 0.0, set[str]()
+    for recipe in chosen:
+        for cost in (cost for cost in plan.methods if recipe.method in ("", cost.name)):
+            steps = recipe.changes.get(train_setting(params.profile, cost.name, "steps"), cost.train.steps)
+            trained, origin = steps / cost.train.steps * cost.train_hours, cost.rate[1].partition(":")[0]
+            timed = phases.seconds is not None and plan.hardware.gpu is None and method(cost.name).first is not None
+            if origin == "estimated" and timed:
+                trained, origin = steps * (phases.seconds or 0.0) / 3600, "recorded elsewhere"
+            hours += trained + (0.0 if recipe.stage.startswith("train@") else cost.evaluate_hours(plan.counts))
+            origins.add(origin)
+    device = "a GPU" if plan.hardware.gpu is not None else "a CPU core"
+    yield f"{len(chosen)} experiments, about {hours:.1f} hours of {device} ({', '.join(sorted(origins))})"
+    count, told = plan.counts.evaluation, "which differences they tell apart was not measured"
+    if phases.deviation is not None:
+        resolved = 1.96 * phases.deviation / sqrt(count)
+        told = f"trainings {resolved:.2g} dB of PSNR apart can be told apart (deviation {phases.deviation} dB an image)"
+    yield f"{count} images are scored: {told}; what another seed changes is measured with --seeds 2 or more"
