@@ -51,6 +51,9 @@ def run(params: Params) -> None:
         methods=methods,
         examples=[_example(patch, table, params, readers, maps) for table in tables for patch in _patches(table)],
         losses={method: _losses(layout.losses_csv(method)) for method in params.methods},
+        validation={
+            method: _losses(path) for method in params.methods if (path := layout.validation_csv(method)).exists()
+        },
         facts={
             "profile": params.profile,
             "degradation": params.degradation.preset,
@@ -142,7 +145,7 @@ def _shown(method: str, key: str, maps: dict[str, list[MapScores]]) -> Iterator[
 
 
 def _losses(path: Path) -> list[dict[str, Any]]:
-    """The rows of a losses.csv as numbers."""
+    """The rows of a losses.csv or validation.csv as numbers."""
     with path.open(encoding="utf-8", newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 

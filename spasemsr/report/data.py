@@ -60,9 +60,10 @@ class ReportData:
 
     `tables` list the project's methods before the baselines, `methods` names them; one called "hr" in the tables is
     the ground truth's own level and needs no name. `summary` is `intervals.summarize` of `tables`; `losses` maps a
-    method to the rows of its losses.csv; `facts` are the few settings a reader wants first; `provenance` is anything
-    nested (params, digests, revisions), `ingest` the counts of reports/ingest.json, `sweep` and `maps` (scores
-    by method) what stage dial wrote, `audits` what stage audit did, by method.
+    method to the rows of its losses.csv, `validation` to those of its validation.csv if it has one; `facts` are the few
+    settings a reader wants first; `provenance` is anything nested (params, digests, revisions), `ingest` the counts of
+    reports/ingest.json, `sweep` and `maps` (scores by method) what stage dial wrote, `audits` what stage audit did, by
+    method.
     """
 
     title: str
@@ -72,6 +73,7 @@ class ReportData:
     methods: Sequence[MethodRow]
     examples: Sequence[Example]
     losses: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    validation: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     ingest: Mapping[str, Any] = field(default_factory=dict)

@@ -204,13 +204,15 @@ def invented(data: ReportData) -> list[str]:
 
 
 def curves(data: ReportData) -> list[dict[str, Any]]:
-    """Every numeric column of every losses.csv but the step."""
-    labels, found = data.labels, []
-    for method, rows in data.losses.items():
-        columns = [column for column in (rows[0] if rows else {}) if column != "step"]
-        charts = [chart for column in columns if (chart := figures.curve(rows, column, method))]
-        if charts:
-            found.append({"method": method, "label": labels.get(method, method), "charts": charts})
+    """Every numeric column but the step of every losses.csv, and of the validation.csv that some runs have."""
+    found = []
+    for what, by_method in (("Training of {}", data.losses), ("{} on samples held out of training", data.validation)):
+        for method, rows in by_method.items():
+            columns = [column for column in (rows[0] if rows else {}) if column != "step"]
+            charts = [chart for column in columns if (chart := figures.curve(rows, column, method))]
+            if charts:
+                title = what.format(data.labels.get(method, method))
+                found.append({"method": method, "title": f"{title}, over steps", "charts": charts})
     return found
 
 

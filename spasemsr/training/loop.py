@@ -80,7 +80,7 @@ def train(
     _require_agreement(position, state_dir)
     skipped = position.skipped
     if periodic is not None:
-        periodic.resume(position.validation)
+        periodic.resume(position.validation, accelerator.is_main_process)
     log = LossLog(log_path, spec.log_every, position.log) if accelerator.is_main_process else None
     progress = Progress("train", spec.steps, position.step, "steps")
     meter = Meter(device, world, spec.global_batch, spec.precision)

@@ -31,9 +31,13 @@ class Periodic:
     keep: Callable[[int], None]
     rows: str = field(default="")
 
-    def resume(self, rows: str) -> None:
-        """Continue a file that holds these rows."""
+    def resume(self, rows: str, writes: bool = True) -> None:
+        """Continue a file that holds these rows; without rows, that of an earlier run goes. One process `writes`."""
         self.rows = rows
+        if writes and rows:
+            atomic.write_text(self.path, rows)
+        elif writes:
+            self.path.unlink(missing_ok=True)
 
     def after(
         self, step: int, spec: TrainSpec, seed: int, accelerator: Accelerator, method: Trainable, average: Average

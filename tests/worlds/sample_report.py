@@ -87,6 +87,7 @@ def sample_report(folder: Path) -> ReportData:
         ],
         examples=examples,
         losses={"spasemsr": losses},
+        validation={"spasemsr": [{"step": 10, "total": 0.5}, {"step": 20, "total": 0.25}]},
         facts={"lambda": "0.5"},
         provenance={"params": {"seed": 7, "methods": ["spasemsr"]}},
         ingest={"rejects": {"too_small": 2}},

@@ -70,6 +70,7 @@ def test_shows_the_means_pictures_and_links(built):
     assert html.count(">Spread, SpaSemSR</a>") == 3 and "mean 1.50 grey levels" in html
     assert "3 images: luma spreads by 1.50 grey levels over noise seeds, and the reduced result is 2.25" in html
     assert "at r = 0.50" in html
+    assert "SpaSemSR on samples held out of training, over steps" in html
 
 
 def test_an_undefined_score_is_told_and_never_counted(built):
@@ -105,7 +106,7 @@ def test_a_report_of_lr_only_images_and_no_training(built, tmp_path):
     data, _, _ = built
     bare = [replace(example, hr=None, caption="", objects={}, degradation={}) for example in data.examples]
     bare = [replace(example, maps={}) for example in bare]
-    part = replace(data, examples=bare, losses={}, facts={}, provenance={}, ingest={}, sweep=(), maps={})
+    part = replace(data, examples=bare, losses={}, validation={}, facts={}, provenance={}, ingest={}, sweep=(), maps={})
     build_page(part, tmp_path / "report.html", tmp_path / "tradeoff.csv")
     html = (tmp_path / "report.html").read_text()
     assert "No object was found" in html and "Training of" not in html and 'id="p0-hr"' not in html
