@@ -72,6 +72,11 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(former)
 
 
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pin_threads() -> None:
     """Pin OpenCV and torch for good, if they are imported; call again after building what may import them."""
     _one_each()

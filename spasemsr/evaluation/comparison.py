@@ -4,14 +4,13 @@ Decoding, OpenCV and numpy release the interpreter, so threads share the cores w
 picture: the numbers do not depend on how many there are.
 """
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from spasemsr.determinism import single_threaded
+from spasemsr.determinism import cores, single_threaded
 from spasemsr.errors import UserError
 from spasemsr.evaluation.metrics import Metric
 from spasemsr.evaluation.scores import Row, ScoreTable, check_keys, score_image
@@ -63,8 +62,3 @@ def score_pairs(
         raise UserError("\n".join(error.what for error in bad[:_SHOWN]) + more, bad[0].remedy)
     treatments = Counter(name for row in rows for name in row.note.split("; ") if name and " " not in name)
     return ScoreTable(split, tuple(metric.name for metric in metrics), (method,), tuple(rows)), dict(treatments)
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

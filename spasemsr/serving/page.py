@@ -15,7 +15,7 @@ from spasemsr.serving.answers import reporting, shown_errors
 from spasemsr.serving.controls import object_controls, shown_controls
 from spasemsr.serving.editing import Edit
 from spasemsr.serving.preview import preview_button, preview_sheet
-from spasemsr.serving.session import Session
+from spasemsr.serving.session import Asked, Session
 from spasemsr.upscaling.settings import Settings
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def build_page(session: Session) -> "Blocks":
             settings = Settings(scale=times, dial=sharpness, seed=int(number or 0), text=text_is)
             report, visitor = reporting(progress, "Restoring", "tiles"), request.session_hash or ""
             with shown_errors():
-                shown = session.restore(path, rows, text, settings, report, visitor, method)
+                shown = session.restore(Asked(path, rows, text, settings, visitor, method), report)
             ready = gr.DownloadButton(value=str(shown.file), interactive=True)
             return (shown.before, shown.after), shown.summary, ready
 

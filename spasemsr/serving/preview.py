@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from spasemsr.serving.answers import reporting, shown_errors
-from spasemsr.serving.session import Session
+from spasemsr.serving.session import Asked, Session
 from spasemsr.upscaling.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def preview_sheet(
         settings = Settings(seed=int(number or 0), text="safe" if written else "free")
         report, visitor = reporting(progress, "Comparing", "ways"), request.session_hash or ""
         with shown_errors():
-            pixels = session.compare(path, rows, text, settings, report, visitor, method, at)
+            pixels = session.compare(Asked(path, rows, text, settings, visitor, method), report, at)
         return gr.Image(value=pixels, visible=True)
 
     marked.select(clicked, marked, place, show_progress="hidden", api_visibility="private")

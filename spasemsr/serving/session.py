@@ -45,6 +45,25 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a person asks for: a file with the objects of the table and the caption, restored with these settings.
+
+    `visitor` is who waits for it, `chosen` one of `Session.choices`, or nothing.
+    """
+
+    path: str
+    rows: Sequence[Row]
+    caption: str
+    settings: Settings
+    visitor: str = ""
+    chosen: str = ""
+
+    def description(self) -> Description:
+        """What the table and the caption say. Raises Refusal naming a row."""
+        return Description(tuple(boxes_of(self.rows)), clean_text(self.caption))
+
+
+@dataclass(frozen=True)
 class Shown:
     """A result as the page shows it: before and after at the same size, the file to download, one line about it."""
 
@@ -84,28 +103,16 @@ class Session:
         """The picture with the objects of an edited table, the chosen one in a thicker frame, and a corner set."""
         return _marked(self._read(path), edit)
 
-    def restore(
-        self,
-        path: str,
-        rows: Sequence[Row],
-        caption: str,
-        settings: Settings,
-        report: Report,
-        visitor: str = "",
-        chosen: str = "",
-    ) -> Shown:
-        """The whole chain with the table's objects and the caption; `stop(visitor)` ends it. Raises Refusal.
-
-        `chosen` is one of `choices`, or nothing.
-        """
-        picture = self._read(path)
-        description = Description(tuple(boxes_of(rows)), clean_text(caption))
-        settings = settings.model_copy(update={"dials": dials_of(rows)})
-        watched = self._watched(visitor, report)
+    def restore(self, asked: Asked, report: Report) -> Shown:
+        """The whole chain; `stop` with its visitor ends it. Raises Refusal."""
+        picture, description = self._read(asked.path), asked.description()
+        settings = asked.settings.model_copy(update={"dials": dials_of(asked.rows)})
+        watched = self._watched(asked.visitor, report)
 
         def run() -> tuple[Restored, Path]:
-            restored = self._upscaler(chosen).restore(picture, settings, description, self._max_memory, report=watched)
-            return restored, self._keep(path, restored, settings.ending)
+            upscaler = self._upscaler(asked.chosen)
+            restored = upscaler.restore(picture, settings, description, self._max_memory, report=watched)
+            return restored, self._keep(asked.path, restored, settings.ending)
 
         restored, file = self._said(run)
         after = _shown(restored.picture)
@@ -120,29 +127,18 @@ class Session:
         summary = " · ".join([summary, *strengths, *overlaps(restored.regions), *warnings(restored.text)])
         return Shown(before, after, file, summary)
 
-    def compare(
-        self,
-        path: str,
-        rows: Sequence[Row],
-        caption: str,
-        settings: Settings,
-        report: Report,
-        visitor: str = "",
-        chosen: str = "",
-        at: preview.Place | None = None,
-    ) -> np.ndarray:
-        """One piece of the picture by several ways and strengths, with the table's objects: a sheet (H, W, 3) uint8.
+    def compare(self, asked: Asked, report: Report, at: preview.Place | None = None) -> np.ndarray:
+        """One piece of the picture by several ways and strengths: a sheet (H, W, 3) uint8. Raises Refusal.
 
-        `at` is the middle of the piece; None takes the one with most detail. `stop` ends it between two of them.
+        `at` is the middle of the piece; None takes the one with most detail. Strengths of single rows are left aside.
+        `stop` with its visitor ends it between two of them.
         """
-        picture = self._read(path)
-        description = Description(tuple(boxes_of(rows)), clean_text(caption))
-        watched = self._watched(visitor, report)
+        picture, description = self._read(asked.path), asked.description()
+        watched = self._watched(asked.visitor, report)
 
         def run() -> np.ndarray:
-            return preview.contact_sheet(
-                self._upscaler(chosen), picture, settings, _beside(), Path(path).name, at, description, watched
-            )
+            upscaler, name = self._upscaler(asked.chosen), Path(asked.path).name
+            return preview.contact_sheet(upscaler, picture, asked.settings, _beside(), name, at, description, watched)
 
         return self._said(run)
 

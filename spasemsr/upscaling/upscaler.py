@@ -6,7 +6,6 @@
 One seed, one model and one picture give the same pixels, however many threads work on the tiles.
 """
 
-import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from PIL import Image
 from spasemsr.backends.protocols import Restorer
 from spasemsr.config import load_params
 from spasemsr.data.dataset import Batch, Objects
-from spasemsr.determinism import single_threaded, torch_threads
+from spasemsr.determinism import cores, single_threaded, torch_threads
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.diffusion.tiling import Tile, TileMap, boxes_seen_from, tile_grid
 from spasemsr.errors import RejectedSample
@@ -78,8 +77,7 @@ class Upscaler:
         """`workers` threads share the tiles of a CPU; None takes one for each core. They never change a pixel."""
         self.config, self.sampling, self.device = config, sampling, device
         self.weights_sha256 = ""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.workers = 1 if device != "cpu" else workers or cores
+        self.workers = 1 if device != "cpu" else workers or cores()
         self._method = method.to(device).eval().requires_grad_(False)
         self._restorer_dials = restorer_dials(method, config)
         self._describer = Describer(config.inference, config.scale, device, self.workers)

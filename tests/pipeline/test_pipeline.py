@@ -4,13 +4,11 @@ import csv
 import json
 import re
 import shutil
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.worlds import imports
+from tests.worlds.photographs import draw_photograph
 from tests.worlds.project import Project
 from tests.worlds.served import served
 
@@ -30,16 +28,6 @@ def finished(tmp_path_factory) -> Project:
 def project(finished, tmp_path) -> Project:
     """A copy of the finished project for one test to change."""
     return finished.copied_to(tmp_path / "project")
-
-
-def photograph(path: Path, seed: int) -> None:
-    """A picture with edges and areas, large enough for several patches."""
-    rng = np.random.default_rng(seed)
-    pixels = np.full((260, 260, 3), rng.integers(40, 200, 3), np.uint8)
-    for _ in range(30):
-        y, x = rng.integers(0, 220, 2)
-        pixels[y : y + rng.integers(8, 60), x : x + rng.integers(8, 60)] = rng.integers(0, 256, 3)
-    Image.fromarray(pixels).save(path)
 
 
 def test_every_out_is_there(finished):
@@ -155,7 +143,7 @@ def test_ablations_are_params(project):
 def test_two_more_photographs_cost_two_photographs(project):
     before, counts = project.tree("data/shards"), project.json("reports/ingest.json")
     for seed in (1, 2):
-        photograph(project.folder / "data/raw" / f"mine{seed}.png", seed)
+        draw_photograph(project.folder / "data/raw" / f"mine{seed}.png", seed)
     printed = project.repro("train@spasemsr")
     added = sum(project.json("reports/ingest.json")["patches"].values()) - sum(counts["patches"].values())
     assert 0 < added <= 6
@@ -181,6 +169,6 @@ def test_bad_params_and_bad_input_are_refused_before_any_work(tmp_path):
     result = project.run("dvc", "repro", check=False)
     assert result.returncode and "1 of 1 photographs cannot be used" in result.stderr
     (project.folder / "data/raw/broken.jpg").unlink()
-    photograph(project.folder / "data/raw/one.png", 1)
+    draw_photograph(project.folder / "data/raw/one.png", 1)
     result = project.run("dvc", "repro", check=False)
     assert result.returncode and "Only 1 usable photograph" in result.stderr

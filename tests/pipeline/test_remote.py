@@ -2,23 +2,12 @@
 
 import shutil
 import subprocess
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from spasemsr.hashing import sha256_bytes
+from tests.worlds.photographs import draw_photograph
 from tests.worlds.project import Project
-
-
-def photograph(path: Path, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    pixels = np.full((260, 260, 3), rng.integers(40, 200, 3), np.uint8)
-    for _ in range(30):
-        y, x = rng.integers(0, 220, 2)
-        pixels[y : y + rng.integers(8, 60), x : x + rng.integers(8, 60)] = rng.integers(0, 256, 3)
-    Image.fromarray(pixels).save(path)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +15,7 @@ def project(tmp_path_factory) -> Project:
     """A project of six drawn photographs with a remote; tests of this module change it in the order they stand in."""
     project = Project(tmp_path_factory.mktemp("remote") / "project", {"embedded.data.packages": []})
     for seed in range(6):
-        photograph(project.folder / f"data/raw/{seed}.png", seed)
+        draw_photograph(project.folder / f"data/raw/{seed}.png", seed)
     remote = project.folder.parent / "storage"
     project.run("dvc", "remote", "add", "-q", "-d", "storage", str(remote))
     return project
@@ -63,7 +52,7 @@ def test_push_moves_new_tars_only_and_pull_brings_all_back(project):
     held = {sha256_bytes(data) for data in first.values()}
     assert {sha256_bytes(data) for data in tars.values()} <= held
 
-    photograph(project.folder / "data/raw/new.png", 99)
+    draw_photograph(project.folder / "data/raw/new.png", 99)
     project.run("dvc", "repro", "-q", "ingest")
     after = project.tree("data/shards/hr")
     rewritten = {path for path in after if path.endswith(".tar") and tars.get(path) != after[path]}

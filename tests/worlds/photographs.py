@@ -61,3 +61,13 @@ def psnr(one: np.ndarray, other: np.ndarray) -> float:
     """Of all channels, dB."""
     error = np.mean((one.astype(float) - other.astype(float)) ** 2)
     return float(10 * np.log10(255**2 / (error + 1e-9)))
+
+
+def draw_photograph(path: Path, seed: int) -> None:
+    """A picture with edges and areas, 260 px a side: large enough for several patches."""
+    rng = np.random.default_rng(seed)
+    pixels = np.full((260, 260, 3), rng.integers(40, 200, 3), np.uint8)
+    for _ in range(30):
+        y, x = rng.integers(0, 220, 2)
+        pixels[y : y + rng.integers(8, 60), x : x + rng.integers(8, 60)] = rng.integers(0, 256, 3)
+    Image.fromarray(pixels).save(path)

@@ -13,7 +13,7 @@ from PIL import Image
 from spasemsr.errors import UserError
 from spasemsr.serving import page, session
 from spasemsr.serving.editing import Edit
-from spasemsr.serving.session import Refusal, Session, boxes_of, dials_of
+from spasemsr.serving.session import Asked, Refusal, Session, boxes_of, dials_of
 from spasemsr.upscaling.settings import Settings
 from tests.worlds.tiny_upscaler import photograph, tiny_upscaler
 
@@ -64,16 +64,16 @@ def test_looking_says_what_is_where(actions, photo):
 
 def test_restoring_uses_what_the_table_says(actions, photo, tmp_path):
     _, rows, caption = actions.look(str(photo))
-    shown = actions.restore(str(photo), rows, caption, Settings(), ignore)
+    shown = actions.restore(Asked(str(photo), rows, caption, Settings()), ignore)
     assert shown.before.shape == shown.after.shape == (192, 192, 3)
     assert shown.file.name == "holiday_x4.png" and Image.open(shown.file).size == (192, 192)
     assert "192 × 192" in shown.summary
     edited = [["a unicorn", *rows[0][1:]], *rows[1:]]
-    other = actions.restore(str(photo), edited, caption, Settings(), ignore)
+    other = actions.restore(Asked(str(photo), edited, caption, Settings()), ignore)
     assert not np.array_equal(other.after, shown.after)
     deep = tmp_path / "deep.tif"
     photograph(16, 12).convert("L").convert("I;16").save(deep)
-    result = actions.restore(str(deep), [], "", Settings(scale=2), ignore)
+    result = actions.restore(Asked(str(deep), [], "", Settings(scale=2)), ignore)
     assert Image.open(result.file).mode == "I;16" and result.file.name == "deep_x2.tif"
 
 
@@ -87,7 +87,7 @@ def test_another_method_is_loaded_when_it_is_chosen_and_once(upscaler, photo):
     opened = Session(upscaler, MAX_PIXELS, others={"First": lambda: upscaler, "Other": other})
     assert opened.choices == ["First", "Other"] and not loaded
     first, same, second, again = (
-        opened.restore(str(photo), [], "sharp", Settings(), ignore, chosen=label).after
+        opened.restore(Asked(str(photo), [], "sharp", Settings(), chosen=label), ignore).after
         for label in ("", "First", "Other", "Other")
     )
     opened.close()
@@ -98,7 +98,7 @@ def test_another_method_is_loaded_when_it_is_chosen_and_once(upscaler, photo):
 def test_a_row_with_a_strength_of_its_own_has_it_in_its_box_alone(actions, photo):
     def restored(dial, strength=None):
         rows = [["wall", 0, 0, 100, 50, ""], ["door", 50, 50, 100, 100, strength]]
-        return actions.restore(str(photo), rows, "", Settings(dial=dial), ignore)
+        return actions.restore(Asked(str(photo), rows, "", Settings(dial=dial)), ignore)
 
     plain, sharp, both = restored(0.2), restored(1.0), restored(0.2, "1")
     assert np.array_equal(both.after[:96], plain.after[:96]) and np.array_equal(both.after[:, :96], plain.after[:, :96])
@@ -113,7 +113,7 @@ def test_a_preview_shows_one_piece_with_what_the_table_says(actions, photo, monk
     monkeypatch.setattr(session.preview, "SIDE", 16)  # lr pixels
 
     def compared(rows, at):
-        return actions.compare(str(photo), rows, "sharp", Settings(), lambda *done: made.append(done), at=at)
+        return actions.compare(Asked(str(photo), rows, "sharp", Settings()), lambda *done: made.append(done), at=at)
 
     first = compared([["door", 0, 0, 100, 100, 1]], (0.0, 0.0))
     assert made == [(done, 5) for done in range(1, 6)] and min(first.shape[:2]) > 64
@@ -121,7 +121,7 @@ def test_a_preview_shows_one_piece_with_what_the_table_says(actions, photo, monk
     for changed in (compared([], (0.0, 0.0)), compared([["door", 0, 0, 100, 100]], (1.0, 1.0))):
         assert changed.shape == first.shape and not np.array_equal(changed, first)
     with pytest.raises(Refusal, match="Stopped"):
-        actions.compare(str(photo), [], "", Settings(), lambda *_: actions.stop("me"), visitor="me")
+        actions.compare(Asked(str(photo), [], "", Settings(), visitor="me"), lambda *_: actions.stop("me"))
 
 
 @pytest.mark.parametrize(
@@ -167,15 +167,16 @@ def test_a_visitor_can_stop(actions, photo):
         actions.stop("me")
 
     with pytest.raises(Refusal, match="Stopped"):
-        actions.restore(str(photo), [], "", Settings(), stop, visitor="me")
-    assert actions.restore(str(photo), [], "", Settings(), ignore, visitor="me").file.exists()
+        actions.restore(Asked(str(photo), [], "", Settings(), visitor="me"), stop)
+    assert actions.restore(Asked(str(photo), [], "", Settings(), visitor="me"), ignore).file.exists()
 
 
 def test_only_the_latest_results_are_kept(actions, tmp_path, monkeypatch):
     monkeypatch.setattr(session, "KEPT_RESULTS", 2)
     photograph(8, 8).save(tmp_path / "small.png")
     results = [
-        actions.restore(str(tmp_path / "small.png"), [], "", Settings(seed=seed), ignore).file for seed in range(3)
+        actions.restore(Asked(str(tmp_path / "small.png"), [], "", Settings(seed=seed)), ignore).file
+        for seed in range(3)
     ]
     assert [path.exists() for path in results] == [False, True, True]
 
