@@ -64,12 +64,20 @@ def load_init(folder: Path, method: "Trainable") -> None:
     The folder may hold parts that an ablation switches off (`heads.img`, `fusion`): a tensor is passed over when the
     model has nothing under its first two names. Whatever the model has must be there, but for additions of which the
     folder has nothing: they are silenced, so that the model starts as what the folder holds. So do ablations whose
-    first phase never saw the part under test.
+    first phase never saw the part under test. Raises UserError too for weights of a part that the model keeps frozen:
+    it would stay as it was built, beside parts that were trained together with another one.
     """
     remedy = "Set train.init to null to start from random weights, or to weights of this architecture."
     found, expected = read_state_dict(folder / WEIGHTS, remedy), tensors_of(method.trainable())
     parts = {_part(name) for name in expected}
     kept = {name: tensor for name, tensor in found.items() if _part(name) in parts}
+    frozen = {name.partition(".")[2] for name in method.state_dict()}  # `network.` stands before the names of parts
+    if held := sorted((found.keys() - kept.keys()) & frozen):
+        part = held[0].partition(".")[0]
+        raise UserError(
+            f"{folder} was trained together with its {part}, which this model leaves frozen as it was built.",
+            "Set model.train_base: true, or train.init to weights whose base was frozen.",
+        )
     for name, addition in _additions(method.trainable()):
         place = ".".join(_part(name))
         if not any(other.startswith(f"{place}.") for other in kept):

@@ -228,3 +228,6 @@ def test_what_is_no_addition_must_be_there(tmp_path):
     method.network.e_img = e_img
     with pytest.raises(UserError, match="e_img"):
         load_init(tmp_path, method)
+    save_model(tmp_path, small_method(train_base=True), {})
+    with pytest.raises(UserError, match="trained together with its unet"):
+        load_init(tmp_path, method)  # frozen: a random base under parts that were trained with another one
