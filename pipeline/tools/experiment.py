@@ -72,7 +72,7 @@ def run(
         return
     done = {result.name for result in measured()}
     for recipe in chosen:
-        first = not recipe.row and bool(recipe.method)
+        first = not recipe.row
         if (weights_of(recipe) is not None) if first else recipe.name in done:
             yield f"{recipe.name} is there already; to repeat it: dvc exp remove {recipe.name}"
             continue

@@ -55,15 +55,15 @@ PHASES: dict[ProfileName, Phases] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """One experiment: its name, what it changes in `params.yaml`, and the stage it ends at.
+    """One experiment of `method`: its name, what it changes in `params.yaml`, and the stage it ends at.
 
-    `row` is which variant of `method` it measures, with one of several seeds, "" for a first phase; `begins` names the
-    experiment whose weights it starts from, "" for what params.yaml says.
+    `row` is which variant it measures, with one of several seeds, "" for a first phase; `begins` names the experiment
+    whose weights it starts from, "" for what params.yaml says.
     """
 
     name: str
     changes: Mapping[str, Any]
-    method: str = ""
+    method: str
     row: str = ""
     begins: str = ""
     stage: str = "evaluate"  # page and dial are for the variants a person chooses
@@ -80,15 +80,23 @@ class Recipe:
 def recipes(params: Params, grid: str, seeds: int = 1, steps: int | None = None) -> list[Recipe]:
     """The experiments of a grid, in the order they should run: `tables`, a variant of a method each, or `lambda`.
 
-    `seeds` trainings of a variant differ in the order of samples, noise and drops alone; `steps` is the length of each,
-    where there is a first phase. Raises UserError for another grid.
+    `seeds` trainings of a variant differ in what is drawn: degradations, order of samples, noise and drops, and random
+    weights where there is no first phase. `steps` is the length of each, where there is one. Raises UserError for
+    another grid, and for a sweep of lambda where no method that is listed has one.
     """
     match grid:
         case "tables":
-            return [recipe for name in params.methods for recipe in _ablations(params, name, seeds, steps)]
+            rows = {name: list(_rows(params, name)) for name in params.methods}
         case "lambda":
-            return [Recipe(f"{params.profile}-lambda-{value:g}", {"lambda": value}) for value in LAMBDAS]
-    raise UserError(f"No grid {grid!r}.", "Choose from: tables, lambda")
+            rows = {name: list(_lambdas(params, name)) for name in params.methods if method(name).first is not None}
+            if not rows:
+                listed = ", ".join(params.methods)
+                raise UserError(
+                    f"lambda weights no loss of {listed}.", "Name another method in params.yaml's `methods`."
+                )
+        case _:
+            raise UserError(f"No grid {grid!r}.", "Choose from: tables, lambda")
+    return [recipe for name, own in rows.items() for recipe in _trained(params, name, own, seeds, steps)]
 
 
 def switches(name: str) -> tuple[str, ...]:
@@ -101,8 +109,10 @@ def train_setting(profile: str, name: str, key: str) -> str:
     return f"++{profile}.methods.{name}.train.{key}"
 
 
-def _ablations(params: Params, name: str, seeds: int, steps: int | None) -> Iterator[Recipe]:
-    """A method's first phase, if it has one, and its variants, all of them with one seed before the next."""
+def _trained(
+    params: Params, name: str, rows: Sequence[tuple[str, Mapping[str, Any]]], seeds: int, steps: int | None
+) -> Iterator[Recipe]:
+    """A method's first phase, if it has one, and these rows of changes, all of them with one seed before the next."""
     profile, face, phases = params.profile, method(name), PHASES[params.profile]
     place, begins, ending, then = f"{profile}-{name}", "", "", {}
     if face.first is not None:
@@ -115,8 +125,14 @@ def _ablations(params: Params, name: str, seeds: int, steps: int | None) -> Iter
     for index in range(seeds):
         drawn = {"seed": params.seed + index} if index else {}
         again = f"-seed{index + 1}" if index else ""
-        for row, changed in _rows(params, name):
+        for row, changed in rows:
             yield Recipe(f"{place}-{_slug(row)}{ending}{again}", {**changed, **then, **drawn}, name, row, begins)
+
+
+def _lambdas(params: Params, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The whole method under each lambda."""
+    whole = _set(params.profile, name, method(name).variants[0].values)
+    yield from ((f"lambda {value:g}", {**whole, "lambda": value}) for value in LAMBDAS)
 
 
 def _rows(params: Params, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -151,7 +167,7 @@ def _lasting(training: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
 
 def _slug(label: str) -> str:
     """A label as git takes it in a name."""
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+    return re.sub(r"[^a-z0-9.]+", "-", label.lower()).strip("-")
 
 
 def outlook(params: Params, chosen: Sequence[Recipe]) -> Iterator[str]:
@@ -159,7 +175,7 @@ def outlook(params: Params, chosen: Sequence[Recipe]) -> Iterator[str]:
     plan, phases = make_plan(params, params.profile, hardware()), PHASES[params.profile]
     hours, origins = 0.0, set[str]()
     for recipe in chosen:
-        for cost in (cost for cost in plan.methods if recipe.method in ("", cost.name)):
+        for cost in (cost for cost in plan.methods if cost.name == recipe.method):
             steps = recipe.changes.get(train_setting(params.profile, cost.name, "steps"), cost.train.steps)
             trained, origin = steps / cost.train.steps * cost.train_hours, cost.rate[1].partition(":")[0]
             timed = phases.seconds is not None and plan.hardware.gpu is None and method(cost.name).first is not None

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -15,7 +14,7 @@ import yaml
 
 from pipeline.tools import experiment, paired
 from pipeline.tools import recipes as recipes_of
-from pipeline.tools.recipes import recipes, switches
+from pipeline.tools.recipes import LAMBDAS, recipes, switches
 from spasemsr.config import Params, parse_params
 from spasemsr.errors import UserError
 from spasemsr.evaluation.published import Number, published, render, titles, write_csv
@@ -75,20 +74,12 @@ def params(profile: str = "embedded", methods: list[str] | None = None, raw: dic
     return parse_params({**(raw or RAW), "profile": profile, "methods": methods or ["spasemsr"]}, "params.yaml")
 
 
-def test_the_recipes_are_what_the_command_runs():
-    lines = [line for line in (ROOT / "experiments" / "lambda.sh").read_text().splitlines() if line[:3] == "dvc"]
-    expected = [recipe.arguments(queue=True) for recipe in recipes(params(), "lambda")]
-    assert [shlex.split(line)[1:] for line in lines] == expected
-    with pytest.raises(UserError, match="No grid 'tabels'"):
-        recipes(params(), "tabels")
-
-
 @pytest.mark.parametrize("profile", ["embedded", "probe", "foundation"])
 def test_every_recipe_is_valid_params_and_a_variant_of_its_own(profile):
     seen = set()
     plain = params(profile, names())
-    found, stated = [*recipes(plain, "tables"), *recipes(plain, "lambda")], json.dumps(RAW)
-    assert len({recipe.name for recipe in found}) == len(found)
+    found = {recipe.name: recipe for grid in ("tables", "lambda") for recipe in recipes(plain, grid)}.values()
+    stated = json.dumps(RAW)
     assert all(re.fullmatch(r"[a-z0-9.-]+", recipe.name) for recipe in found)
     for recipe in found:
         raw = json.loads(stated)
@@ -101,7 +92,7 @@ def test_every_recipe_is_valid_params_and_a_variant_of_its_own(profile):
             place[last] = value
         params(profile, names(), raw)
         seen.add((recipe.method, json.dumps(raw, sort_keys=True)))
-    assert len(seen) == len(found)
+    assert len(seen) == len(found) - 1  # lambda 0.5 of the sweep is the whole method of the tables
 
 
 @pytest.mark.parametrize(("profile", "reading"), [("embedded", "bias"), ("probe", "keys")])
@@ -116,6 +107,17 @@ def test_variants_begin_where_no_part_under_test_was_seen(profile, reading):
     assert rows[:5] == rows[5:] == [*VARIANTS, f"Ours, binding {reading}"]
     seeds = [recipe.changes.get("seed") for recipe in rest]
     assert seeds == [None] * 5 + [params().seed + 1] * 5
+
+
+def test_lambda_is_swept_from_the_weights_that_saw_neither_half_of_its_loss():
+    first, *sweep = recipes(params("probe"), "lambda")
+    assert first == recipes(params("probe"), "tables")[0]
+    assert [recipe.changes["lambda"] for recipe in sweep] == list(LAMBDAS)
+    assert {recipe.begins for recipe in sweep} == {first.name} and sweep[0].name == "probe-spasemsr-lambda-0-300"
+    with pytest.raises(UserError, match="lambda weights no loss of seesr"):
+        recipes(params("probe", ["seesr"]), "lambda")
+    with pytest.raises(UserError, match="No grid 'tabels'"):
+        recipes(params(), "tabels")
 
 
 def test_what_experiments_take_and_resolve_is_said_before_they_start(monkeypatch):
@@ -201,9 +203,11 @@ def test_lambda_sweep(monkeypatch):
 
 def test_experiments_that_are_there_are_not_run_again(monkeypatch):
     monkeypatch.setattr(experiment, "outlook", lambda *_: ["what it takes"])
-    shown(monkeypatch, *(row(recipe.name, VARIANTS["Ours"], 1.0) for recipe in recipes(params(), "lambda")))
-    lines = list(experiment.run(params(), "lambda"))
-    assert sum("is there already" in line for line in lines) == len(recipes(params(), "lambda"))
+    monkeypatch.setattr(experiment, "_fetched", lambda *_: None)
+    other = params("embedded", ["seesr"])
+    shown(monkeypatch, *(row(recipe.name, VARIANTS["Ours"], 1.0) for recipe in recipes(other, "tables")))
+    lines = list(experiment.run(other, "tables"))
+    assert sum("is there already" in line for line in lines) == 4
 
 
 def test_a_first_phase_is_run_once_and_variants_begin_with_its_weights(monkeypatch, tmp_path):
@@ -265,7 +269,7 @@ def test_photographs_that_git_does_not_keep_travel_with_an_experiment(tmp_path, 
     assert experiment.own_photographs(raw) == ["data/raw"]  # a folder that a checkout would not make
     (raw / "README.md").touch()
     assert experiment.own_photographs(raw) == ["data/raw/a.jpg", "data/raw/holiday"]
-    (recipe, *_) = recipes(params(), "lambda")
+    recipe = recipes(params(), "lambda")[1]
     assert recipe.arguments(False, ["data/raw/a.jpg"])[2:5] == ["--temp", "-C", "data/raw/a.jpg"]
 
 
@@ -275,7 +279,7 @@ def test_photographs_outside_the_project_are_named_absolutely_and_not_copied(tmp
     monkeypatch.chdir(tmp_path / "project")
     outside = Path("../pics, é=1")
     assert experiment.own_photographs(outside) == []
-    (recipe, *_) = recipes(params(), "lambda")
+    recipe = recipes(params(), "lambda")[1]
     recipe = replace(recipe, changes={**experiment.elsewhere(outside), **recipe.changes})
     setting = recipe.arguments(False)[recipe.arguments(False).index("-S") + 1]
     assert _parsed(setting) == {"photographs": str(tmp_path / "pics, é=1")}
