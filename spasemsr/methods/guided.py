@@ -1,4 +1,4 @@
-"""Latent diffusion around a `GuidedNetwork`: what SeeSR, SegSR and MegaSR share of a method.
+"""Latent diffusion around a `GuidedNetwork`: what the methods share, all of them, SeeSR, SegSR and MegaSR, or two.
 
 They differ in the network's conditions beside the image: that is `training_condition`, `condition`, `unconditional` and
 `encode`. B batch, H W pixels of hr size, h w latent cells, L text rows, D text width.
@@ -6,7 +6,7 @@ They differ in the network's conditions beside the image: that is `training_cond
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from spasemsr.backends.autoencoder.block_dct import BlockDCT
 from spasemsr.diffusion.base import build_base
 from spasemsr.diffusion.network import GuidedNetwork
-from spasemsr.methods.latent import LatentDiffusion, Prediction
-from spasemsr.methods.prompts import encode_prompts
+from spasemsr.methods.latent import Carry, LatentDiffusion, Prediction
+from spasemsr.methods.prompts import encode_prompts, tag_prompt
 from spasemsr.methods.protocol import Called, Grid
 from spasemsr.methods.shown import Extractors, ShownFeatures
 
@@ -26,30 +26,25 @@ if TYPE_CHECKING:
     from spasemsr.data.dataset import Batch
     from spasemsr.diffusion.spec import SampleSpec
     from spasemsr.diffusion.tiling import Tile, TileMap
-    from spasemsr.methods.guided_spec import GuidedSpec
+    from spasemsr.methods.guided_spec import AroundBaseSpec, GuidedSpec, TaggedSpec
     from spasemsr.methods.noise import Noise
 
 
-class GuidedDiffusion(LatentDiffusion):
+class AroundBase(LatentDiffusion):
     """A method whose `network` a subclass builds around the base denoiser it is given."""
 
     network: GuidedNetwork
 
     def __init__(
-        self,
-        spec: "GuidedSpec",
-        features: ShownFeatures,
-        *,
-        autoencoder: "Autoencoder",
-        text_encoder: "TextEncoder",
+        self, spec: "AroundBaseSpec", scale: int, *, autoencoder: "Autoencoder", text_encoder: "TextEncoder"
     ) -> None:
         learned = not isinstance(autoencoder, BlockDCT)
         grid = Grid(autoencoder.channels, autoencoder.downscale, spec.unet.block_out_channels[0], learned)
-        super().__init__(autoencoder, spec.schedule, features.scale, grid, spec.input)
+        super().__init__(autoencoder, spec.schedule, scale, grid, spec.input)
         self.columns, self.restore_columns = spec.columns, spec.restore_columns
-        self.text_encoder, self.extractors = text_encoder, Extractors(features)
+        self.text_encoder = text_encoder
 
-    def base(self, spec: "GuidedSpec") -> "UNet2DConditionModel":
+    def base(self, spec: "AroundBaseSpec") -> "UNet2DConditionModel":
         """The base denoiser, random or loaded."""
         return build_base(spec.base, spec.unet, spec.schedule, self.autoencoder.channels, self.text_encoder.width)
 
@@ -62,6 +57,21 @@ class GuidedDiffusion(LatentDiffusion):
         self.network.gradient_checkpointing = checkpointing
         if compiled:
             self.network.predict = torch.compile(self.network.predict)
+
+
+class GuidedDiffusion(AroundBase):
+    """A method whose conditions are features of what it is shown, beside a text prompt."""
+
+    def __init__(
+        self,
+        spec: "GuidedSpec",
+        features: ShownFeatures,
+        *,
+        autoencoder: "Autoencoder",
+        text_encoder: "TextEncoder",
+    ) -> None:
+        super().__init__(spec, features.scale, autoencoder=autoencoder, text_encoder=text_encoder)
+        self.extractors = Extractors(features)
 
     def text(self, batch: "Batch", prompts: Sequence[str]) -> Tensor:
         """Prompts as the text attention reads them, (B, L, D)."""
@@ -92,3 +102,31 @@ class GuidedDiffusion(LatentDiffusion):
     ) -> Tensor:
         """As every latent method does, with the features of a picture that is in no column made first."""
         return super().restore(self.extractors.completed(batch, self._lr_up(batch)), noise, sampling, run_tiles, called)
+
+
+class TaggedDiffusion(GuidedDiffusion):
+    """A method whose text prompt is the tags, in training hr's, in restoring those found on what can be seen."""
+
+    spec: "TaggedSpec"
+
+    def training_condition(
+        self, batch: "Batch", noise: "Noise", noisy_latents_BChw: Tensor, timesteps_B: Tensor
+    ) -> Tensor:
+        """(B, L, D): the tags of hr, or nothing, without quality words."""
+        dropped = noise.drop("drop", batch.keys, [self.spec.drop_tags])[:, 0]
+        prompts = [tag_prompt(objects) for objects in batch.objects]
+        return self.text(batch, ["" if drop else prompt for drop, prompt in zip(dropped, prompts, strict=True)])
+
+    def condition(self, batch: "Batch", sampling: "SampleSpec") -> Tensor:
+        """(B, L, D): tags with the positive words."""
+        return self.text(batch, [tag_prompt(objects, sampling.positive) for objects in batch.objects])
+
+    def unconditional(self, batch: "Batch", sampling: "SampleSpec") -> Tensor:
+        """(B, L, D): the negative words."""
+        return self.text(batch, [sampling.negative] * len(batch.keys))
+
+    def predict(
+        self, noisy_latents_BChw: Tensor, timesteps_B: Tensor, encoded: Any, carry: Carry, scale: float = 1.0
+    ) -> Prediction:
+        """ControlNet and guided UNet."""
+        return Prediction(self.network.predict(noisy_latents_BChw, timesteps_B, encoded, scale))

@@ -9,21 +9,17 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from spasemsr.methods.guided import GuidedDiffusion
-from spasemsr.methods.latent import Carry, Prediction, View
+from spasemsr.methods.guided import TaggedDiffusion
+from spasemsr.methods.latent import View
 from spasemsr.methods.megasr.network import Encoded, Guides, MegaSRNetwork
-from spasemsr.methods.prompts import tag_prompt
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Autoencoder, TextEncoder
-    from spasemsr.data.dataset import Batch
-    from spasemsr.diffusion.spec import SampleSpec
     from spasemsr.methods.megasr.spec import MegaSRSpec
-    from spasemsr.methods.noise import Noise
     from spasemsr.methods.shown import ShownFeatures
 
 
-class MegaSR(GuidedDiffusion):
+class MegaSR(TaggedDiffusion):
     """The method around one base denoiser; `widths` are E, K and the number of region labels."""
 
     def __init__(
@@ -42,30 +38,8 @@ class MegaSR(GuidedDiffusion):
         self.condition_features = {"maps": ("edges", "depth", "regions"), "soft": ("image", "soft")}
         self.network = MegaSRNetwork(self.base(spec), spec, *widths)
 
-    def training_condition(
-        self, batch: "Batch", noise: "Noise", noisy_latents_BChw: Tensor, timesteps_B: Tensor
-    ) -> Tensor:
-        """(B, L, D): the tags of hr, or nothing, without quality words."""
-        dropped = noise.drop("drop", batch.keys, [self.spec.drop_tags])[:, 0]
-        prompts = [tag_prompt(objects) for objects in batch.objects]
-        return self.text(batch, ["" if drop else prompt for drop, prompt in zip(dropped, prompts, strict=True)])
-
-    def condition(self, batch: "Batch", sampling: "SampleSpec") -> Tensor:
-        """(B, L, D): tags with the positive words."""
-        return self.text(batch, [tag_prompt(objects, sampling.positive) for objects in batch.objects])
-
-    def unconditional(self, batch: "Batch", sampling: "SampleSpec") -> Tensor:
-        """(B, L, D): the negative words."""
-        return self.text(batch, [sampling.negative] * len(batch.keys))
-
     def encode(self, view: View, condition: Tensor) -> Encoded:
         """F^r of eq. 8, once per image."""
         seen = view.features
         guides = Guides(seen["edges"], seen["depth"], seen["regions"][:, 0].long(), seen["image"], seen["soft"])
         return self.network.encode(view.lr_up_B3HW, condition, guides)
-
-    def predict(
-        self, noisy_latents_BChw: Tensor, timesteps_B: Tensor, encoded: Encoded, carry: Carry, scale: float = 1.0
-    ) -> Prediction:
-        """ControlNet and guided UNet."""
-        return Prediction(self.network.predict(noisy_latents_BChw, timesteps_B, encoded, scale))

@@ -6,26 +6,23 @@ Defaults are the paper's sizes.
 from typing import Literal
 
 from spasemsr.backends.extractors.spec import LabelsSpec, MapSpec, RowsSpec
-from spasemsr.methods.guided_spec import GuidedConfig, GuidedSection, GuidedSpec
-from spasemsr.spec import Fraction, Positive, Spec
+from spasemsr.methods.guided_spec import GuidedConfig, GuidedSection, TaggedSpec
+from spasemsr.spec import Spec
 
 FEATURES = "features/megasr"  # the method's own column
 
 
-class MegaSRSpec(GuidedSpec):
+class MegaSRSpec(TaggedSpec):
     """MegaSR around one base denoiser.
 
     The ablations are switches: `cism2` off is Table 3, `edges` (H) and `regions` (D and S) are Table 4; `rca` is the
-    cross-attention to the recogniser's representation that MegaSR takes over from SeeSR. `drop_tags` is how often
-    training goes without tags, so that guidance has an unconditional branch.
+    cross-attention to the recogniser's representation that MegaSR takes over from SeeSR.
     """
 
-    hint_channels: tuple[Positive, Positive, Positive, Positive] = (16, 32, 96, 256)
     cism2: bool = True
     rca: bool = True
     edges: bool = True
     regions: bool = True
-    drop_tags: Fraction = 0.5
 
     @property
     def own_column(self) -> str:

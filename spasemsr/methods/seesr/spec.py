@@ -6,25 +6,21 @@ Defaults are the paper's sizes.
 from typing import Literal
 
 from spasemsr.backends.extractors.spec import RowsSpec
-from spasemsr.methods.guided_spec import GuidedConfig, GuidedSection, GuidedSpec
-from spasemsr.spec import Fraction, Positive, Spec
+from spasemsr.methods.guided_spec import GuidedConfig, GuidedSection, TaggedSpec
+from spasemsr.spec import Spec
 
 FEATURES = "features/seesr"  # the method's own column
 
 
-class SeeSRSpec(GuidedSpec):
+class SeeSRSpec(TaggedSpec):
     """SeeSR around one base denoiser.
 
-    `hint_channels` are the widths of the convs that show lr to the ControlNet. `rca` off is the first row of Table 7:
-    no representation cross-attention. `prompts` says what conditions restoring, the other two rows: tags alone, the
-    representation alone, or both. `drop_tags` is how often training goes without tags, so that guidance has an
-    unconditional branch; the representation is always given.
+    `rca` off is the first row of Table 7: no representation cross-attention. `prompts` says what conditions restoring,
+    the other two rows: tags alone, the representation alone, or both. Training never goes without the representation.
     """
 
-    hint_channels: tuple[Positive, Positive, Positive, Positive] = (16, 32, 96, 256)
     rca: bool = True
     prompts: Literal["both", "hard", "soft"] = "both"
-    drop_tags: Fraction = 0.5
 
     @property
     def own_column(self) -> str:

@@ -15,14 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spasemsr.backends.autoencoder.block_dct import BlockDCT
 from spasemsr.diffusion.attention import text_attention
-from spasemsr.diffusion.base import build_base
 from spasemsr.diffusion.guided import attentions_of
 from spasemsr.diffusion.tiling import Tile, boxes_in_tile
-from spasemsr.methods.latent import Carry, LatentDiffusion, Prediction, View
+from spasemsr.methods.guided import AroundBase
+from spasemsr.methods.latent import Carry, Prediction, View
 from spasemsr.methods.prompts import tag_prompt
-from spasemsr.methods.protocol import Grid
 from spasemsr.methods.spasemsr.conditioning import Conditioning
 from spasemsr.methods.spasemsr.constraint import semantic_degradation_loss
 from spasemsr.methods.spasemsr.network import Encoded, SpaSemNetwork
@@ -62,7 +60,7 @@ class Drops:
         return cls(flags[:, 0], flags[:, 1], flags[:, 2], flags[:, 3:])
 
 
-class SpaSemSR(LatentDiffusion):
+class SpaSemSR(AroundBase):
     """The paper's method around one base denoiser; `lambda_` of eq. 9, `controlnet_weight` of eq. 12."""
 
     def __init__(
@@ -76,28 +74,13 @@ class SpaSemSR(LatentDiffusion):
         text_encoder: TextEncoder,
         feature_channels: int,
     ) -> None:
-        learned = not isinstance(autoencoder, BlockDCT)
-        grid = Grid(autoencoder.channels, autoencoder.downscale, spec.unet.block_out_channels[0], learned)
-        super().__init__(autoencoder, spec.schedule, scale, grid, spec.input)
-        self.columns, self.restore_columns = spec.columns, spec.restore_columns
+        super().__init__(spec, scale, autoencoder=autoencoder, text_encoder=text_encoder)
         self.spec = spec
         self.conditions = frozenset({"tags", "caption"} | ({"boxes"} if spec.spatial.boxes else set()))
         self.object_rows = spec.objects.tokens
         self.lambda_ = lambda_
         self.controlnet_weight = controlnet_weight
-        self.text_encoder = text_encoder
-        unet = build_base(spec.base, spec.unet, spec.schedule, autoencoder.channels, text_encoder.width)
-        self.network = SpaSemNetwork(unet, spec, feature_channels)
-
-    def trainable(self) -> dict[str, nn.Module]:
-        """The modules that are optimized and saved, by name."""
-        return self.network.trainable()
-
-    def set_engine(self, *, checkpointing: bool, compiled: bool) -> None:
-        """Recompute activations in backward, position by position; compile ControlNet and UNet, not the text."""
-        self.network.gradient_checkpointing = checkpointing
-        if compiled:
-            self.network.predict = torch.compile(self.network.predict)  # type: ignore[method-assign]
+        self.network = SpaSemNetwork(self.base(spec), spec, feature_channels)
 
     def attentions(self) -> dict[str, nn.Module]:
         """SpaAtten of the ControlNet and SpaTextAtten of the UNet, in walking order."""

@@ -10,9 +10,9 @@ from pydantic import BeforeValidator, Field
 from spasemsr.backends.autoencoder.spec import AutoencoderSpec
 from spasemsr.backends.extractors.spec import ExtractorSpec
 from spasemsr.backends.text_encoder.spec import TextEncoderSpec
-from spasemsr.diffusion.spec import BaseSpec, RandomBaseSpec, ScheduleSpec, UNetSpec
 from spasemsr.methods.face import Section
-from spasemsr.methods.model_config import MethodSpec, ModelConfig
+from spasemsr.methods.guided_spec import AroundBaseSpec
+from spasemsr.methods.model_config import ModelConfig
 from spasemsr.spec import Fraction, Positive, Spec
 
 FEATURES = "features/spasemsr"  # the method's own column
@@ -86,17 +86,12 @@ class DropSpec(Spec):
     together: Fraction = 0.0
 
 
-class ModelSpec(MethodSpec):
+class ModelSpec(AroundBaseSpec):
     """SpaSemSR around one base denoiser; defaults are paper scale (966,993,428 trained parameters).
 
-    `input` is what E_img, E_sem and the LR start are shown: lr enlarged by bicubic, as in the paper, or the restorer's
-    clean image, as in DiffBIR.
+    `input` is what E_img, E_sem and the LR start are shown.
     """
 
-    input: Literal["lr", "restored"] = "lr"
-    base: BaseSpec = RandomBaseSpec()
-    unet: UNetSpec = UNetSpec()
-    schedule: ScheduleSpec = ScheduleSpec()
     encoders: EncodersSpec = EncodersSpec()
     objects: ObjectsSpec = ObjectsSpec()
     fusion_width: Positive = 512
@@ -104,7 +99,6 @@ class ModelSpec(MethodSpec):
     constraint: ConstraintSpec = ConstraintSpec()
     spatial: SpatialSpec = SpatialSpec()
     drop: DropSpec = DropSpec()
-    train_base: bool = False
 
     @property
     def columns(self) -> frozenset[str]:
