@@ -47,7 +47,7 @@ PHASES: dict[ProfileName, Phases] = {
         {"init": None, "steps": 150, "cooldown_steps": 0},
         {"steps": 300, "cooldown_steps": 75},
         seconds=0.8,
-        deviation=0.7,
+        deviation=0.5,
     ),
     "foundation": Phases({"init": None, "steps": 20_000}, {}),
 }
