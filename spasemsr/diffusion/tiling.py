@@ -57,6 +57,13 @@ def _starts(length: int, tile: int, overlap: int) -> list[int]:
     return [*range(0, length - tile, tile - overlap), length - tile]
 
 
+def touches(tile: Tile, box: tuple[int, int, int, int], cell: int) -> bool:
+    """Whether a tile has a cell, `cell` pixels a side, in which a box lies: left, top, right, bottom in pixels."""
+    left, top, right, bottom = box
+    across = tile.x * cell < right and left < (tile.x + tile.width) * cell
+    return across and tile.y * cell < bottom and top < (tile.y + tile.height) * cell
+
+
 def gaussian_weights(height: int, width: int) -> Tensor:
     """(height, width) weights, exp of minus the squared distance from the centre (n - 1)/2, symmetric on both axes."""
     return torch.outer(_bell(height), _bell(width))
@@ -93,6 +100,16 @@ def stitch(like_BChw: Tensor, tiles: Sequence[Tile], predictions: Iterable[Tenso
         tile.crop(total).add_(weights * prediction)
         tile.crop(weight).add_(weights)
     return total / weight
+
+
+def pad_reflect(images_BCHW: Tensor, multiple: int) -> Tensor:
+    """Pad bottom and right to multiples by reflection, repeated where the image is smaller than its padding."""
+    for axis in (-2, -1):
+        size = images_BCHW.shape[axis]
+        period = max(2 * (size - 1), 1)
+        index = torch.arange(-(-size // multiple) * multiple, device=images_BCHW.device) % period
+        images_BCHW = images_BCHW.index_select(axis, torch.where(index < size, index, period - index))
+    return images_BCHW
 
 
 def boxes_in_tile(boxes_N4: np.ndarray, tile: Tile, height: float, width: float) -> tuple[np.ndarray, np.ndarray]:

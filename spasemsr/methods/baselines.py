@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor, nn
 
-from spasemsr.methods.protocol import Called, Grid, Method
+from spasemsr.methods.protocol import Boxes, Called, Grid, Method
 from spasemsr.pixels import bicubic_upsample, to_pixels, to_tensor
 
 if TYPE_CHECKING:
@@ -38,7 +38,13 @@ class Bicubic(Method):
         return {}
 
     def restore(
-        self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
+        self,
+        batch: Batch,
+        noise: Noise,
+        sampling: SampleSpec,
+        run_tiles: TileMap = map,
+        called: Called | None = None,
+        boxes: Boxes | None = None,
     ) -> Tensor:
         """(B, 3, u, v) -> (B, 3, H, W) by the project's bicubic function."""
         return bicubic_upsample(batch.lr, self.scale)
@@ -64,7 +70,13 @@ class Restored(Bicubic):
         self.restorer = restorer
 
     def restore(
-        self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
+        self,
+        batch: Batch,
+        noise: Noise,
+        sampling: SampleSpec,
+        run_tiles: TileMap = map,
+        called: Called | None = None,
+        boxes: Boxes | None = None,
     ) -> Tensor:
         """(B, 3, u, v) -> (B, 3, H, W) through `Restorer.restore`."""
         images = self.restorer.restore(list(to_pixels(batch.lr)), self.scale)

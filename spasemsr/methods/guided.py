@@ -16,7 +16,7 @@ from spasemsr.diffusion.base import build_base
 from spasemsr.diffusion.network import GuidedNetwork
 from spasemsr.methods.latent import Carry, LatentDiffusion, Prediction
 from spasemsr.methods.prompts import encode_prompts, tag_prompt
-from spasemsr.methods.protocol import Called, Grid
+from spasemsr.methods.protocol import Boxes, Called, Grid
 from spasemsr.methods.shown import Extractors, ShownFeatures
 
 if TYPE_CHECKING:
@@ -99,9 +99,11 @@ class GuidedDiffusion(AroundBase):
         sampling: "SampleSpec",
         run_tiles: "TileMap" = map,
         called: Called | None = None,
+        boxes: Boxes | None = None,
     ) -> Tensor:
         """As every latent method does, with the features of a picture that is in no column made first."""
-        return super().restore(self.extractors.completed(batch, self._lr_up(batch)), noise, sampling, run_tiles, called)
+        batch = self.extractors.completed(batch, self._lr_up(batch))
+        return super().restore(batch, noise, sampling, run_tiles, called, boxes)
 
 
 class TaggedDiffusion(GuidedDiffusion):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,9 +21,9 @@ from torch.nn import functional
 from spasemsr.diffusion.colorfix import fix_colors
 from spasemsr.diffusion.sampling import guide, initial_latents, sample
 from spasemsr.diffusion.schedule import Schedule
-from spasemsr.diffusion.tiling import Tile, TileMap, stitch, tile_grid, together
+from spasemsr.diffusion.tiling import Tile, TileMap, pad_reflect, stitch, tile_grid, together, touches
 from spasemsr.errors import UserError
-from spasemsr.methods.protocol import Called, Grid, Method
+from spasemsr.methods.protocol import Boxes, Called, Grid, Method
 from spasemsr.pixels import bicubic_upsample
 
 if TYPE_CHECKING:
@@ -179,7 +180,13 @@ class LatentDiffusion(Method):
 
     @torch.no_grad()
     def restore(
-        self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
+        self,
+        batch: Batch,
+        noise: Noise,
+        sampling: SampleSpec,
+        run_tiles: TileMap = map,
+        called: Called | None = None,
+        boxes: Boxes | None = None,
     ) -> Tensor:
         """lr of any size, (B, 3, u, v) -> (B, 3, H, W) in [0, 1]: LR start, guided solver, decoding, colour fix.
 
@@ -195,8 +202,11 @@ class LatentDiffusion(Method):
         features = {name: self._padded(name, value, height, padded) for name, value in batch.features.items()}
         view = View(padded, lr_latents, features)
         start = noise.gaussian("start", batch.keys, lr_latents.shape[1:]).to(lr_latents)
+        if sampling.steps > 1 or self.grid.learned:
+            boxes = None  # at a second step, and in a learned decoder, a pixel depends on cells farther away
+        network = TiledNetwork(self, batch, view, (height, width), noise, sampling, run_tiles, called, boxes)
         latents = sample(
-            TiledNetwork(self, batch, view, (height, width), noise, sampling, run_tiles, called or (lambda: None)),
+            network,
             initial_latents(self.schedule, sampling, lr_latents, start),
             self.schedule,
             sampling,
@@ -247,16 +257,22 @@ class TiledNetwork:
         noise: Noise,
         sampling: SampleSpec,
         run_tiles: TileMap,
-        called: Called,
+        called: Called | None,
+        boxes: Boxes | None,
     ) -> None:
-        """`view` is padded; `size` is height and width in pixels of the picture itself, which boxes are shares of."""
+        """`view` is padded, `size` the picture's own height and width; tiles are left out that touch no box."""
         self._method, self._batch, self._noise, self._sampling = method, batch, noise, sampling
-        self._run_tiles, self._called, self._lr_latents = run_tiles, called, view.lr_latents_BChw
+        self._run_tiles, self._called, self._lr_latents = run_tiles, called or (lambda: None), view.lr_latents_BChw
         self._predicted: Carry | None = None
         cell = method.grid.cell
         rows, columns = (side // cell for side in view.lr_up_B3HW.shape[-2:])
         self._tiles = tile_grid(rows, columns, sampling.tile, sampling.tile_overlap)
         self._groups = together(self._tiles, len(batch.keys))
+        self._asked = [
+            number
+            for number, group in enumerate(self._groups)
+            if boxes is None or any(touches(self._tiles[index], box, cell) for index in group for box in boxes)
+        ]
 
         def seen(window: View, index: int) -> Batch:
             shown = replace(batch, features=dict(window.features))
@@ -272,8 +288,9 @@ class TiledNetwork:
                 return encoded, None
             return encoded, method.encode(window, method.unconditional(shown, sampling))
 
-        first = encode(0)  # alone, because a text encoder may load itself when it is first asked
-        self._branches = [first, *run_tiles(encode, range(1, len(self._groups)))]
+        # The first alone, because a text encoder may load itself when it is first asked.
+        branches = chain(map(encode, self._asked[:1]), run_tiles(encode, self._asked[1:]))
+        self._branches = dict(zip(self._asked, branches, strict=True))
 
     def __call__(self, latents_BChw: Tensor, timestep: int) -> Tensor:
         """(B, C, h, w) -> what the solver takes: the weighted mean over tiles, guided."""
@@ -298,7 +315,15 @@ class TiledNetwork:
                 found = guide(found, unconditional.sample.float(), sampling.guidance)
             return found, conditional.carry
 
-        found = list(self._run_tiles(predict, range(len(self._groups))))
+        def nothing(group: range) -> tuple[Tensor, Carry]:
+            for _ in range(1 if sampling.guidance == 1.0 else 2):
+                self._called()
+            return in_tiles(torch.zeros_like(latents_BChw), group), {
+                name: in_tiles(value, group) for name, value in carry.items()
+            }
+
+        answers = dict(zip(self._asked, self._run_tiles(predict, self._asked), strict=True))
+        found = [answers.get(number) or nothing(group) for number, group in enumerate(self._groups)]
 
         def stitched(like: Tensor, groups: Iterable[Tensor]) -> Tensor:
             return stitch(like, self._tiles, (tile for group in groups for tile in group.split(size)))
@@ -323,13 +348,3 @@ def _one_after_the_other(batches: Sequence[Batch]) -> Batch:
         features={name: torch.cat([batch.features[name] for batch in batches]) for name in first.features},
         restored=None,
     )
-
-
-def pad_reflect(images_BCHW: Tensor, multiple: int) -> Tensor:
-    """Pad bottom and right to multiples by reflection, repeated where the image is smaller than its padding."""
-    for axis in (-2, -1):
-        size = images_BCHW.shape[axis]
-        period = max(2 * (size - 1), 1)
-        index = torch.arange(-(-size // multiple) * multiple, device=images_BCHW.device) % period
-        images_BCHW = images_BCHW.index_select(axis, torch.where(index < size, index, period - index))
-    return images_BCHW

@@ -6,7 +6,7 @@ to use it. Shapes: B batch, H W pixels of the output, u v pixels of lr, f pixels
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from spasemsr.diffusion.tiling import Tile, TileMap
 from spasemsr.methods.noise import Noise
 
 Called = Callable[[], None]  # called after every call of the network; may raise to stop
+Boxes = Sequence[tuple[int, int, int, int]]  # left, top, right and bottom in pixels of the result
 
 
 class Addition(nn.Module):
@@ -78,12 +79,18 @@ class Method(Trainable):
 
     @abstractmethod
     def restore(
-        self, batch: Batch, noise: Noise, sampling: SampleSpec, run_tiles: TileMap = map, called: Called | None = None
+        self,
+        batch: Batch,
+        noise: Noise,
+        sampling: SampleSpec,
+        run_tiles: TileMap = map,
+        called: Called | None = None,
+        boxes: Boxes | None = None,
     ) -> Tensor:
         """lr (B, 3, u, v) -> (B, 3, H, W) in [0, 1].
 
         `run_tiles` works through the tiles of one step: `map`, or that of a thread pool. Neither it nor `called`, which
-        threads call too, changes a bit.
+        threads call too, changes a bit. With `boxes`, pixels outside of them need not be restored.
         """
 
     @abstractmethod

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spasemsr.diffusion.colorfix import LEVELS, MIN_STD, wavelet
 from spasemsr.images.picture import Pixels
+from spasemsr.methods.protocol import Boxes
 from spasemsr.pixels import bicubic_upsample
 
 _REACH = 2**LEVELS  # rows around a strip that its colours depend on: 1 + 2 + 4 + 8 + 16, rounded up
@@ -31,6 +32,14 @@ def fix_canvas(kind: str, canvas: npt.NDArray[np.uint16], lr: Pixels, scale: int
             pass
         case _:
             raise ValueError(f"no colour fix {kind!r}")
+
+
+def grown(kind: str, boxes: Boxes | None) -> Boxes | None:
+    """Boxes with what the fix reads around them to colour what lies in them; None is the whole image."""
+    if boxes is None or kind == "adain":
+        return None
+    reach = _REACH if kind == "wavelet" else 0
+    return [(left - reach, top - reach, right + reach, bottom + reach) for left, top, right, bottom in boxes]
 
 
 def lr_float(lr: Pixels) -> npt.NDArray[np.float32]:

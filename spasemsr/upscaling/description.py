@@ -25,6 +25,7 @@ from spasemsr.methods.model_config import InferenceSpec
 from spasemsr.pixels import ImageU8
 from spasemsr.upscaling.settings import WHOLE, clean_text, located
 
+SEVERAL = 3  # results of the restorer, of pictures up to LOOKED_AT, that are remembered
 LOOKED_AT = 512  # lr pixels of the longer side; objects are looked for in a smaller copy of what is larger
 
 
@@ -58,7 +59,7 @@ class Describer:
         self._spec, self._scale, self._device, self._threads = spec, scale, device, threads
         self._ground = with_what_is_here(spec.ground)
         self._restorers: dict[RestorerSpec, Restorer] = {}
-        self._last: tuple[Restorer, ImageU8, ImageU8] | None = None
+        self._last: dict[RestorerSpec, tuple[ImageU8, ImageU8]] = {}
 
     def restorer(self, dial: float = 0.5) -> Restorer:
         """The degradation removal module at a dial from faithful to sharp, where its kind has one."""
@@ -68,12 +69,18 @@ class Describer:
         return self._restorers[spec]
 
     def restored(self, lr: ImageU8, dial: float = 0.5) -> ImageU8:
-        """(u, v, 3) uint8 -> (scale u, scale v, 3); the last picture is remembered, objects and network share it."""
-        restorer = self.restorer(dial)
-        if self._last is None or self._last[0] is not restorer or not np.array_equal(self._last[1], lr):
+        """(u, v, 3) uint8 -> (scale u, scale v, 3).
+
+        The last picture is remembered, which objects, text and network share; a small one at several dials.
+        """
+        spec, restorer = dialed(self._spec.restore, dial), self.restorer(dial)
+        if spec not in self._last or not np.array_equal(self._last[spec][0], lr):
+            shown = [lr, *(seen for seen, _ in self._last.values())]
+            if len(shown) > SEVERAL or any(max(seen.shape[:2]) > LOOKED_AT for seen in shown):
+                self._last.clear()
             with torch_threads(self._threads):
-                self._last = restorer, lr.copy(), restorer.restore([lr], self._scale)[0]
-        return self._last[2]
+                self._last[spec] = lr.copy(), restorer.restore([lr], self._scale)[0]
+        return self._last[spec][1]
 
     def looked_at(self, lr: ImageU8, dial: float = 0.5) -> ImageU8:
         """The restored picture in which things are looked for: of a large one, that of a smaller copy."""

@@ -1,10 +1,10 @@
 """A strength for each object: where the results of several dials lie in one picture.
 
-Every strength is sampled for the whole picture, from the same noise, and boxes of the named objects are then laid over
-the result of the strength that holds everywhere else; a box that is left out shows the picture enlarged by bicubic.
-A box gives way to what is around it over its own outer pixels, so outside all boxes every pixel is that of the one
-strength alone, to the bit. Where boxes of different strengths overlap, the smaller one lies on top, and what is left
-out over all. H W are pixels of the result.
+Every strength is sampled from the same noise, as far as its boxes reach, and boxes of the named objects are then laid
+over the result of the strength that holds everywhere else; a box that is left out shows the picture enlarged by
+bicubic. A box gives way to what is around it over its own outer pixels, so outside all boxes every pixel is that of the
+one strength alone, to the bit. Where boxes of different strengths overlap, the smaller one lies on top, and what is
+left out over all. H W are pixels of the result.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +20,7 @@ from spasemsr.upscaling.settings import OFF, WHOLE, Corners, Settings, Strength,
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Box
 
+Place = tuple[int, int, int, int]  # left, top, right and bottom in pixels of the result
 RAMP = 32  # pixels of the result over which a box gives way, within it
 
 
@@ -75,6 +76,16 @@ def in_order(regions: Iterable[Region]) -> tuple[Region, ...]:
     return tuple(sorted(regions, key=lambda region: region.dial == OFF))
 
 
+def of_dial(regions: Sequence[Region], dial: Strength, size: tuple[int, int], scale: int) -> list[Place]:
+    """The places of regions of one strength in the result of a picture of `size` (width, height)."""
+    return [_place(region, size[0] * scale, size[1] * scale) for region in regions if region.dial == dial]
+
+
+def _place(region: Region, width: int, height: int) -> Place:
+    x0, y0, x1, y1 = (round(side * count) for side, count in zip(region.box, (width, height) * 2, strict=True))
+    return x0, y0, x1, y1
+
+
 def overlaps(regions: Sequence[Region]) -> list[str]:
     """Which regions lie over others of another strength, in words."""
     pairs = [
@@ -96,7 +107,7 @@ def laid(
     result = canvas.copy() if regions else canvas
     height, width = canvas.shape[:2]
     for region in regions:
-        x0, y0, x1, y1 = (round(side * count) for side, count in zip(region.box, (width, height) * 2, strict=True))
+        x0, y0, x1, y1 = _place(region, width, height)
         place, own = result[y0:y1, x0:x1], others.get(region.dial, canvas)[y0:y1, x0:x1]
         weights = np.minimum.outer(_ramp(y0, y1, height), _ramp(x0, x1, width))[..., None]
         place[:] = np.rint(place + weights * (own.astype(np.float32) - place)).astype(np.uint16)

@@ -33,15 +33,15 @@ from spasemsr.methods.dialed import restorer_dials
 from spasemsr.methods.folder import load_method
 from spasemsr.methods.latent import MULTIPLE
 from spasemsr.methods.model_config import ModelConfig
-from spasemsr.methods.protocol import Called, Method
+from spasemsr.methods.protocol import Boxes, Called, Method
 from spasemsr.methods.stored import read_model_config, weights_digest
 from spasemsr.pixels import bicubic_upsample, to_tensor
 from spasemsr.upscaling import hub
-from spasemsr.upscaling.colour import fix_canvas, lr_float, tensor_of
+from spasemsr.upscaling.colour import fix_canvas, grown, lr_float, tensor_of
 from spasemsr.upscaling.description import Describer, Description
 from spasemsr.upscaling.lettering import FAITHFUL, TAG, Lettering, Reading, reader_for
 from spasemsr.upscaling.memory import Budget, Footprint, budget
-from spasemsr.upscaling.regions import Region, in_order, laid, regions_of
+from spasemsr.upscaling.regions import Region, in_order, laid, of_dial, regions_of
 from spasemsr.upscaling.result import finished, sized, visible
 from spasemsr.upscaling.settings import MAP_SEEDS, OFF, Settings, Strength, sampling_for
 from spasemsr.upscaling.windows import FieldNoise, Window, paste, plan
@@ -186,13 +186,14 @@ class Upscaler:
         dials = dict.fromkeys([settings.dial, *(region.dial for region in regions if region.dial != OFF)])
         samplings = {dial: self._sampling(settings.model_copy(update={"dial": dial})) for dial in dials}
         windows = plan(size[1], size[0], planned.window_height, planned.window_width, scale)
+        boxes = {dial: None if dial == settings.dial else of_dial(regions, dial, size, scale) for dial in dials}
         lr, seeds = visible(picture).colour, range(settings.seed, settings.seed + (MAP_SEEDS if with_map else 1))
         called = self._counter(windows, samplings.values(), len(seeds), report)
         with self._lock, single_threaded(), self._tiles_in_threads() as run_tiles, _refused_for_memory():
 
             def drawn(seed: int) -> npt.NDArray[np.uint16]:
                 by_dial: dict[Strength, npt.NDArray[np.uint16]] = {
-                    dial: self._canvas(lr, windows, description, dial, sampling, seed, run_tiles, called)
+                    dial: self._canvas(lr, windows, description, dial, sampling, seed, run_tiles, called, boxes[dial])
                     for dial, sampling in samplings.items()
                 }
                 if any(region.dial == OFF for region in regions):
@@ -238,8 +239,10 @@ class Upscaler:
         seed: int,
         run_tiles: TileMap,
         called: Called | None,
+        boxes: Boxes | None = None,
     ) -> npt.NDArray[np.uint16]:
-        """All windows of one seed, blended and colour-fixed: (H, W, 3) uint16."""
+        """All windows of one seed, blended and colour-fixed: (H, W, 3) uint16, at least within `boxes`."""
+        near = grown(sampling.colorfix, boxes)
         method, scale, cell = self._method, self.config.scale, self._method.grid.cell
         height, width = lr.shape[0] * scale / cell, lr.shape[1] * scale / cell
         canvas = np.zeros((lr.shape[0] * scale, lr.shape[1] * scale, 3), np.uint16)
@@ -254,7 +257,8 @@ class Upscaler:
             else:  # its tiles decide which objects they show: what is small in a window may fill one of them
                 batch = replace(batch, objects=[_seen_from(place, height, width, batch.objects[0])])
             batch = batch.to(self.device)
-            restored = method.restore(batch, FieldNoise(seed, 0, y, x), own_colours, run_tiles, called)
+            inside = None if near is None else [window.seen(box, scale) for box in near]
+            restored = method.restore(batch, FieldNoise(seed, 0, y, x), own_colours, run_tiles, called, inside)
             paste(canvas, window, restored[0].permute(1, 2, 0).float().cpu().numpy(), scale)
         with torch_threads(self.workers):
             fix_canvas(sampling.colorfix, canvas, lr, scale)

@@ -57,6 +57,12 @@ class Window:
         """Its part of lr-sized pixels (u, v, ...)."""
         return pixels[self.rows.start : self.rows.end, self.columns.start : self.columns.end]
 
+    def seen(self, box: tuple[int, int, int, int], scale: int) -> tuple[int, int, int, int]:
+        """A box in pixels of the whole result (left, top, right, bottom) in those of the window's."""
+        left, top, right, bottom = box
+        x, y = self.columns.start * scale, self.rows.start * scale
+        return left - x, top - y, right - x, bottom - y
+
 
 def plan(height: int, width: int, window_height: int, window_width: int, scale: int) -> list[Window]:
     """Windows in reading order that cover an image of height x width lr pixels; one when it fits."""

@@ -13,12 +13,12 @@ from spasemsr.diffusion.tiling import (
     Tile,
     boxes_in_tile,
     gaussian_weights,
+    pad_reflect,
     stitch,
     tile_grid,
     together,
 )
 from spasemsr.errors import UserError
-from spasemsr.methods.latent import pad_reflect
 
 sizes = st.integers(1, 70)
 

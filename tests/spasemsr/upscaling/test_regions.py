@@ -8,11 +8,13 @@ from spasemsr.backends.protocols import Box
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images.picture import from_image
 from spasemsr.pixels import bicubic_upsample, to_tensor
+from spasemsr.upscaling import upscaler
+from spasemsr.upscaling.colour import grown
 from spasemsr.upscaling.description import Description
 from spasemsr.upscaling.memory import Footprint, budget
 from spasemsr.upscaling.regions import RAMP, Region, laid, overlaps, regions_of
 from spasemsr.upscaling.settings import WHOLE, Settings, located, parse_dial, parse_tags
-from tests.worlds.tiny_upscaler import photograph, tiny_upscaler
+from tests.worlds.tiny_upscaler import SAMPLE, photograph, tiny_upscaler
 
 LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.6, 0.2, 1.0, 0.9)
 
@@ -137,3 +139,23 @@ def test_every_further_strength_is_memory_planned_for():
     assert thrice - once == 2 * 6 * 400**2
     plain, dialled = Settings(), Settings(dials=(("dog", 1.0),))
     assert "dials" not in plain.plain() and dialled.plain()["dials"] == [["dog", 1.0]]
+
+
+def test_another_strength_is_sampled_where_its_boxes_are_and_the_result_is_the_same(tiny, monkeypatch):
+    monkeypatch.setattr(tiny, "sampling", SAMPLE.model_copy(update={"steps": 1}))
+    predict, calls, done = tiny.method.predict, [], []
+    monkeypatch.setattr(tiny.method, "predict", lambda *given: calls.append(1) or predict(*given))
+    settings = Settings(dial=0.5, dials=(("sign@0.05,0.1,0.2,0.2", 0.0),))
+
+    def restored():
+        calls.clear()
+        picture = from_image(photograph(96, 64))
+        result = tiny.restore(picture, settings, Description((), "blurred"), report=lambda *now: done.append(now))
+        assert done[-1][0] == done[-1][1]  # what is left out counts as done
+        return result.picture.colour, len(calls)
+
+    near, few = restored()
+    monkeypatch.setattr(upscaler, "of_dial", lambda *_: None)
+    everywhere, all_of_them = restored()
+    assert np.array_equal(near, everywhere) and (few, all_of_them) == (3, 4)
+    assert grown("adain", [(0, 0, 8, 8)]) is None  # it reads the whole picture

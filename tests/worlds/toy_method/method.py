@@ -32,7 +32,7 @@ class Toy(Method):
         }
 
     @torch.no_grad()
-    def restore(self, batch, noise, sampling, run_tiles=map, called=None):
+    def restore(self, batch, noise, sampling, run_tiles=map, called=None, boxes=None):
         restored = self._enlarged(batch.lr).clamp(0, 1)
         if called is not None:
             called()
