@@ -107,8 +107,10 @@ def pad_reflect(images_BCHW: Tensor, multiple: int) -> Tensor:
     for axis in (-2, -1):
         size = images_BCHW.shape[axis]
         period = max(2 * (size - 1), 1)
-        index = torch.arange(-(-size // multiple) * multiple, device=images_BCHW.device) % period
-        images_BCHW = images_BCHW.index_select(axis, torch.where(index < size, index, period - index))
+        beyond = torch.arange(size, -(-size // multiple) * multiple, device=images_BCHW.device) % period
+        if len(beyond):
+            mirrored = images_BCHW.index_select(axis, torch.where(beyond < size, beyond, period - beyond))
+            images_BCHW = torch.cat([images_BCHW, mirrored], axis)
     return images_BCHW
 
 
