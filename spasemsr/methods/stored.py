@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from spasemsr.errors import UserError
 from spasemsr.hashing import sha256_file
 from spasemsr.methods import method, names
+from spasemsr.methods.carried import located
 from spasemsr.methods.model_config import ModelConfig
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
@@ -39,7 +40,7 @@ def read_model_config(folder: Path) -> ModelConfig:
             f"{folder / CONFIG} is of a method {name!r}, which is not here.", f"There are: {', '.join(names())}"
         )
     try:
-        return method(name).config.model_validate(raw)
+        return method(name).config.model_validate(located(raw, folder))
     except ValidationError as error:
         wrong = ", ".join(sorted({".".join(map(str, item["loc"])) or "the whole" for item in error.errors()}))
         raise UserError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from spasemsr.errors import UserError
 from spasemsr.methods import method as face_of
+from spasemsr.methods.carried import STUDENTS, carry
 from spasemsr.methods.folder import save_model
 from spasemsr.methods.model_config import ModelConfig
 from spasemsr.methods.protocol import Method
@@ -21,9 +22,9 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def save(folder: Path, method: Method, config: ModelConfig, half: bool = False) -> None:
-    """Write weights, config and model card; the same model gives the same bytes."""
+    """Write weights, config, model card and the students it needs; the same model gives the same bytes."""
     try:
-        save_model(folder, method, config.plain(), half)
+        save_model(folder, method, carry(config.plain(), folder), half)
         parameters = sum(tensor.numel() for module in method.trainable().values() for tensor in module.parameters())
         (folder / CARD).write_text(model_card(config, parameters), encoding="utf-8")
     except OSError as error:
@@ -64,7 +65,9 @@ def download(repository: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=[WEIGHTS, CONFIG, CARD]))
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=[WEIGHTS, CONFIG, CARD, f"{STUDENTS}/*"])
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
             f"{repository} cannot be fetched: {_one_line(error)}", "Check name, commit and network, or name a folder."
