@@ -1,13 +1,16 @@
 # The weights in data/pretrained/nano, from a folder of photographs: sh experiments/nano.sh PHOTOGRAPHS [OUT]
-# Two runs of the pipeline's own trainer, base denoiser and side modules jointly: small patches at a high rate, then
-# larger ones from there, cooling down. Killed and started again it goes on; with a GPU, raise global_batch and steps.
+# Three runs of the pipeline's own trainer, base denoiser and side modules jointly: small patches at a high rate, larger
+# ones from there, cooling down, all with boxes in the keys and no textures; then words bound to their places, areas of
+# like texture, and the mixture of degradations. Killed and started again it goes on; with a GPU, raise global_batch and
+# steps. The third alone, from the weights that ship: sh experiments/nano_textures.sh PHOTOGRAPHS [OUT]
 # The restorer that both are shown ships with the package; its weights are made by the same means:
 #   dvc exp run (data as in the second run, variants=12) synthesize && python experiments/restorer.py OUT
 set -e
 photographs=${1:?a folder of photographs}
 out=${2:-data/pretrained/nano}
 middle=data/pretrained/middle
-data="-S degradation.preset=seesr -S photographs=$photographs -S embedded.data.packages=[] -S embedded.data.val_fraction=0.04"
+data="-S embedded.ground.textures=null -S embedded.methods.spasemsr.model.spatial.binding=keys
+  -S degradation.preset=seesr -S photographs=$photographs -S embedded.data.packages=[] -S embedded.data.val_fraction=0.04"
 train="-S embedded.train.ema_decay=0.998 -S embedded.train.save_every=250"
 dvc exp run $data $train \
   -S embedded.data.patch=128 -S embedded.data.stride=128 -S embedded.data.max_patches=48 -S embedded.data.variants=2 \
@@ -19,5 +22,5 @@ dvc exp run $data $train \
   -S embedded.train.init=$middle -S embedded.train.steps=${STEPS_192PX:-1500} -S embedded.train.global_batch=4 \
   -S embedded.train.lr=0.001 -S embedded.train.warmup_steps=50 -S embedded.train.cooldown_steps=900 train@spasemsr
 spasemsr models release models/spasemsr $out
-cp reports/train/spasemsr/losses.csv $out/losses.csv 2>/dev/null || true
 rm -r $middle
+sh experiments/nano_textures.sh "$photographs" "$out" "$out"

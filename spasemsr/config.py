@@ -23,7 +23,7 @@ from spasemsr.evaluation.spec import AuditSpec, DialSpec, EvaluateSpec
 from spasemsr.methods import method, names
 from spasemsr.methods.face import Ingredients, Section
 from spasemsr.spec import Fraction, Spec
-from spasemsr.students.spec import AnyLearner, with_students
+from spasemsr.students.spec import AnyLearner, with_recogniser, with_students
 from spasemsr.training.spec import TrainSpec
 
 ProfileName = Literal["embedded", "probe", "foundation"]
@@ -162,9 +162,20 @@ class Params(Spec):
             autoencoder=of.autoencoder,
             text_encoder=of.text_encoder,
             restore=of.restore,
-            ground=of.ground,
+            ground=self.ground(chosen),
             caption=of.caption,
         )
+
+    def ground(self, profile: ProfileName | None = None) -> GroundSpec:
+        """How objects are found, areas of like texture by the student that `learners` lists for them, if any.
+
+        Raises ValueError for a student that learns something else.
+        """
+        of: Profile = getattr(self, profile or self.profile)
+        if of.ground.textures is None:
+            return of.ground
+        textures = with_recogniser(of.ground.textures, of.running((), self.learners).learners)
+        return of.ground.model_copy(update={"textures": textures})
 
     @model_validator(mode="after")
     def _across_sections(self) -> "Params":

@@ -59,7 +59,7 @@ def run(params: Params, method_name: str) -> None:
 
     keys = dataset.keys[: spec.images]
     batches = {key: dataset.batch([key]) for key in keys}
-    truth = Truth(method, profile.ground)
+    truth = Truth(method, params.ground())
     cases = [
         audit.Case(key, batches[key], batches[keys[(index + 1) % len(keys)]], truth.of(batches[key], hr(key)), hr(key))
         for index, key in enumerate(keys)

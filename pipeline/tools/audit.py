@@ -104,7 +104,7 @@ def make_sample(upscaler: Upscaler, path: Path, preset: str, side: int) -> Sampl
     """A photograph's central square, degraded, with the conditions that `upscale` finds. Raises RejectedSample."""
     pair = make_pair(path, preset, side)
     method, scale, lr = upscaler.method, upscaler.config.scale, to_tensor(pair.lr).contiguous()
-    found = upscaler.describe(Picture(pair.lr, None, "PNG"))
+    found = upscaler.conditions(Picture(pair.lr, None, "PNG"))
     restored = to_tensor(upscaler.restorer.restore([pair.lr], scale)[0]).contiguous()
     batch = Batch([pair.key], lr, [found.objects], [found.caption], None, {}, None, restored)
     seen = restored if "restored" in method.restore_columns else bicubic_upsample(lr, scale)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from spasemsr.backends.extractors.filter_bank import texture_decibels
+from spasemsr.backends.extractors.texture_words import TEXTURES, opposite
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.evaluation.conditions import CONDITIONS, STATES, Condition, State, in_state, retagged
 from spasemsr.evaluation.findings import CHANGE
@@ -188,12 +189,18 @@ def _within(box: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _renamed(case: Case) -> Iterator[tuple[Batch, np.ndarray]]:
-    """The batch with one object renamed, and that object's box; nothing where nothing can be renamed."""
+    """The batch with one object renamed, and that object's box; nothing where nothing can be renamed.
+
+    An area of like texture if there is one, called the opposite of what it is; else a thing, as the other picture's.
+    """
     (objects,), (others,) = case.batch.objects, case.other.objects
-    names = [name for name in others.tags if name not in objects.tags]
-    for index, (x0, y0, x1, y1) in enumerate(objects.boxes):
-        if names and 0.01 <= (x1 - x0) * (y1 - y0) <= 0.8:
-            tags = [*objects.tags[:index], names[0], *objects.tags[index + 1 :]]
+    foreign = [name for name in others.tags if name not in objects.tags and name not in TEXTURES]
+    order = sorted(range(len(objects.tags)), key=lambda index: objects.tags[index] not in TEXTURES)
+    for index in order:
+        (x0, y0, x1, y1), tag = objects.boxes[index], objects.tags[index]
+        new = [opposite(tag)] if tag in TEXTURES else foreign
+        if new and 0.01 <= (x1 - x0) * (y1 - y0) <= 0.8:
+            tags = [*objects.tags[:index], new[0], *objects.tags[index + 1 :]]
             yield retagged(case.batch, tags), objects.boxes[index]
             return
 

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from spasemsr.backends.extractors.texture_words import TEXTURES
+
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import TextEncoder
     from spasemsr.data.dataset import Objects
 
 
 def tag_prompt(objects: "Objects", words: str = "") -> str:
-    """Distinct tags in score order, then `words`, joined by commas."""
-    return ", ".join(filter(None, (*dict.fromkeys(objects.tags), words)))
+    """Distinct tags in score order, then `words`, joined by commas; textures say nothing without their places."""
+    things = (tag for tag in dict.fromkeys(objects.tags) if tag not in TEXTURES)
+    return ", ".join(filter(None, (*things, words)))
 
 
 @torch.no_grad()

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from spasemsr.backends.extractors.texture_words import TEXTURES
 from spasemsr.backends.grounding import build_detector, build_tagger
 from spasemsr.backends.grounding.select import iou, select
 from spasemsr.backends.grounding.spec import GroundSpec, with_what_is_here
+from spasemsr.backends.grounding.texture_areas import TextureAreas, below
 from spasemsr.backends.protocols import Box
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.pixels import ImageU8, to_tensor
@@ -30,6 +32,7 @@ class Truth:
         self._method, self._spec = method, with_what_is_here(spec)
         if "tags" in method.conditions:
             self._tagger, self._detector = build_tagger(self._spec.tagger), build_detector(self._spec.detector)
+            self._areas = TextureAreas(self._spec.textures) if self._spec.textures else None
 
     def of(self, batch: Batch, hr: ImageU8) -> Batch:
         """The batch of one with conditions found on hr, (H, W, 3), instead of lr."""
@@ -39,6 +42,7 @@ class Truth:
             return batch
         tags = self._tagger.tag([hr])
         boxes = select(self._detector.detect([hr], tags)[0], self._spec)
+        boxes = below(boxes, self._areas.measured(hr)) if self._areas else boxes
         corners = np.array([box.xyxy for box in boxes], np.float32).reshape(-1, 4)
         objects = Objects([box.tag for box in boxes], corners, [box.score for box in boxes], "hr")
         return replace(batch, objects=[objects])
@@ -46,7 +50,7 @@ class Truth:
 
 def found_again(there: Objects, here: Objects) -> tuple[int, int]:
     """How many objects of hr have a box of `SAME_PLACE` among those of its restored copy; how many of them one of
-    the same name.
+    the same name. Areas of like texture are no objects.
     """
     placed = named = 0
     others = _boxes(here)
@@ -58,4 +62,4 @@ def found_again(there: Objects, here: Objects) -> tuple[int, int]:
 
 def _boxes(objects: Objects) -> list[Box]:
     rows = zip(objects.tags, objects.boxes.tolist(), objects.scores, strict=True)
-    return [Box(tag, (x0, y0, x1, y1), score) for tag, (x0, y0, x1, y1), score in rows]
+    return [Box(tag, (x0, y0, x1, y1), score) for tag, (x0, y0, x1, y1), score in rows if tag not in TEXTURES]

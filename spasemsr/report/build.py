@@ -127,6 +127,7 @@ def _card(
         "name": example.name,
         "caption": example.caption,
         "objects": objects,
+        "areas": figures.areas(example.objects),
         "strip": strip,
         "degradation": view.flat(example.degradation),
     }

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spasemsr.backends.extractors.texture_words import TEXTURES
+
 MAX_POINTS = 500  # of one curve; more are averaged in equal runs
 _SMOOTHING = 0.03  # width (one sigma) of the smoothed curve's window, as a share of its length
 _NAMES = {"lr": "learning rate", "grad_norm": "gradient norm"}
@@ -87,14 +89,25 @@ class Box:
 
 
 def boxes(objects: Mapping[str, Any]) -> list[Box]:
-    """`objects.json` (tags, boxes x0 y0 x1 y1 in [0, 1], scores) -> boxes to draw, numbered from 1."""
+    """`objects.json` (tags, boxes x0 y0 x1 y1 in [0, 1], scores) -> boxes to draw, numbered from 1; no areas."""
     found = []
     rows = zip(objects.get("tags", ()), objects.get("boxes", ()), objects.get("scores", ()), strict=True)
     for number, (tag, (x0, y0, x1, y1), score) in enumerate(rows, start=1):
+        if tag in TEXTURES:
+            continue
         left, top, right, bottom = (100 * min(max(float(side), 0.0), 1.0) for side in (x0, y0, x1, y1))
         place = (round(left, 2), round(top, 2), round(right - left, 2), round(bottom - top, 2))
         found.append(Box(number, *place, str(tag), float(score)))
     return found
+
+
+def areas(objects: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Textures that fill areas of the picture, and the share of it that each fills, the largest first."""
+    shares: dict[str, float] = {}
+    for tag, (x0, y0, x1, y1) in zip(objects.get("tags", ()), objects.get("boxes", ()), strict=True):
+        if tag in TEXTURES:
+            shares[tag] = shares.get(tag, 0.0) + (x1 - x0) * (y1 - y0)
+    return sorted(shares.items(), key=lambda item: -item[1])
 
 
 def curve(rows: Sequence[Mapping[str, Any]], column: str, group: str) -> Chart | None:

@@ -22,6 +22,7 @@ from spasemsr.backends.extractors.spec import (
     StudentRowsSpec,
     TextureClassesSpec,
 )
+from spasemsr.backends.grounding.spec import TexturesSpec
 from spasemsr.spec import Positive, Spec, WeightsSpec
 
 FOLDER = "data/students"  # of the project: a folder of weights for each student
@@ -158,3 +159,18 @@ def with_students(features: Features, shown: str, learners: Mapping[str, Learner
             except ValueError as error:
                 raise ValueError(f"features.{given} {error}, learners.{name}") from None
     return features.model_copy(update=changed)
+
+
+def with_recogniser(textures: TexturesSpec, learners: Mapping[str, LearnerSpec]) -> TexturesSpec:
+    """Areas of like texture guessed by the student among these that gives `textures`, if one does.
+
+    Raises ValueError for a student that learns something else than classes of texture.
+    """
+    for name, learner in learners.items():
+        if "textures" not in learner.gives:
+            continue
+        if not isinstance(learner, SmallSpec) or not isinstance(learner.teacher, TextureClassesSpec):
+            raise ValueError(f"learners.{name} gives textures, so its teacher has to be texture_classes")
+        place = learner.place(f"{FOLDER}/{name}")
+        return textures.model_copy(update={"channels": learner.channels, "source": place, "revision": None})
+    return textures

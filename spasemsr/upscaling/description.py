@@ -5,7 +5,8 @@ take the place of found ones; a tag that does not say where it is and that the d
 picture as its box.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,9 +14,11 @@ import cv2
 import numpy as np
 
 from spasemsr.backends.captioner import build_captioner
+from spasemsr.backends.extractors.texture_words import TEXTURES
 from spasemsr.backends.grounding import build_detector, build_tagger
 from spasemsr.backends.grounding.select import select
 from spasemsr.backends.grounding.spec import with_what_is_here
+from spasemsr.backends.grounding.texture_areas import TextureAreas, below
 from spasemsr.backends.protocols import Box, Captioner, Detector, Restorer, Tag, Tagger
 from spasemsr.backends.restorer import build_restorer
 from spasemsr.backends.restorer.spec import RestorerSpec, dialed
@@ -24,6 +27,7 @@ from spasemsr.determinism import torch_threads
 from spasemsr.methods.model_config import InferenceSpec
 from spasemsr.pixels import ImageU8
 from spasemsr.upscaling.settings import WHOLE, clean_text, located
+from spasemsr.upscaling.windows import Window
 
 SEVERAL = 3  # results of the restorer, of pictures up to LOOKED_AT, that are remembered
 LOOKED_AT = 512  # lr pixels of the longer side; objects are looked for in a smaller copy of what is larger
@@ -94,6 +98,27 @@ class Describer:
     def _detector(self) -> Detector:
         return build_detector(self._ground.detector, self._device)
 
+    def with_areas(self, description: Description, lr: ImageU8, windows: Sequence[Window]) -> Description:
+        """The description with the areas of like texture of a picture (u, v, 3), which are looked for in each window.
+
+        An area is of the window in which its centre counts most. Where a box says a texture, as a person may, the areas
+        below it go: those of which it covers more than half.
+        """
+        if self._textures is None:
+            return description
+        said = [box for box in description.boxes if box.tag in TEXTURES]
+        found: list[Box] = []
+        for window in windows:
+            for area in self._textures.recognised(self.restored(np.ascontiguousarray(window.crop(lr)))):
+                box = replace(area, xyxy=window.in_picture(area.xyxy, lr.shape[:2]))
+                if window.owns(*_centre(box, lr)) and all(_covered(box, hand) <= 0.5 for hand in said):
+                    found.append(box)
+        return replace(description, boxes=tuple(below(description.boxes, sorted(found, key=lambda box: -box.score))))
+
+    @cached_property
+    def _textures(self) -> TextureAreas | None:
+        return TextureAreas(self._ground.textures, self._device) if self._ground.textures else None
+
     @cached_property
     def _captioner(self) -> Captioner:
         return build_captioner(self._spec.caption, self._device)
@@ -117,6 +142,18 @@ class Describer:
         found = {box.tag for box in [*placed, *boxes]}
         missing = [Box(tag.text, WHOLE, 1.0) for tag in asked[0] if tag.text not in found]
         return [*placed, *missing, *boxes][: self._ground.max_objects]
+
+
+def _centre(box: Box, lr: ImageU8) -> tuple[float, float]:
+    """Row and column of the middle of a box, in lr pixels."""
+    x0, y0, x1, y1 = box.xyxy
+    return (y0 + y1) / 2 * lr.shape[0], (x0 + x1) / 2 * lr.shape[1]
+
+
+def _covered(box: Box, by: Box) -> float:
+    """The share of a box that another one covers."""
+    (x0, y0, x1, y1), (left, top, right, bottom) = box.xyxy, by.xyxy
+    return max(min(x1, right) - max(x0, left), 0.0) * max(min(y1, bottom) - max(y0, top), 0.0) / box.area
 
 
 def _small(lr: ImageU8) -> ImageU8:

@@ -120,3 +120,12 @@ def parse_bytes(text: str) -> int:
     if found is None or float(found[1]) == 0:
         raise ValueError(f"{text!r} is no amount of memory")
     return int(float(found[1]) * units[found[2]])
+
+
+def is_one_tile(size: tuple[int, int], scale: int, cell: int, sampling: SampleSpec) -> bool:
+    """Whether a window of (u, v) pixels is sampled in one piece; its sides are padded to a multiple first."""
+    from spasemsr.diffusion.tiling import tile_grid
+    from spasemsr.methods.latent import MULTIPLE
+
+    rows, columns = (-(-side * scale // MULTIPLE) * MULTIPLE // cell for side in size)
+    return len(tile_grid(rows, columns, sampling.tile, sampling.tile_overlap)) == 1

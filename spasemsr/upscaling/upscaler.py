@@ -22,16 +22,15 @@ from PIL import Image
 
 from spasemsr.backends.protocols import Restorer
 from spasemsr.config import load_params
-from spasemsr.data.dataset import Batch, Objects
+from spasemsr.data.dataset import Batch
 from spasemsr.determinism import cores, single_threaded, torch_threads
 from spasemsr.diffusion.spec import SampleSpec
-from spasemsr.diffusion.tiling import Tile, TileMap, boxes_seen_from, tile_grid
+from spasemsr.diffusion.tiling import Tile, TileMap, boxes_seen_from
 from spasemsr.errors import RejectedSample
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.images.picture import MIN_SIDE, Picture, Pixels, from_image
 from spasemsr.methods.dialed import restorer_dials
 from spasemsr.methods.folder import load_method
-from spasemsr.methods.latent import MULTIPLE
 from spasemsr.methods.model_config import ModelConfig
 from spasemsr.methods.protocol import Boxes, Called, Method
 from spasemsr.methods.stored import read_model_config, weights_digest
@@ -40,7 +39,7 @@ from spasemsr.upscaling import hub
 from spasemsr.upscaling.colour import fix_canvas, grown, lr_float, tensor_of
 from spasemsr.upscaling.description import Describer, Description
 from spasemsr.upscaling.lettering import FAITHFUL, TAG, Lettering, Reading, reader_for
-from spasemsr.upscaling.memory import Budget, Footprint, budget
+from spasemsr.upscaling.memory import Budget, Footprint, budget, is_one_tile
 from spasemsr.upscaling.regions import Region, in_order, laid, of_dial, regions_of
 from spasemsr.upscaling.result import finished, sized, visible
 from spasemsr.upscaling.settings import MAP_SEEDS, OFF, Settings, Strength, sampling_for
@@ -139,6 +138,13 @@ class Upscaler:
         with self._lock, single_threaded():
             return self._describer.describe(visible(picture).rgb8(), settings.tags, settings.caption)
 
+    def conditions(self, picture: Picture) -> Description:
+        """What the network is given of a picture of one window: its description and its areas of like texture."""
+        whole = plan(*picture.size[::-1], *picture.size[::-1], self.config.scale)
+        with self._lock, single_threaded():
+            lr = visible(picture).rgb8()
+            return self._describer.with_areas(self._describer.describe(lr), lr, whole)
+
     @property
     def method(self) -> Method:
         """The network itself, for whoever asks what its results follow."""
@@ -190,10 +196,11 @@ class Upscaler:
         lr, seeds = visible(picture).colour, range(settings.seed, settings.seed + (MAP_SEEDS if with_map else 1))
         called = self._counter(windows, samplings.values(), len(seeds), report)
         with self._lock, single_threaded(), self._tiles_in_threads() as run_tiles, _refused_for_memory():
+            seen = self._describer.with_areas(description, visible(picture).rgb8(), windows)
 
             def drawn(seed: int) -> npt.NDArray[np.uint16]:
                 by_dial: dict[Strength, npt.NDArray[np.uint16]] = {
-                    dial: self._canvas(lr, windows, description, dial, sampling, seed, run_tiles, called, boxes[dial])
+                    dial: self._canvas(lr, windows, seen, dial, sampling, seed, run_tiles, called, boxes[dial])
                     for dial, sampling in samplings.items()
                 }
                 if any(region.dial == OFF for region in regions):
@@ -252,12 +259,14 @@ class Upscaler:
             crop = window.crop(lr)
             place = Tile(y, x, -(-crop.shape[0] * scale // cell), -(-crop.shape[1] * scale // cell))
             batch = self._batch(crop, description, dial)
-            if _is_one_tile(crop.shape[:2], scale, cell, sampling):
+            if is_one_tile(crop.shape[:2], scale, cell, sampling):
                 batch = method.in_tile(batch, place, height, width)
             else:  # its tiles decide which objects they show: what is small in a window may fill one of them
-                batch = replace(batch, objects=[_seen_from(place, height, width, batch.objects[0])])
-            batch = batch.to(self.device)
+                (objects,) = batch.objects
+                there = boxes_seen_from(objects.boxes, place, height, width).astype(np.float32)
+                batch = replace(batch, objects=[replace(objects, boxes=there)])
             inside = None if near is None else [window.seen(box, scale) for box in near]
+            batch = batch.to(self.device)
             restored = method.restore(batch, FieldNoise(seed, 0, y, x), own_colours, run_tiles, called, inside)
             paste(canvas, window, restored[0].permute(1, 2, 0).float().cpu().numpy(), scale)
         with torch_threads(self.workers):
@@ -336,14 +345,3 @@ def _project_sampling(folder: Path, config: ModelConfig) -> SampleSpec | None:
     if folder.resolve().parent.name != "models" or not params.is_file():
         return None
     return getattr(load_params(params), config.inference.profile).evaluate.sample
-
-
-def _is_one_tile(size: tuple[int, int], scale: int, cell: int, sampling: SampleSpec) -> bool:
-    """Whether a window of (u, v) pixels is sampled in one piece; its sides are padded to a multiple first."""
-    rows, columns = (-(-side * scale // MULTIPLE) * MULTIPLE // cell for side in size)
-    return len(tile_grid(rows, columns, sampling.tile, sampling.tile_overlap)) == 1
-
-
-def _seen_from(window: Tile, height: float, width: float, objects: Objects) -> Objects:
-    """All objects of a picture of `height` x `width` cells in the coordinates of a window, in it or not."""
-    return replace(objects, boxes=boxes_seen_from(objects.boxes, window, height, width).astype(np.float32))

@@ -40,6 +40,13 @@ class Span:
     end: int
     weights: npt.NDArray[np.float32]
 
+    def owns(self, place: float) -> bool:
+        """Whether a place along the axis, in lr pixels, has at least half of its weight here."""
+        if not self.start <= place < self.end:
+            return False
+        scale = len(self.weights) // (self.end - self.start)
+        return bool(self.weights[int((place - self.start) * scale)] >= 0.5)
+
 
 @dataclass(frozen=True)
 class Window:
@@ -62,6 +69,20 @@ class Window:
         left, top, right, bottom = box
         x, y = self.columns.start * scale, self.rows.start * scale
         return left - x, top - y, right - x, bottom - y
+
+    def in_picture(
+        self, box: tuple[float, float, float, float], size: Sequence[int]
+    ) -> tuple[float, float, float, float]:
+        """A box of the window, x0 y0 x1 y1 in [0, 1] of it, in those of the picture of (height, width) lr pixels."""
+        height, width = size
+        tall, wide = self.size
+        x0, x1 = ((self.columns.start + side * wide) / width for side in box[::2])
+        y0, y1 = ((self.rows.start + side * tall) / height for side in box[1::2])
+        return x0, y0, x1, y1
+
+    def owns(self, row: float, column: float) -> bool:
+        """Whether a place of the picture, in lr pixels, is this window's more than its neighbours'."""
+        return self.rows.owns(row) and self.columns.owns(column)
 
 
 def plan(height: int, width: int, window_height: int, window_width: int, scale: int) -> list[Window]:

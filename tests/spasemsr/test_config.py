@@ -76,7 +76,11 @@ def test_the_shipped_file_is_valid_and_states_every_value(raw):
         ("probe.data.scenes.most", 5, "a picture of 64 pixels holds up to 4"),
         ("embedded.caption", {"kind": "known"}, "embedded.caption.scenes"),
         ("embedded.methods.spasemsr.model.unet.attention_heads", [3, 4, 6, 6], "multiple of its 3 heads"),
-        ("embedded.ground.max_objects", 9, "embedded.methods.spasemsr.model.objects.max is 5"),
+        (
+            "embedded.ground.max_objects",
+            13,
+            "embedded.methods.spasemsr.model.objects.max is 20, but embedded.ground finds up to 21",
+        ),
     ],
 )
 def test_wrong_values_are_refused_by_key_value_and_what_is_allowed(raw, key, value, said):

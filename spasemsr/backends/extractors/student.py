@@ -32,6 +32,10 @@ class Student:
         """(H, W, 3) u8 images of at least 8 px -> arrays as the teacher makes them."""
         return [self._answer(self._output(pixels_of([image]) / 255)[0]) for image in images]
 
+    def shares(self, images: Sequence[ImageU8]) -> list[Array]:
+        """Of labels: how sure it is of each, float32 (K, h, w) that sum to 1 in every cell."""
+        return [self._output(pixels_of([image]) / 255)[0].softmax(0).numpy() for image in images]
+
     def _output(self, images_B3HW: Tensor) -> Tensor:
         device = choose_device(self._device)
         with torch.inference_mode():

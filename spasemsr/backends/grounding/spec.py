@@ -1,15 +1,17 @@
 """Kinds of tagger, detector and segmenter: what finds and names the objects of an image."""
 
 import logging
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from spasemsr.backends.extractors.spec import StudentLabelsSpec, TextureClassesSpec
 from spasemsr.backends.identity import Identity, identify
 from spasemsr.backends.networks.spec import SamArchitecture
 from spasemsr.hashing import fingerprint
 from spasemsr.scenes.spec import ScenesSpec
-from spasemsr.spec import Endpoint, Fraction, Positive, Spec, WeightsSpec
+from spasemsr.spec import Endpoint, Fraction, Positive, Revision, Spec, WeightsSpec
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +20,9 @@ VERSIONS = {
     "tagger": {"palette": 1, "efficientnet_lite": 1, "vocabulary": 1, "llava": 1, "known": 1},
     "detector": {"components": 1, "activation": 1, "grounding_dino": 1, "groundingdino": 1, "known": 1},
     "segmenter": {"components": 1, "sam": 1, "known": 1},
+    "textures": {"areas": 1, "student_labels": 1},
 }
+RECOGNISER = Path(__file__).parent / "recogniser.safetensors"  # the weights of TexturesSpec's student
 
 
 class PaletteTaggerSpec(Spec):
@@ -139,8 +143,33 @@ DetectorSpec = Annotated[
 SegmenterSpec = Annotated[ComponentSegmenterSpec | SamSegmenterSpec | KnownSegmenterSpec, Field(discriminator="kind")]
 
 
+class TexturesSpec(Spec):
+    """Areas of like texture beside the objects, at most `most` in a square of 192 px: what of hr lr does not show.
+
+    On hr they are measured. On a restored image a student of `channels` channels guesses them, whose weights ship with
+    this project or are `source`; so they are in training for a share of `recognised` of the patches.
+    """
+
+    most: Positive = 8
+    recognised: Fraction = 0.5
+    channels: Positive = 64
+    source: str | None = None
+    revision: Revision | None = None
+
+    @property
+    def student(self) -> StudentLabelsSpec:
+        """What guesses, as an extractor."""
+        return StudentLabelsSpec(
+            kind="student_labels",
+            of=TextureClassesSpec(kind="texture_classes"),
+            channels=self.channels,
+            source=self.source or str(RECOGNISER),
+            revision=self.revision,
+        )
+
+
 class GroundSpec(Spec):
-    """Grounded-SAM: tags -> boxes -> masks, then the selection rule of the paper's setting."""
+    """Grounded-SAM: tags -> boxes -> masks, then the selection rule of the paper's setting; `textures` is our own."""
 
     tagger: TaggerSpec
     detector: DetectorSpec
@@ -149,6 +178,20 @@ class GroundSpec(Spec):
     nms_iou: Fraction = 0.5
     min_area: Fraction = 0.002
     batch_size: Positive = 1
+    textures: TexturesSpec | None = None
+
+    @property
+    def most(self) -> int:
+        """Objects and areas of a patch that a network has to have room for."""
+        return self.max_objects + (self.textures.most if self.textures else 0)
+
+    def content(self) -> dict[str, Any]:
+        """Without `textures` where there are none, and without where weights lie."""
+        content = super().content()
+        textures = content.pop("textures")
+        return content | (
+            {"textures": {"version": VERSIONS["textures"]["areas"], **_sizes(textures)}} if textures else {}
+        )
 
 
 def identity_of(spec: GroundSpec) -> dict[str, list[Identity]]:
@@ -159,7 +202,14 @@ def identity_of(spec: GroundSpec) -> dict[str, list[Identity]]:
 
         tagger["weights_sha256"] = fingerprint(list(names_in(spec.tagger.names)))
     detector = identify(spec.detector, VERSIONS["detector"])
-    return {"models": [tagger, detector, identify(spec.segmenter, VERSIONS["segmenter"])]}
+    models = [tagger, detector, identify(spec.segmenter, VERSIONS["segmenter"])]
+    if spec.textures is not None:
+        models.append(identify(spec.textures.student, VERSIONS["textures"]))
+    return {"models": models}
+
+
+def _sizes(textures: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in textures.items() if name not in ("source", "revision")}
 
 
 def with_what_is_here(spec: GroundSpec) -> GroundSpec:

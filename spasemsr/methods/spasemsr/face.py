@@ -39,10 +39,10 @@ in the picture (tags with boxes) and on how it is degraded (a caption), after "S
     def check(self, given: Ingredients) -> None:
         """The network has a place for every object that is grounded."""
         section, profile = SpaSemSection.of(given), given.profile
-        if section.model.objects.max < given.ground.max_objects:
+        if section.model.objects.max < given.ground.most:
             raise ValueError(
                 f"{profile}.methods.{self.name}.model.objects.max is {section.model.objects.max}, "
-                f"but {profile}.ground.max_objects is {given.ground.max_objects}: the model must take them all"
+                f"but {profile}.ground finds up to {given.ground.most}: the model must take them all"
             )
 
     def columns(self) -> "tuple[Column, ...]":

@@ -1,6 +1,7 @@
 """Weights of an upscaler: a folder, the Hub."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,12 @@ import numpy as np
 import pytest
 
 from spasemsr import Upscaler
+from spasemsr.backends.extractors.texture_words import TEXTURES
+from spasemsr.backends.grounding.spec import RECOGNISER, TexturesSpec
 from spasemsr.errors import UserError
+from spasemsr.images.picture import from_image as picture
 from spasemsr.upscaling import hub
+from spasemsr.upscaling.hub import save
 from tests.worlds import ROOT
 from tests.worlds.tiny_upscaler import SAMPLE, photograph, pixels
 
@@ -43,6 +48,30 @@ def test_the_folder_has_the_layout_of_the_hub(tiny, folder, tmp_path):
     tiny.save_pretrained(tmp_path / "again")
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_students_of_a_project_travel_with_the_weights(tiny, tmp_path, monkeypatch):
+    """Released, moved and released again, from where no project is."""
+    student = tmp_path / "project/data/students/mine/weights.safetensors"
+    student.parent.mkdir(parents=True)
+    student.write_bytes(RECOGNISER.read_bytes())
+    monkeypatch.chdir(tmp_path / "project")
+    textures = TexturesSpec(source="data/students/mine/weights.safetensors")
+    inference = tiny.config.inference
+    inference = inference.model_copy(update={"ground": inference.ground.model_copy(update={"textures": textures})})
+    config = tiny.config.model_copy(update={"inference": inference})
+    save(tmp_path / "once", tiny.method, config)
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree("project")
+    (tmp_path / "once").rename("moved")
+    Upscaler.from_pretrained(Path("moved"), workers=1).save_pretrained("again")
+    stored = [json.loads((Path(name) / "config.json").read_text()) for name in ("moved", "again")]
+    places = [config["inference"]["ground"]["textures"]["source"] for config in stored]
+    assert places == ["students/mine/weights.safetensors"] * 2
+    assert (Path("again") / places[1]).read_bytes() == RECOGNISER.read_bytes()
+    upscaler = Upscaler.from_pretrained(Path("again"), workers=1)
+    found = upscaler.conditions(picture(photograph(40, 32)))
+    assert found.boxes and {box.tag for box in found.boxes} & TEXTURES
 
 
 class FakeHub:

@@ -1,0 +1,23 @@
+# The last run of nano.sh: sh experiments/nano_textures.sh PHOTOGRAPHS [OUT] [FROM]
+# A recogniser learns to see hr's textures in the restorer's image (data/students/recogniser, what ships as
+# spasemsr/backends/grounding/recogniser.safetensors), and the network to follow them: half of the patches have those
+# measured on hr, half the guessed ones.
+set -e
+photographs=${1:?a folder of photographs}
+out=${2:-data/pretrained/nano}
+from=${3:-data/pretrained/nano}
+start=data/pretrained/bound
+python experiments/bound.py "$from" $start
+dvc exp run -S photographs="$photographs" -S 'learners=[recogniser]' \
+  -S 'embedded.data.packages=[]' -S embedded.data.hold_out=hash -S embedded.data.val_fraction=0.04 \
+  -S embedded.data.patch=192 -S embedded.data.stride=192 -S embedded.data.max_patches=24 -S embedded.data.variants=3 \
+  -S embedded.data.val_max_patches=2 -S embedded.methods.spasemsr.model.schedule.last_share=0.35 \
+  -S embedded.train.init=$start -S embedded.train.steps=${STEPS:-1900} -S embedded.train.lr=0.0006 \
+  -S embedded.train.warmup_steps=30 -S embedded.train.cooldown_steps=${COOLDOWN:-1100} -S embedded.train.ema_decay=0.995 \
+  train@spasemsr
+spasemsr models release models/spasemsr "$out"   # with its recogniser in $out/students
+mv "$out/students/recogniser/weights.safetensors" spasemsr/backends/grounding/recogniser.safetensors
+sed -i 's#"source": "students/recogniser/weights.safetensors"#"source": null#' "$out/config.json"   # which ships
+rm -r "$out/students"
+cp reports/train/spasemsr/losses.csv "$out/losses.csv"
+rm -r $start

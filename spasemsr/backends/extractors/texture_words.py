@@ -1,0 +1,19 @@
+"""What classes of texture are called: "smooth surface", "strong upright texture", "marked texture"."""
+
+STRENGTHS = ("faint", "marked", "strong")  # of the levels above the lowest, which is smooth
+DIRECTIONS = ("upright", "rising", "level", "falling")  # which way edges run
+SMOOTH = "smooth surface"
+_DIRECTED_NAMES = [f"{strength} {way} texture" for strength in STRENGTHS for way in DIRECTIONS]
+TEXTURES = frozenset([SMOOTH, *(f"{strength} texture" for strength in STRENGTHS), *_DIRECTED_NAMES])  # every name
+
+
+def opposite(name: str) -> str:
+    """The words furthest from those of an area: smooth for what is marked or strong, strong and across for the rest."""
+    strength, _, rest = name.partition(" ")
+    if strength in STRENGTHS[1:]:
+        return SMOOTH
+    direction = rest.partition(" ")[0]
+    if direction not in DIRECTIONS:
+        return f"{STRENGTHS[-1]} texture"
+    across = DIRECTIONS[(DIRECTIONS.index(direction) + 2) % len(DIRECTIONS)]
+    return f"{STRENGTHS[-1]} {across} texture"

@@ -1,0 +1,67 @@
+"""Areas of like texture of a picture that is being restored: window by window, and below what a person says."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from pipeline.stages.ground import GroundWorker
+from spasemsr.backends.extractors.texture_words import TEXTURES
+from spasemsr.backends.grounding.spec import TexturesSpec
+from spasemsr.backends.protocols import Box
+from spasemsr.data.job import Sample
+from spasemsr.data.patches import Patch, make_key
+from spasemsr.upscaling.description import Describer, Description
+from spasemsr.upscaling.windows import plan
+from tests.spasemsr.backends.test_grounding import SPEC
+from tests.worlds.photographs import photograph, shrunk
+from tests.worlds.tiny_upscaler import tiny_config
+
+PATCH = Patch(make_key("ab" * 32, 0, 0), "train", 0, "folder", "a.png", "ab" * 32, 0, 0, 128)
+LR = np.ascontiguousarray(shrunk(photograph("astronaut"), 2)[:192, :240])
+
+
+@pytest.fixture(scope="module")
+def describer() -> Describer:
+    inference = tiny_config().inference
+    ground = inference.ground.model_copy(update={"textures": TexturesSpec()})
+    return Describer(inference.model_copy(update={"ground": ground}), 4)
+
+
+def test_every_place_has_its_area_whatever_the_windows(describer):
+    nothing, size = Description((), "sharp"), LR.shape[:2]
+    whole = describer.with_areas(nothing, LR, plan(*size, *size, 4)).boxes
+    assert {box.tag for box in whole} <= TEXTURES and len(whole) > 8
+    assert sum(box.area for box in whole) == pytest.approx(1.0)
+    windowed = describer.with_areas(nothing, LR, plan(*size, 192, 192, 4)).boxes
+    assert sum(box.area for box in windowed) == pytest.approx(1.0, abs=0.25)  # those at a seam overlap, or leave some
+    for boxes in (whole, windowed):
+        assert [box.score for box in boxes] == sorted((box.score for box in boxes), reverse=True)
+
+
+def test_what_a_person_says_takes_the_place_of_the_areas_below_it(describer):
+    size = LR.shape[:2]
+    found = partial(describer.with_areas, lr=LR, windows=plan(*size, *size, 4))
+    said, thing = Box("strong level texture", (0.0, 0.0, 0.5, 1.0), 1.0), Box("cat", (0.0, 0.0, 1.0, 1.0), 1.0)
+    free, held = found(Description((thing,), "")).boxes, found(Description((said, thing), "")).boxes
+    assert sum(box.area for box in free) == pytest.approx(2.0) and held[0] == said
+    left = [box for box in held[2:] if box.xyxy[2] <= 0.5]
+    assert left == [] and len(held) < len(free)
+
+
+def test_without_textures_nothing_is_added():
+    nothing = Description((), "sharp")
+    assert Describer(tiny_config().inference, 4).with_areas(nothing, LR, []) is nothing
+
+
+@pytest.mark.parametrize(("recognised", "source"), [(0.0, "hr"), (1.0, "restored")])
+def test_textures_of_training_patches_are_measured_or_guessed(recognised, source):
+    spec = SPEC.model_copy(update={"textures": TexturesSpec(recognised=recognised)})
+    hr, restored = photograph("coffee", 128), photograph("grass", 128)
+    made, both = GroundWorker(spec), {"hr.png": hr, "restored.png": restored}
+    (found,) = made([Sample(PATCH, 0, both)])
+    boxes = {"hr": made._areas.measured(hr), "restored": made._areas.recognised(restored)}[source]
+    objects = found["objects.json"]
+    areas = [(tag, tuple(box)) for tag, box in zip(objects["tags"], objects["boxes"], strict=True) if tag in TEXTURES]
+    assert areas == [(box.tag, box.xyxy) for box in boxes]
+    assert objects["source"] == "hr" and set(np.unique(found["masks.png"])) <= set(range(len(objects["tags"]) + 1))
