@@ -35,7 +35,7 @@ class NoiseProject:
         self.params["photographs"] = str(self.raw)
         small = {"packages": [], "max_patches": 2, "val_patch": 192, "val_max_patches": 1, "num_buckets": 2}
         self.params["embedded"]["data"].update(small)
-        self.params["embedded"]["ground"].update(REGIONS)
+        self.params["embedded"]["ground"].update(REGIONS, textures=None)
         self.params["degradation"]["preset"] = "seesr"
 
     def run(self, *stages: str) -> dict[str, tuple[int, int]]:
