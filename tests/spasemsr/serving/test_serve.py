@@ -267,11 +267,15 @@ def test_a_persons_way_through_the_page(address, photo, tmp_path, monkeypatch):
         tab.get_by_label("draws a box: two corners").check()
         marked = tab.locator("#marked img")
         size = marked.bounding_box()
-        for share in (0.6, 0.9):
-            drawn = marked.get_attribute("src")
+        name = tab.locator("#name textarea, #name input").first
+        for share, patience in ((0.6, 3_000), (0.9, 20_000), (0.6, 20_000), (0.9, 20_000)):
             marked.click(position={"x": share * size["width"], "y": share * size["height"]})
-            expect(marked).not_to_have_attribute("src", drawn, timeout=60_000)
-        expect(tab.locator("#name textarea, #name input").first).to_have_value("object")
+            try:  # a click while the picture is drawn again, for the strength above, is lost: any two make the box
+                expect(name).to_have_value("object", timeout=patience)
+                break
+            except AssertionError:
+                continue
+        expect(name).to_have_value("object")
         tab.get_by_label("left out").check()
         expect(tab.locator("#objects [role=gridcell]").last).to_have_text("off", timeout=60_000)
         tab.click("#restore")
