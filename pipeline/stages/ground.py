@@ -20,7 +20,7 @@ from spasemsr.backends.grounding.texture_areas import TextureAreas, below, paint
 from spasemsr.backends.protocols import Box
 from spasemsr.cache import Cache
 from spasemsr.config import Params
-from spasemsr.data.columns import HR, OBJECTS, RESTORED
+from spasemsr.data.columns import HR, MAX_OBJECTS, OBJECTS, RESTORED
 from spasemsr.data.job import ColumnJob, InputRef, Sample, Typical
 from spasemsr.data.patches import Patch, read_patches
 from spasemsr.data.shards import ColumnReader
@@ -112,7 +112,7 @@ class GroundWorker:
         boxes = [select(found, self._spec) for found in self._detector.detect(images, tags)]
         masks = self._segmenter.segment(images, boxes)
         for i, sample in enumerate(samples):
-            areas = self._textures(sample)
+            areas = self._textures(sample)[: MAX_OBJECTS - len(boxes[i])]  # the least sure of a huge patch go
             masks[i] = painted(masks[i], areas, len(boxes[i]) + 1)
             boxes[i] = below(boxes[i], areas)
         return [

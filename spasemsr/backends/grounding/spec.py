@@ -20,7 +20,7 @@ VERSIONS = {
     "tagger": {"palette": 1, "efficientnet_lite": 1, "vocabulary": 1, "llava": 1, "known": 1},
     "detector": {"components": 1, "activation": 1, "grounding_dino": 1, "groundingdino": 1, "known": 1},
     "segmenter": {"components": 1, "sam": 1, "known": 1},
-    "textures": {"areas": 1, "student_labels": 1},
+    "textures": {"areas": 2, "student_labels": 1},
 }
 RECOGNISER = Path(__file__).parent / "recogniser.safetensors"  # the weights of TexturesSpec's student
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from spasemsr.backends.extractors.filter_bank import CELL
 from spasemsr.backends.extractors.texture import TextureClasses
 from spasemsr.backends.grounding.spec import TexturesSpec
 from spasemsr.backends.grounding.textures import one_hot, texture_boxes
@@ -20,6 +21,7 @@ from spasemsr.pixels import ImageU8
 if TYPE_CHECKING:  # torch takes seconds to import, and hr needs none
     from spasemsr.backends.extractors.student import Student
 
+STRIP, MARGIN = 512, 64  # rows of pixels that the student is shown at a time, and beyond them what its answer reaches
 SQUARE = 192  # pixels of a side in which `most` areas are looked for, in proportion in others
 
 
@@ -35,7 +37,18 @@ class TextureAreas:
 
     def recognised(self, restored: ImageU8) -> list[Box]:
         """(H, W, 3) u8 restored image of at least 8 px -> the areas that hr probably has."""
-        return self._boxes(self._recogniser.shares([restored])[0], restored)
+        return self._boxes(self._guessed(restored), restored)
+
+    def _guessed(self, restored: ImageU8) -> Array:
+        """Posteriors (K, h, w), strip by strip: in the student a picture has 64 channels at half its size."""
+        height = restored.shape[0] // CELL * CELL
+        strips = []
+        for top in range(0, height, STRIP):
+            first, bottom = max(top - MARGIN, 0), min(top + STRIP, height)
+            shown = np.ascontiguousarray(restored[first : min(bottom + MARGIN, height)])
+            rows = slice((top - first) // CELL, (bottom - first) // CELL)
+            strips.append(self._recogniser.shares([shown])[0][:, rows])
+        return np.concatenate(strips, axis=1)
 
     def _boxes(self, shares_Khw: Array, image: ImageU8) -> list[Box]:
         height, width = image.shape[:2]

@@ -19,9 +19,7 @@ from spasemsr.backends.protocols import Array, Box
 _DIRECTED = 0.5  # share of what is not smooth that runs one way, from which on an area has a direction
 _LEAST = 3  # cells of a side
 _LEVEL = 2.0  # how far apart neighbouring levels are, where the directions of one level are 1.4 apart
-_GAIN = (
-    0.02  # a cut takes away at least this share of the variance of a picture in which all classes are alike frequent
-)
+_GAIN = 11.5  # squares of such distances, over all cells, that a cut has to explain, however large the picture
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,10 @@ def texture_boxes(shares_Khw: Array, most: int) -> list[Box]:
     sums = np.pad(_positions(shares_Khw).cumsum(1).cumsum(2), ((0, 0), (1, 0), (1, 0)))
     areas = [_area(sums, 0, 0, height, width)]
     while len(areas) < most:
-        best = max(areas, key=lambda area: area.gain)
-        if best.gain <= _GAIN * height * width:
+        index = max(range(len(areas)), key=lambda i: areas[i].gain)
+        if areas[index].gain <= _GAIN:
             break
-        areas.remove(best)
+        best = areas.pop(index)
         areas += [_area(sums, *part) for part in _cut(best.y0, best.x0, best.y1, best.x1, *best.cut)]
     boxes = [_box(shares_Khw, area) for area in areas]
     return sorted(boxes, key=lambda box: (-box.score, -box.area, box.xyxy))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from spasemsr.backends.extractors.texture import CLASSES, TextureClasses
 from spasemsr.backends.extractors.texture_words import SMOOTH, TEXTURES, opposite
+from spasemsr.backends.grounding import texture_areas
 from spasemsr.backends.grounding.spec import TexturesSpec
 from spasemsr.backends.grounding.texture_areas import TextureAreas, painted
 from spasemsr.backends.grounding.textures import one_hot, texture_boxes, words
@@ -62,10 +63,17 @@ def test_areas_divide_the_picture(seed, height, width, most):
 
 
 def test_a_larger_picture_may_have_more_areas():
-    noise = np.random.default_rng(0).integers(CLASSES, size=(1, 48, 96))
     small, large = photograph("coffee", 192), photograph("coffee", 384)
-    assert len(texture_boxes(one_hot(noise), 30)) <= 30
     assert len(MEASURE.measured(small)) <= 8 < len(MEASURE.measured(large)) <= 32
+
+
+def test_what_is_worth_a_cut_does_not_depend_on_what_else_the_picture_shows():
+    """Stripes in a corner of a smooth picture are an area of their own in a small one and in a large one."""
+    for side in (192, 768):
+        picture = np.full((side, side, 3), 128, np.uint8)
+        picture[:96, :96] = grating(LINES["level"])[:96, :96]
+        striped = [box.area for box in MEASURE.measured(picture) if box.tag == "strong level texture"]
+        assert sum(striped) * side**2 == pytest.approx(96**2, rel=0.4)
 
 
 def test_words_name_what_most_cells_are():
@@ -105,3 +113,12 @@ def test_the_recogniser_sees_more_of_hr_than_what_is_shown(name):
     truth, measured = (TextureClasses().extract([picture])[0][0] // 4 for picture in (pair.hr, shown))
     guessed = MEASURE._recogniser.shares([shown])[0].reshape(4, 4, *truth.shape).sum(axis=1).argmax(axis=0)
     assert np.mean(guessed == truth) > np.mean(measured == truth) + 0.1
+
+
+def test_a_large_picture_is_guessed_in_strips_as_at_once(monkeypatch):
+    """512 rows at a time are more than the test would take; 64 show the same."""
+    picture = photograph("coffee", 256)
+    whole = MEASURE._recogniser.shares([picture])[0]
+    monkeypatch.setattr(texture_areas, "STRIP", 64)
+    assert np.allclose(MEASURE._guessed(picture), whole, atol=1e-5)
+    assert MEASURE._guessed(picture[:201, :135]).shape == (CLASSES, 25, 16)

@@ -9,6 +9,7 @@ from pipeline.stages.ground import GroundWorker
 from spasemsr.backends.extractors.texture_words import TEXTURES
 from spasemsr.backends.grounding.spec import TexturesSpec
 from spasemsr.backends.protocols import Box
+from spasemsr.data.columns import MAX_OBJECTS
 from spasemsr.data.job import Sample
 from spasemsr.data.patches import Patch, make_key
 from spasemsr.upscaling.description import Describer, Description
@@ -65,3 +66,14 @@ def test_textures_of_training_patches_are_measured_or_guessed(recognised, source
     areas = [(tag, tuple(box)) for tag, box in zip(objects["tags"], objects["boxes"], strict=True) if tag in TEXTURES]
     assert areas == [(box.tag, box.xyxy) for box in boxes]
     assert objects["source"] == "hr" and set(np.unique(found["masks.png"])) <= set(range(len(objects["tags"]) + 1))
+
+
+def test_a_patch_of_very_many_areas_keeps_as_many_as_masks_can_number():
+    spec = SPEC.model_copy(update={"textures": TexturesSpec(most=500, recognised=0.0)})
+    made = GroundWorker(spec)
+    noise = np.random.default_rng(0).integers(0, 256, (768, 768, 3), np.uint8)
+    noise[::48] = noise[:, ::32] = 0
+    hr = np.kron(np.random.default_rng(1).integers(0, 2, (32, 32, 1), np.uint8), np.ones((24, 24, 1), np.uint8)) * noise
+    (found,) = made([Sample(PATCH, 0, {"hr.png": hr})])
+    assert len(made._areas.measured(hr)) > MAX_OBJECTS == len(found["objects.json"]["tags"])
+    assert MAX_OBJECTS - 5 <= found["masks.png"].max() <= MAX_OBJECTS  # an area may lie under things altogether
