@@ -16,9 +16,9 @@ def carry(config: dict[str, Any], out: Path) -> dict[str, Any]:
 
     def carried(source: str) -> str:
         path = Path(source)
-        if STUDENTS not in path.parts or not path.exists():
+        place = _place(path)
+        if place is None or not path.exists():
             return source
-        place = PurePath(STUDENTS, *path.parts[path.parts.index(STUDENTS) + 1 :])
         if not (out / place).exists() or not path.samefile(out / place):
             (out / place).parent.mkdir(parents=True, exist_ok=True)
             copy = shutil.copytree if path.is_dir() else shutil.copyfile
@@ -26,6 +26,14 @@ def carry(config: dict[str, Any], out: Path) -> dict[str, Any]:
         return place.as_posix()
 
     return _with_sources(config, carried)
+
+
+def _place(path: Path) -> PurePath | None:
+    """Where a student lies in the folder of its project or of a released model; None for other weights."""
+    for folder in path.parents:
+        if folder.name == STUDENTS and (folder.parent == Path("data") or (folder.parent / "config.json").is_file()):
+            return STUDENTS / path.relative_to(folder)
+    return None
 
 
 def located(config: Any, folder: Path) -> Any:

@@ -15,6 +15,7 @@ from spasemsr.backends.extractors.texture_words import TEXTURES
 from spasemsr.backends.grounding.spec import RECOGNISER, TexturesSpec
 from spasemsr.errors import UserError
 from spasemsr.images.picture import from_image as picture
+from spasemsr.methods.carried import carry
 from spasemsr.upscaling import hub
 from spasemsr.upscaling.hub import save
 from tests.worlds import ROOT
@@ -69,6 +70,11 @@ def test_students_of_a_project_travel_with_the_weights(tiny, tmp_path, monkeypat
     places = [config["inference"]["ground"]["textures"]["source"] for config in stored]
     assert places == ["students/mine/weights.safetensors"] * 2
     assert (Path("again") / places[1]).read_bytes() == RECOGNISER.read_bytes()
+    foreign = tmp_path / "students/ann/weights.safetensors"  # whose folder only happens to be called so
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"large")
+    assert carry({"kind": "x", "source": str(foreign)}, tmp_path / "out") == {"kind": "x", "source": str(foreign)}
+    assert not (tmp_path / "out").exists()
     upscaler = Upscaler.from_pretrained(Path("again"), workers=1)
     found = upscaler.conditions(picture(photograph(40, 32)))
     assert found.boxes and {box.tag for box in found.boxes} & TEXTURES
