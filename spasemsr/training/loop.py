@@ -83,7 +83,7 @@ def train(
         periodic.resume(position.validation, accelerator.is_main_process)
     log = LossLog(log_path, spec.log_every, position.log) if accelerator.is_main_process else None
     progress = Progress("train", spec.steps, position.step, "steps")
-    meter = Meter(device, world, spec.global_batch, spec.precision)
+    meter = Meter(device, world, spec.global_batch, spec.precision, spec.compile)
     in_memory = state_bytes(method, method.trainable(), spec)
     model.train()
     steps = range(position.step, spec.steps)

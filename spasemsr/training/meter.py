@@ -17,14 +17,19 @@ from spasemsr.training.spent import Spent
 
 
 class Meter:
-    """Watches one process of a run; `global_batch` samples are finished by all of them in a step."""
+    """Watches one process of a run; `global_batch` samples are finished by all of them in a step.
 
-    def __init__(self, device: torch.device, processes: int, global_batch: int, precision: str) -> None:
+    `compiled` runs compile in their second step: the first, whose operations are counted, runs as it is written.
+    """
+
+    def __init__(
+        self, device: torch.device, processes: int, global_batch: int, precision: str, compiled: bool = False
+    ) -> None:
         self._device, self._processes, self._batch = device, processes, global_batch
         self._name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         self._peak = peak_flops(self._name, precision)
         self._flops: float | None = None
-        self._steps = 0
+        self._steps, self._warming = 0, 2 if compiled else 1
         self._start = self._first = time.monotonic()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
@@ -52,9 +57,9 @@ class Meter:
         self._flops = (counter.get_total_flops() - (forward if recomputes else 0)) / samples
 
     def finished(self) -> None:
-        """Count a step; the clock of the rate starts after the first, which also loads, compiles and warms up."""
+        """Count a step; the clock of the rate starts after those that also load, compile and warm up."""
         self._steps += 1
-        if self._steps == 1:
+        if self._steps == self._warming:
             self._first = time.monotonic()
 
     @property
@@ -69,7 +74,8 @@ class Meter:
         """What the run took so far."""
         now = time.monotonic()
         seconds = now - self._first
-        rate = (self._steps - 1) * self._batch / seconds if self._steps > 1 and seconds > 0 else 0.0
+        timed = self._steps - self._warming
+        rate = timed * self._batch / seconds if timed > 0 and seconds > 0 else 0.0
         mfu = None
         if self._flops is not None and self._peak is not None and rate > 0:
             mfu = self._flops * rate / (self._peak * self._processes)

@@ -1,6 +1,7 @@
 """Time against memory in training: micro-batches, checkpointing, optimizers, compiling, and what a run took."""
 
 import sys
+import time
 from types import ModuleType
 
 import pytest
@@ -14,6 +15,7 @@ from spasemsr.methods.spasemsr.spec import LIGHT, ModelSpec
 from spasemsr.training.devices import PEAK, known_device, peak_flops
 from spasemsr.training.loop import train
 from spasemsr.training.memory import smaller_settings, state_bytes
+from spasemsr.training.meter import Meter
 from spasemsr.training.spec import TrainSpec
 from spasemsr.training.spent import Spent
 from tests.worlds.short_training import Killed, equal, killed_before, weights_of
@@ -237,6 +239,23 @@ def test_recomputed_operations_are_no_utilisation(tmp_path, monkeypatch):
     plain = run(tmp_path / "plain", small_method(), steps=1)[2].flops_per_sample
     again = run(tmp_path / "again", small_method(), steps=1, gradient_checkpointing=True)[2].flops_per_sample
     assert again == pytest.approx(plain, rel=0.1)
+
+
+def test_the_step_that_compiles_is_left_out_of_the_rate(monkeypatch):
+    """While operations are counted nothing is compiled, so that the second step is the slow one."""
+    compiled = []
+    function = torch.compile(lambda x: (x @ x).sum(), backend=lambda graph, _: compiled.append(graph) or graph.forward)
+    monkeypatch.setenv(PEAK, "1")
+    meter, now, seen = Meter(torch.device("cpu"), 1, 4, "fp32", compiled=True), [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for seconds in (3, 100, 2, 2):  # counted, compiled, and two as all that follow
+        with meter.operations(4, recomputes=False) as forward_is_over:
+            function(torch.ones(2, 2))
+            forward_is_over()
+        now[0] += seconds
+        seen.append(len(compiled))
+        meter.finished()
+    assert seen == [0, 1, 1, 1] and meter.spent().samples_per_second == 2.0
 
 
 def test_peaks_are_those_of_the_data_sheets_for_bf16_only(monkeypatch):
