@@ -1,11 +1,17 @@
 """Nothing is left behind when a method moves to a device: tried on a second device that needs no hardware."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from pipeline.engine import restoring
 from spasemsr.cache import Cache
+from spasemsr.errors import UserError
 from spasemsr.evaluation.restoration import CachedRestoration
+from spasemsr.methods import folder
 from spasemsr.methods.noise import Noise
 from tests.worlds.second_device import DEVICE, There, second_device
 from tests.worlds.small_methods import sampling, small_batch, small_method
@@ -59,3 +65,37 @@ def test_evaluation_follows_the_method_to_its_device_and_keeps_its_pictures_apar
         there = CachedRestoration(method, cache, ["model"])(batch, 1, sampling())
     assert seen == [DEVICE], "the CPU's picture was taken for this device's"
     assert np.abs(here.astype(int) - there).max() <= 1
+
+
+def test_what_a_method_restores_from_names_its_pictures(tmp_path):
+    """Every part of a batch that a method may read, features of its own too."""
+    method, restored = small_method(), []
+    method.restore = lambda batch, *_: restored.append(batch) or torch.zeros(1, 3, 8, 8)
+    picture = CachedRestoration(method, Cache(tmp_path), ["model"])
+    batch, edges = small_batch(["a"], training=False), torch.zeros(1, 1, 4, 4)
+    for shown in (batch, replace(batch, features={"edges": edges}), replace(batch, features={"edges": edges + 1})):
+        for _ in range(2):
+            picture(shown, 1, sampling())
+    assert len(restored) == 3
+
+
+def test_stages_load_a_trained_method_onto_the_device_and_the_papers_onto_nothing_slower(tmp_path, monkeypatch):
+    """What evaluate, dial and audit restore with, in every worker."""
+
+    def loaded(profile: str) -> torch.device:
+        config = SimpleNamespace(inference=SimpleNamespace(profile=profile))
+        monkeypatch.setattr(restoring, "read_model_config", lambda folder: config)
+        return next(restoring.restoration(tmp_path, tmp_path, {}, Cache(tmp_path), "fp32").method.parameters()).device
+
+    method = small_method()
+    method.restore_columns = frozenset()
+    monkeypatch.setattr(folder, "load_method", lambda *_: method)
+    monkeypatch.setattr(restoring, "Dataset", lambda *_: None)
+    monkeypatch.setattr(restoring, "made_of", lambda *_: [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("SPASEMSR_DEVICE", raising=False)
+    assert loaded("embedded").type == "cpu"
+    with pytest.raises(UserError, match="needs a GPU"):
+        loaded("foundation")
+    monkeypatch.setenv("SPASEMSR_DEVICE", "meta")
+    assert {loaded(profile).type for profile in ("embedded", "foundation")} == {"meta"}
