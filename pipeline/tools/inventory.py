@@ -8,7 +8,7 @@ from spasemsr.config import Profile, load_params
 from spasemsr.errors import UserError
 from spasemsr.methods.compared import BICUBIC, RESTORER
 from spasemsr.weights import store
-from spasemsr.weights.entry import Entry, PackageSource, Source
+from spasemsr.weights.entry import Entry, HubSource, PackageSource, Source
 from spasemsr.weights.packages import folder_in
 from spasemsr.weights.registry import ENTRIES, entry
 
@@ -26,7 +26,18 @@ def lines() -> Iterator[str]:
         if not model.pinned:
             yield f"{'':<24}{'':>8}  no commit is known: fetch it with --revision"
         yield f"{'':<24}{'':>8}  {known} of {len(model.files)} files with a published sha256"
+        if reason := without_digest(model):
+            yield f"{'':<24}{'':>8}  {reason}"
     yield f"Files without a published sha256 are trusted on first fetch and recorded in {store.LOCK}; commit that file."
+
+
+def without_digest(model: Entry) -> str:
+    """Which files of a model have no digest in the registry, and what pins them instead; "" where all have one."""
+    names = ", ".join(file.name for file in model.files if not file.sha256)
+    if not names:
+        return ""
+    pinned = any(isinstance(source, HubSource) and source.revision for source in model.sources)
+    return f"none was found for {names}" + ("; the commit pins them" if pinned else "")
 
 
 def _packaged(source: Source, model: Entry) -> str:

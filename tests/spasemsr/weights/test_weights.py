@@ -136,6 +136,15 @@ def test_registry_states_only_whole_commits_and_digests():
     assert sum(isinstance(source, HubSource) for source in ENTRIES["sd-2.1-base"].sources) >= 2  # its home is gone
 
 
+def test_the_list_names_every_file_without_a_digest_and_what_pins_it():
+    blocks = re.split(r"^(?=\S)", "\n".join(inventory.lines()), flags=re.MULTILINE)
+    said = {block.split()[0]: block for block in blocks if block}
+    for name, entry in ENTRIES.items():
+        bare = [file.name for file in entry.files if not file.sha256]
+        assert (f"none was found for {', '.join(bare)}" in said[name]) == bool(bare), name
+        assert not bare or "the commit pins them" in said[name] or "--revision" in said[name]
+
+
 def test_the_foundation_profile_names_models_of_the_registry():
     profile = load_params(ROOT / "params.yaml").foundation
     used = inventory.used_by(profile.running(["spasemsr"]))
