@@ -46,7 +46,8 @@ def doctor(profile: ProfileName | None = None) -> Iterator[str]:
             if finding.remedy:
                 yield f"    {finding.remedy}"
     if bad:
-        raise UserError(f"{bad} things keep profile {name} from running here.", "Change what the lines marked !! say.")
+        things = f"{bad} thing{'s keep' if bad > 1 else ' keeps'}"
+        raise UserError(f"{things} profile {name} from running here.", "Change what the lines marked !! say.")
 
 
 def devices() -> Iterator[Finding]:
@@ -87,7 +88,7 @@ def _weights_of(profile: Profile) -> Callable[[], Iterator[Finding]]:
             try:
                 found = store.locate(name, None)
             except UserError as error:
-                yield Finding("!!", f"{name} ({store.gigabytes(ENTRIES[name].size)}): {error.what}", error.remedy)
+                yield Finding("!!", error.what, error.remedy)
             else:
                 yield Finding("ok", f"{name}: all files hashed, {found.sha256[:12]}")
         for source in inventory.sources(profile):
@@ -108,7 +109,8 @@ def _disk_of(params: Params, name: ProfileName) -> Callable[[], Iterator[Finding
         try:
             counts = count(params, name)
         except UserError as error:
-            yield Finding("--", error.what, error.remedy)
+            remedy = "Set `photographs` in params.yaml; what N patches would take: spasemsr plan --samples N"
+            yield Finding("--", error.what, remedy)
             return
         tars = sum(cost.bytes for cost in column_costs(params, name, counts, None, {}))
         times, free = storage.copies(), free_disk(layout.SHARDS)

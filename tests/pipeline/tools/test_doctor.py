@@ -52,7 +52,8 @@ def test_a_machine_without_gpu_and_weights_is_told_what_to_change(folder, monkey
         for line in doctor.doctor("foundation"):
             found.append(line)
     text = "\n".join(found)
-    assert "!!  sam-vit-h (2.6 GB): " in text and "spasemsr models fetch sam-vit-h" in text
+    assert "!!  sam-vit-h (2.6 GB, Apache-2.0) is not" in text and "spasemsr models fetch sam-vit-h" in text
+    assert "--  There are no photographs" in text and "spasemsr plan --samples N" in text
     assert "!!  This model needs a GPU" in text and "SPASEMSR_DEVICE=cpu" in text
 
 
