@@ -1,11 +1,13 @@
 """`params.yaml`: what is refused, and how it is said."""
 
 import copy
+import hashlib
 
 import pytest
 import yaml
 
 from spasemsr.config import load_params, parse_params
+from spasemsr.data.patches import bucket_of
 from spasemsr.errors import UserError
 from spasemsr.methods import method, names
 from tests.worlds import ROOT
@@ -167,3 +169,10 @@ def test_other_methods_can_be_asked_about_than_those_that_are_listed(raw):
     assert params.running(["segsr", "seesr", "segsr"]).methods == ("segsr", "seesr")
     with pytest.raises(UserError, match="no method 'esr'"):
         params.running(["esr"])
+
+
+def test_columns_of_the_paper_have_a_tar_for_every_process(raw):
+    """Streaming gives a process whole tars: 64 GPUs with eight loaders each find one, if there are photographs."""
+    buckets = parse_params(raw, "params.yaml").foundation.data.num_buckets
+    photographs = (hashlib.sha256(str(i).encode()).hexdigest() for i in range(8000))
+    assert len({bucket_of(sha256, buckets) for sha256 in photographs}) == buckets >= 512
