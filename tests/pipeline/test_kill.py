@@ -8,17 +8,14 @@ import pytest
 import yaml
 
 from spasemsr.cache import Cache
-from tests.worlds.project import Project
+from tests.worlds.project import Project, finished_project
 
 pytestmark = pytest.mark.timeout(1800)  # whole pipelines
 
 
 def before_objects(undisturbed: Project, folder: Path) -> Project:
     """The project as it was when no object had been looked for and nothing trained, with a sample cache of its own."""
-    project = undisturbed.copied_to(folder)
-    project.cache = folder.parent / f"{folder.name}-cache"
-    shutil.copytree(undisturbed.cache, project.cache)
-    project.environment["SPASEMSR_CACHE"] = str(project.cache)
+    project = undisturbed.copied_to(folder, own_cache=True)
     assert Cache(project.cache).prune("objects").entries > 4
     for made in ("data/shards/objects", "models", "reports/train", ".dvc/cache/runs"):
         shutil.rmtree(project.folder / made)
@@ -31,8 +28,7 @@ def before_objects(undisturbed: Project, folder: Path) -> Project:
 
 
 def test_kill_in_ground_and_in_train_leaves_no_trace(tmp_path):
-    undisturbed = Project(tmp_path / "undisturbed")
-    undisturbed.repro("train@spasemsr")
+    undisturbed = finished_project(tmp_path / "undisturbed")
     killed = before_objects(undisturbed, tmp_path / "killed")
     entries = len(list(killed.cache.glob("??/*")))
 

@@ -8,15 +8,15 @@ from PIL import Image
 from safetensors import safe_open
 
 from tests.worlds import ROOT
-from tests.worlds.project import Project
+from tests.worlds.project import Project, finished_project
 
 TOY = {"model": {"input": "lr", "width": 4}, "features": {"cells": 4}, "train": {"steps": 6, "lr": 0.01}}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Project:
-    """A project that has run the toy beside nothing but the baselines."""
-    made = Project(tmp_path_factory.mktemp("new_method") / "project")
+    """A project in which the toy has run beside nothing but the baselines, in the place of SpaSemSR."""
+    made = finished_project(tmp_path_factory.mktemp("new_method") / "project")
     shutil.copytree(
         ROOT / "tests/worlds/toy_method",
         made.folder / "spasemsr/methods/toy",

@@ -1,8 +1,10 @@
 """A copy of this project in a folder of its own, shrunk to seconds, for tests that run the real `dvc`."""
 
 import copy
+import fcntl
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -96,11 +98,15 @@ class Project:
         self.run("git", "config", "user.email", "test@example.org")
         self.commit("start")
 
-    def copied_to(self, folder: Path) -> "Project":
-        """The project as it stands, in another folder, for a test to change; both use the same sample cache."""
+    def copied_to(self, folder: Path, own_cache: bool = False) -> "Project":
+        """The project as it stands, in another folder, for a test to change; by default with the same sample cache."""
         shutil.copytree(self.folder, folder, symlinks=True)
         twin = copy.copy(self)
         twin.folder, twin.environment = folder, dict(self.environment)
+        if own_cache:
+            twin.cache = folder.parent / f"{folder.name}-cache"
+            shutil.copytree(self.cache, twin.cache)
+            twin.environment["SPASEMSR_CACHE"] = str(twin.cache)
         return twin
 
     def change(self, changes: dict[str, Any]) -> None:
@@ -157,3 +163,18 @@ class Project:
         files: Iterator[Path] = (path for part in parts for path in sorted((self.folder / part).rglob("*")))
         ours = (path for path in files if path.is_file() and path.name != ".gitignore")  # DVC's, in order of running
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in ours}
+
+
+def finished_project(folder: Path) -> Project:
+    """A copy of the one project whose `dvc repro` has run: the first test that asks runs it, for all workers."""
+    made = warm.folder() / "finished"
+    made.mkdir(exist_ok=True)
+    record = made / "project.pickle"
+    with (made / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not record.exists():
+            project = Project(made / "project")
+            project.repro()
+            project.commit("first run")
+            record.write_bytes(pickle.dumps(project))
+    return pickle.loads(record.read_bytes()).copied_to(folder, own_cache=True)
