@@ -9,7 +9,7 @@ import pytest
 
 from tests.worlds import imports
 from tests.worlds.photographs import draw_photograph
-from tests.worlds.project import Project
+from tests.worlds.project import Project, finished_project
 from tests.worlds.served import served
 
 pytestmark = pytest.mark.timeout(1800)  # the world is built within the first test that asks for it
@@ -18,10 +18,7 @@ pytestmark = pytest.mark.timeout(1800)  # the world is built within the first te
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Project:
     """A project whose `dvc repro` has run once; tests look at it and change nothing."""
-    project = Project(tmp_path_factory.mktemp("pipeline") / "project")
-    project.repro()
-    project.commit("first run")
-    return project
+    return finished_project(tmp_path_factory.mktemp("pipeline") / "project")
 
 
 @pytest.fixture
@@ -52,18 +49,18 @@ def test_a_second_repro_runs_nothing(finished):
     assert "up to date" in printed
 
 
-@pytest.mark.parametrize(
-    "stage", ["ingest", "synthesize", "restore", "ground", "caption", "latents", "features spasemsr"]
-)
-def test_a_cached_stage_imports_no_library_of_networks(project, stage):
-    printed, imported = imports.run(stage.split(), project.folder, first=False, SPASEMSR_CACHE=str(project.cache))
-    assert " 0 to compute" in printed and imported == set(), printed
+CACHED = ["ingest", "synthesize", "restore", "ground", "caption", "latents", "features spasemsr"]
+TOLD = ["train spasemsr", "evaluate spasemsr", "dial spasemsr", "report"]
 
 
-@pytest.mark.parametrize("stage", ["train spasemsr", "evaluate spasemsr", "dial spasemsr", "report"])
-def test_a_stage_says_what_it_will_do_before_it_imports_networks(project, stage):
-    printed, imported = imports.run(stage.split(), project.folder, SPASEMSR_CACHE=str(project.cache))
-    assert f"said {stage.split()[0]}" in printed and "spasemsr" in printed and imported == set(), printed
+def test_no_library_of_networks_is_imported_by_a_cached_stage_or_before_one_says_what_it_will_do(project):
+    cache = str(project.cache)
+    cached = imports.run([stage.split() for stage in CACHED], project.folder, first=False, SPASEMSR_CACHE=cache)
+    for stage, (printed, imported) in zip(CACHED, cached, strict=True):
+        assert " 0 to compute" in printed and imported == set(), (stage, printed)
+    told = imports.run([stage.split() for stage in TOLD], project.folder, SPASEMSR_CACHE=cache)
+    for stage, (printed, imported) in zip(TOLD, told, strict=True):
+        assert f"said {stage.split()[0]}" in printed and "spasemsr" in printed and imported == set(), (stage, printed)
 
 
 def test_training_on_published_shards_gives_the_same_weights(finished, project):

@@ -8,6 +8,7 @@ import yaml
 from pipeline.cli import app
 from tests.worlds import ROOT, imports
 
+ANSWERED = [["--help"], ["upscale", "--help"], ["models", "list"], ["cache", "stat"], ["status"]]
 REFUSED = [
     (["train", "nosuch"], "No method 'nosuch'"),
     (["features", "nosuch"], "No method 'nosuch'"),
@@ -30,22 +31,14 @@ def project(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["upscale", "--help"], ["models", "list"], ["cache", "stat"], ["status"]]
-)
-def test_help_and_lists_import_nothing_heavy(project, arguments):
-    printed, imported = imports.run(arguments, project, first=False, SPASEMSR_CACHE=str(project / "cache"))
-    assert "status 0" in printed or arguments[0] != "--help"
-    assert imported == set(), printed
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"), REFUSED, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
-)
-def test_what_is_refused_imports_nothing_heavy(project, arguments, said):
-    printed, imported = imports.run(arguments, project, first=False, SPASEMSR_CACHE=str(project / "cache"))
-    assert said in " ".join(printed.split()) and "status 2" in printed, printed
-    assert imported == set()
+def test_help_lists_and_what_is_refused_import_nothing_heavy(project):
+    commands = [*ANSWERED, *(arguments for arguments, _ in REFUSED)]
+    results = imports.run(commands, project, first=False, SPASEMSR_CACHE=str(project / "cache"))
+    for arguments, (printed, imported) in zip(commands, results, strict=True):
+        assert imported == set(), (arguments, printed)
+        assert "status 0" in printed or arguments[0] != "--help", printed
+    for (arguments, said), (printed, _) in zip(REFUSED, results[len(ANSWERED) :], strict=True):
+        assert said in " ".join(printed.split()) and "status 2" in printed, (arguments, printed)
 
 
 def test_no_command_hides_another():
@@ -58,7 +51,7 @@ def test_no_command_hides_another():
 def test_bad_params_are_refused_before_a_stage_is_imported(project):
     params = yaml.safe_load((project / "params.yaml").read_text())
     (project / "params.yaml").write_text(yaml.safe_dump({**params, "lambda": 7}))
-    printed, imported = imports.run(["train", "spasemsr"], project, first=False)
+    ((printed, imported),) = imports.run([["train", "spasemsr"]], project, first=False)
     assert "lambda = 7" in printed and imported == set()
 
 
@@ -66,5 +59,5 @@ def test_a_missing_folder_of_initial_weights_is_refused(project):
     params = yaml.safe_load((project / "params.yaml").read_text())
     params["embedded"]["train"]["init"] = "nosuch"
     (project / "params.yaml").write_text(yaml.safe_dump(params))
-    printed, _ = imports.run(["train", "spasemsr"], project, first=False)
+    ((printed, _),) = imports.run([["train", "spasemsr"]], project, first=False)
     assert "status 2" in printed

@@ -1,4 +1,4 @@
-"""What a command has imported by the time it says its first words: in a process of its own, which ends there."""
+"""What commands have imported by the time they say their first words, or end: in a process that nothing else uses."""
 
 import os
 import subprocess
@@ -11,33 +11,41 @@ HEAVY += ("segment_anything", "skimage", "sklearn", "matplotlib", "gradio", "ray
 _SCRIPT = """
 import logging, os, sys
 
-def end():
-    print("\\nimported", *[name for name in {heavy!r} if name in sys.modules], flush=True)
-    os._exit(0)
-
 class Words(logging.Handler):
     def emit(self, record):
         print("said", record.getMessage(), flush=True)
         if {first}:
-            end()
+            raise SystemExit("heard")
 
 logging.basicConfig(level=logging.INFO, handlers=[Words()])
-sys.argv = ["spasemsr", *{arguments!r}]
 from pipeline.cli import main
-try:
-    main()
-except SystemExit as error:
-    print("status", error.code or 0)
-end()
+for arguments in {commands!r}:
+    sys.argv = ["spasemsr", *arguments]
+    try:
+        main()
+    except SystemExit as error:
+        print("status", error.code or 0)
+    sys.stderr.flush()
+    print("\\nimported", *[name for name in {heavy!r} if name in sys.modules], flush=True)
+os._exit(0)
 """
 
 
-def run(arguments: list[str], folder: Path, first: bool = True, **environment: str) -> tuple[str, set[str]]:
-    """What a command printed, and which of HEAVY it has imported, at its first logged line (else at its end)."""
-    script = _SCRIPT.format(heavy=HEAVY, arguments=arguments, first=first)
+def run(commands: list[list[str]], folder: Path, first: bool = True, **environment: str) -> list[tuple[str, set[str]]]:
+    """What each command printed, and which of HEAVY were imported by its first logged line (else by its end).
+
+    One process runs them one after the other: what one imports counts for those after it too.
+    """
+    script = _SCRIPT.format(heavy=HEAVY, commands=commands, first=first)
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True
-    )
-    printed, _, imported = (done.stdout + done.stderr).rpartition("\nimported")
-    imported = imported.partition("\n")[0]
-    return printed + done.stderr, set(imported.split())
+        [sys.executable, "-c", script], cwd=folder, env={**os.environ, **environment}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    printed, *ends = done.stdout.split("\nimported")
+    results = []
+    for end in ends:
+        imported, _, following = end.partition("\n")
+        results.append((printed, set(imported.split())))
+        printed = following
+    assert len(results) == len(commands), done.stdout
+    return results
