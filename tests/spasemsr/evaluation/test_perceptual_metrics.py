@@ -89,24 +89,7 @@ torch.manual_seed(0)
 """
 
 
-def alone(torch_home: Path, script: str) -> str:
-    home = {"TORCH_HOME": str(torch_home), "HF_HOME": str(torch_home / "hf"), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ALONE + script, str(torch_home)],
-        env={**os.environ, **home},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_musiq_with_weights_in_place(torch_home):
-    """A checkpoint written by the library's own class is what scores: other weights, another score."""
-    printed = alone(
-        torch_home,
-        """
+MUSIQ = """
 from pyiqa.archs.musiq_arch import MUSIQ
 from spasemsr.evaluation.metrics import build_metric
 
@@ -119,18 +102,10 @@ image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 with torch.no_grad():
     expected = network(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255).item()
     other = MUSIQ(pretrained=False).eval()(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255).item()
-print(metric.compute(image, np.zeros_like(image)), expected, other)
-""",
-    )
-    score, expected, other = map(float, printed.split()[-3:])
-    assert score == pytest.approx(expected, rel=1e-4) and score != pytest.approx(other, rel=1e-2)
+print("musiq", metric.compute(image, np.zeros_like(image)), expected, other)
+"""
 
-
-def test_fid_with_weights_in_place(torch_home):
-    """Features are those of pyiqa's own FID; equal sets are at no distance, noisier ones farther."""
-    printed = alone(
-        torch_home,
-        """
+FID = """
 from PIL import Image
 from pyiqa.archs import fid_arch, inception
 
@@ -139,27 +114,52 @@ load = inception.load_pretrained_network
 inception.load_pretrained_network = lambda network, *rest: None
 fid.FILE = place(fid.FILE, inception.fid_inception_v3())
 inception.load_pretrained_network = load
-fid.MIN_IMAGES = 6
+fid.MIN_IMAGES = 3
 random, folders = np.random.default_rng(0), [Path(sys.argv[1]) / name for name in ("hr", "near", "far")]
 for folder, noise in zip(folders, (0, 8, 64)):
     folder.mkdir()
-    for number in range(6):
+    for number in range(3):
         picture = np.random.default_rng(number).integers(0, 256, (8, 10, 3)).repeat(8, 0).repeat(8, 1)
         noisy = np.clip(picture + random.normal(0, 1, picture.shape) * noise, 0, 255).astype(np.uint8)
         Image.fromarray(noisy).save(folder / f"{number}.png")
 hr, near, far = (sorted(folder.iterdir()) for folder in folders)
-metric = fid.Fid(6)
+metric, distance = fid.Fid(3), fid.distance
+fid.distance = lambda ours, theirs: distance(ours[:, :64], theirs[:, :64])  # that of all 2,048 takes seconds
 ours = [metric.features(map(fid._resized, files)) for files in (hr, near, far)]
 theirs = fid_arch.get_folder_features(str(folders[2]), metric._network, 0, 4, device="cpu", verbose=False)
 apart = np.abs(ours[2] - theirs).max() / np.abs(theirs).max()
-print(metric(hr, hr), *(fid.distance(noisy[:, :64], ours[0][:, :64]) for noisy in ours[1:]), apart)
-print(metric.row(1.5, "m", "s", 6)["weights"])
-""",
+print("fid", metric(hr, hr), *(fid.distance(noisy, ours[0]) for noisy in ours[1:]), apart)
+print("weights", metric.row(1.5, "m", "s", 3)["weights"])
+"""
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory) -> dict[str, list[str]]:
+    """What the scripts printed, by its first word: one process for both, since pyiqa takes seconds to import."""
+    folder = tmp_path_factory.mktemp("weights")
+    home = {"TORCH_HOME": str(folder), "HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ALONE + MUSIQ + FID, str(folder)],
+        env={**os.environ, **home},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
-    *_, numbers, weights = printed.strip().splitlines()
-    same, near, far, apart = map(float, numbers.split())
+    assert done.returncode == 0, done.stderr
+    return {words[0]: words[1:] for words in map(str.split, done.stdout.splitlines()) if words}
+
+
+def test_musiq_with_weights_in_place(printed):
+    """A checkpoint written by the library's own class is what scores: other weights, another score."""
+    score, expected, other = map(float, printed["musiq"])
+    assert score == pytest.approx(expected, rel=1e-4) and score != pytest.approx(other, rel=1e-2)
+
+
+def test_fid_with_weights_in_place(printed):
+    """Features are those of pyiqa's own FID; equal sets are at no distance, noisier ones farther."""
+    same, near, far, apart = map(float, printed["fid"])
     assert abs(same) < 1e-2 * near and near < far and apart < 1e-5
-    assert weights.startswith("pt_inception-2015-12-05-6726825d.pth sha256:")
+    assert " ".join(printed["weights"]).startswith("pt_inception-2015-12-05-6726825d.pth sha256:")
 
 
 def test_frechet_distance_is_the_formula():
