@@ -25,7 +25,8 @@ LIBRARIES = ("torch", "diffusers", "transformers", "pyiqa", "spandrel", "scipy.s
 LIBRARIES += ("webdataset", "skimage.segmentation", "torch._dynamo", "diffusers.models.unets.unet_2d_condition")
 LIBRARIES += ("diffusers.models.controlnets.controlnet", "diffusers.models.autoencoders.autoencoder_kl")
 LIBRARIES += ("diffusers.schedulers.scheduling_dpmsolver_multistep", "torchvision.transforms.functional", "accelerate")
-LIBRARIES += ("dvc.cli.parser", "dvc.repo.experiments.run", "dvc.repo.experiments.queue.workspace")
+LIBRARIES += ("dvc.cli.parser", "dvc.repo.experiments.run", "dvc.repo.experiments.queue.workspace", "networkx")
+LIBRARIES += ("pydantic.main", "pydantic.json_schema", "typer.main", "pyparsing", "ruamel.yaml", "pygit2")
 
 # The commands in PATH: `-I -S` starts in a fortieth of a second.
 _ASK = "exec {python} -I -S {here} ask {address}"
