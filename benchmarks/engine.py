@@ -5,9 +5,9 @@
 The backend sleeps, as the host does while a GPU works, and returns what SAM ViT-H would: (256, 64, 64) float16, 2 MiB.
 Its input is hr at 512 px. Everything else is the engine's: planning, reading and checking inputs, decoding PNG,
 encoding, the cache, the tars and their hashes. The reference is the sum of the backend's own calls, measured in the
-same run; overhead = (wall - reference) / reference. With n processes the reference is an n-th of the sum. Their start
-(a spawned interpreter and its imports) is paid once a stage, whatever its length: it is measured by a run of one sample
-a worker and printed apart.
+same run; overhead = (wall - reference) / reference. With n workers the reference is an n-th of the sum. Their start
+(spawned interpreters and their imports, and Ray's own services) is paid once a stage, whatever its length: it is
+measured by a run of one sample a worker and printed apart.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from PIL import Image
 from pipeline.engine.account import Account
 from pipeline.engine.build import build_column
 from pipeline.engine.executors import Executor, Processes, Serial
+from pipeline.engine.ray_data import RayData
 from spasemsr.cache import Cache
 from spasemsr.data.columns import HR, Column
 from spasemsr.data.job import ColumnJob, InputRef, Sample
@@ -117,7 +118,8 @@ def main() -> None:
         build(HR, patches_of(range(args.samples + tenth)), Crop, Serial(), folder, "crop")
         results = [measure("serial", args.samples, seconds, Serial(), folder)]
         if args.workers > 1:
-            results.append(measure(f"processes-{args.workers}", args.samples, seconds, Processes(args.workers), folder))
+            for executor in (Processes(args.workers), RayData(args.workers)):
+                results.append(measure(f"{executor.name}-{args.workers}", args.samples, seconds, executor, folder))
         for label, count in (("nothing new", args.samples), ("10 % more", args.samples + tenth)):
             start = time.perf_counter()
             account = build(

@@ -1,4 +1,7 @@
-"""The real training stages in two processes (gloo, on the CPU): the losses and weights of one, written once."""
+"""The real training stages in two processes (gloo, on the CPU): the losses and weights of one, written once.
+
+The method is trained as under SLURM, on two machines, and preempted on the way; the student by torchrun.
+"""
 
 import csv
 import re
@@ -8,9 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.worlds import ROOT
 from tests.worlds.project import Project
+from tests.worlds.slurm import Slurm, sbatch_options
 
-LAUNCH = "python -m torch.distributed.run --standalone --nproc-per-node 2 --no-python python"  # torchrun
+SCRIPT = ROOT / "cluster/train.sbatch"
+TORCHRUN = "python -m torch.distributed.run --standalone --nproc-per-node 2 --no-python python"  # torchrun
 
 pytestmark = pytest.mark.timeout(1800)  # whole pipelines
 
@@ -18,11 +24,22 @@ pytestmark = pytest.mark.timeout(1800)  # whole pipelines
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> tuple[Project, str]:
     """A project in which two processes of two micro-batches each trained a method and a student, and what they said."""
+    folder = tmp_path_factory.mktemp("distributed")
     size = {"embedded.train.global_batch": 4, "embedded.train.steps": 6, "embedded.train.accumulate": 2}
     student = {"learners": ["edges"], "embedded.learners.edges.train": {}}
-    made = Project(tmp_path_factory.mktemp("distributed") / "project", size | student)
-    made.environment["SPASEMSR_LAUNCH"] = LAUNCH
-    return made, made.repro("train@spasemsr", "adapt@edges")  # by the lines in dvc.yaml
+    made, slurm = Project(folder / "project", size | student), Slurm(folder / "slurm", nodes=2, tasks_per_node=1)
+    made.environment["SPASEMSR_LAUNCH"] = TORCHRUN
+    adapted = made.repro("adapt@edges")  # by the line in dvc.yaml, as all here
+    job = {"cwd": made.folder, "environment": made.environment}
+
+    def saved() -> bool:
+        return any(made.cache.glob("train/spasemsr.embedded/*/step-00000002"))
+
+    preempted = slurm.sbatch(SCRIPT, "train@spasemsr", preempted_when=saved, **job)
+    assert preempted.returncode and "stopped after step" in preempted.stdout, preempted.stdout
+    again = slurm.sbatch(SCRIPT, "train@spasemsr", **job)
+    assert again.returncode == 0 and " · resumes" in again.stdout, again.stdout
+    return made, adapted + again.stdout
 
 
 def outcome(losses: Path, weights: Path) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -48,3 +65,12 @@ def test_two_processes_of_micro_batches_learn_what_one_process_does(trained, sta
     assert torch.allclose(losses, losses_alone, rtol=1e-4)
     assert weights.keys() == weights_alone.keys()
     assert max((weights[name] - weights_alone[name]).abs().max() for name in weights) < 1e-4
+
+
+def test_a_job_asks_for_what_its_script_relies_on():
+    """One task for each GPU, a signal in time, and a successor that goes on."""
+    asked = sbatch_options(SCRIPT)
+    assert asked["ntasks-per-node"] == asked["gpus-per-node"] and int(asked["cpus-per-task"]) > 1
+    signal, _, seconds = asked["signal"].partition("@")
+    assert signal == "TERM" and int(seconds) >= 120  # to the tasks: B:TERM would reach the script alone
+    assert asked["array"].endswith("%1") and "requeue" in asked

@@ -19,6 +19,7 @@ import yaml
 from tests.worlds import ROOT, warm
 
 TRACKED = [
+    "cluster",
     "pipeline",
     "spasemsr",
     "dvc.yaml",

@@ -15,6 +15,7 @@ from spasemsr.backends.captioner import spec as captioner_spec
 from spasemsr.backends.captioner.spec import LlavaCaptionerSpec
 from spasemsr.backends.grounding import build_tagger
 from spasemsr.backends.grounding.spec import LlavaTaggerSpec
+from spasemsr.backends.networks import chat
 from spasemsr.backends.networks.chat import ATTEMPTS, ChatEndpoint
 from spasemsr.errors import UserError
 
@@ -34,6 +35,7 @@ class Engine(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.faults, self.requests, self.keys = [], [], []
+        self.released = threading.Event()  # what a slow answer waits for
 
     @property
     def url(self) -> str:
@@ -66,6 +68,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Retry-After", "7")
             self.send_header("Content-Length", "0")
             self.end_headers()
+        elif fault == "slow":
+            self.server.released.wait(10)
+            self.connection.close()
         elif fault.isdigit():
             self.send_error(int(fault), "no such thing")
         else:
@@ -92,6 +97,7 @@ def engine() -> Iterator[Engine]:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server
+    server.released.set()
     server.shutdown()
     server.server_close()
 
@@ -117,6 +123,14 @@ def test_what_may_pass_is_tried_again(engine, fault):
     pauses: list[float] = []
     assert ask(engine, pauses) == EXPECTED
     assert len(pauses) == 2 and (set(pauses) == {7.0} if fault == "busy" else min(pauses) > 0)
+
+
+def test_an_answer_is_waited_for_as_long_as_a_full_queue_takes_and_no_longer(engine, monkeypatch):
+    assert chat._TIMEOUT >= 120
+    monkeypatch.setattr(chat, "_TIMEOUT", 0.3)
+    engine.faults = ["slow"]
+    pauses: list[float] = []
+    assert ask(engine, pauses) == EXPECTED and len(pauses) == 1
 
 
 def test_what_does_not_pass_ends_after_a_limited_number_of_attempts(engine):
