@@ -176,3 +176,10 @@ def test_columns_of_the_paper_have_a_tar_for_every_process(raw):
     buckets = parse_params(raw, "params.yaml").foundation.data.num_buckets
     photographs = (hashlib.sha256(str(i).encode()).hexdigest() for i in range(8000))
     assert len({bucket_of(sha256, buckets) for sha256 in photographs}) == buckets >= 512
+
+
+def test_the_papers_network_sees_no_degradation_often(raw):
+    """Over two, 967 million parameters would have gone 37 times."""
+    params = parse_params(raw, "params.yaml")
+    train, variants = params.foundation.train, params.foundation.data.variants
+    assert train.steps * train.global_batch / (85_000 * variants) < 10

@@ -59,6 +59,7 @@ def foundation_params(folder: Path) -> dict[str, Any]:
         "data": {
             "packages": ["skimage"], "val_fraction": 0.2, "max_reject_rate": 0.5,
             "max_patches": 2, "patch": 128, "stride": 128, "val_patch": 192, "val_max_patches": 1, "num_buckets": 2,
+            "variants": 2,
         },
         "ground.batch_size": 2,
         "ground.max_objects": 4,

@@ -280,7 +280,7 @@ def test_the_command_prints_cost_origin_and_what_to_change(folder):
     assert result.exit_code == 0, result.output
     text = result.output
     assert "profile foundation on 8 x A100 (80 GB), as named" in text
-    assert "85000 training patches of 512 px x 2 variants" in text
+    assert "85000 training patches of 512 px x 8 variants" in text
     for column in (*COLUMNS, FEATURES_SPASEMSR.name):
         assert f"\n{column}" in text
     assert "recorded, not measured in this folder" in text and "MFU 35% assumed, not measured" in text
