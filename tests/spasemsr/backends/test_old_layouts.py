@@ -60,6 +60,10 @@ def test_llava_in_its_legacy_layout_answers_the_same(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("device", "options"), [("cpu", {}), ("cuda:3", {"device_map": {"": torch.device("cuda:3")}})])
-def test_llava_is_loaded_where_it_will_run(device, options):
+def test_llava_is_loaded_where_it_will_run(tmp_path, monkeypatch, device, options):
     """Through the host, eight workers would need eight times 14 GB of its memory at once."""
-    assert llava._placed(torch.device(device)) == options
+    asked = []
+    monkeypatch.setattr(llava, "load_pretrained", lambda kind, folder, **given: asked.append(given) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        llava._load(tmp_path, "bf16", device)
+    assert asked == [{"dtype": torch.bfloat16, **options}]
