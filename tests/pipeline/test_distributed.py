@@ -39,6 +39,7 @@ def trained(tmp_path_factory) -> tuple[Project, str]:
     assert preempted.returncode and "stopped after step" in preempted.stdout, preempted.stdout
     again = slurm.sbatch(SCRIPT, "train@spasemsr", **job)
     assert again.returncode == 0 and " · resumes" in again.stdout, again.stdout
+    assert "Running stage 'ground'" not in again.stdout  # nor anything else that was made before
     return made, adapted + again.stdout
 
 
