@@ -18,7 +18,7 @@ dvc exp run -S photographs="$photographs" -S 'learners=[recogniser]' \
   -S embedded.train.warmup_steps=$((steps * 3 / 190)) -S embedded.train.cooldown_steps=$((steps * 11 / 19)) \
   -S embedded.train.ema_decay=0.995 -S embedded.learners.recogniser.train.steps=$guessing \
   -S embedded.learners.recogniser.train.cooldown_steps=$((guessing * 2 / 3)) \
-  train@spasemsr
+  -S embedded.evaluate.sample.tile=24 -S embedded.evaluate.sample.tile_overlap=2 train@spasemsr
 spasemsr models release models/spasemsr "$out"   # with its recogniser in $out/students
 mv "$out/students/recogniser/weights.safetensors" spasemsr/backends/grounding/recogniser.safetensors
 sed -i 's#"source": "students/recogniser/weights.safetensors"#"source": null#' "$out/config.json"   # which ships

@@ -16,6 +16,7 @@ from pipeline import layout
 from spasemsr.config import load_params
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.hashing import fingerprint, sha256_bytes
+from spasemsr.heap import reuse_freed_memory
 from spasemsr.images import writing
 from spasemsr.images.deviation import GAIN
 from spasemsr.images.names import shown
@@ -38,7 +39,7 @@ if TYPE_CHECKING:  # it takes seconds to import, and a mistyped name should not
 log = logging.getLogger(__name__)
 
 OK, FAILED, INTERRUPTED = 0, 3, 130
-VERSION = 2  # of what a result is: bump it when the same input, model and settings give other pixels
+VERSION = 3  # of what a result is: bump it when the same input, model and settings give other pixels
 MAX_PIXELS = 1_000_000_000  # what memory allows is decided later, from the header
 PRETRAINED, PARAMS = Path("data/pretrained/nano"), Path("params.yaml")
 
@@ -66,6 +67,7 @@ def load(method: str | None, profile: str | None, weights: str | None, revision:
         face_of(method)
     from spasemsr.upscaling.upscaler import Upscaler
 
+    reuse_freed_memory()
     upscaler = Upscaler.from_pretrained(weights or default_weights(method), revision=revision, device=device)
     described = upscaler.config
     if method is not None and described.method != method:

@@ -86,9 +86,9 @@ class Describer:
                 self._last[spec] = lr.copy(), restorer.restore([lr], self._scale)[0]
         return self._last[spec][1]
 
-    def looked_at(self, lr: ImageU8, dial: float = 0.5) -> ImageU8:
-        """The restored picture in which things are looked for: of a large one, that of a smaller copy."""
-        return self.restored(_small(lr), dial)
+    def looked_at(self, lr: ImageU8) -> ImageU8:
+        """The restored picture in which things and text are looked for: of a large one, that of a smaller copy."""
+        return self.restored(_small(lr))
 
     @cached_property
     def _tagger(self) -> Tagger:

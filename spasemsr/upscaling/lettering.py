@@ -1,8 +1,8 @@
 """Text in a picture keeps what it reads: it is restored faithfully, and read before and after.
 
-A network that invents detail invents letters too. Lines are looked for in the faithful restorer's picture, where small
-and blurred ones show best. Each that can be read there becomes a box with the dial at its faithful end, over all other
-strengths, and the reading there is compared with that of the result. `text: free` leaves all this out.
+A network that invents detail invents letters too. Lines are looked for in the restorer's picture, as objects are. Each
+that can be read there becomes a box with the dial at its faithful end, over all other strengths, and the reading there
+is compared with that of the result. `text: free` leaves all this out.
 """
 
 import difflib
@@ -59,7 +59,7 @@ class Lettering:
     """The lines of one picture that can be read before the model restores it."""
 
     def __init__(self, reader: TextReader, before: ImageU8) -> None:
-        """`before` (H, W, 3) is the picture as the faithful restorer enlarges it."""
+        """`before` (H, W, 3) is the picture as the restorer enlarges it."""
         self._reader, self._size = reader, before.shape[1::-1]
         self._lines = [line for line in reader.read(before) if _is_read(line)]
 

@@ -27,6 +27,7 @@ from spasemsr.determinism import cores, single_threaded, torch_threads
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.diffusion.tiling import Tile, TileMap, boxes_seen_from
 from spasemsr.errors import RejectedSample
+from spasemsr.heap import give_memory_back
 from spasemsr.images.deviation import as_picture, luma_deviation
 from spasemsr.images.picture import MIN_SIDE, Picture, Pixels, from_image
 from spasemsr.methods.dialed import restorer_dials
@@ -162,6 +163,7 @@ class Upscaler:
         width, height = size
         if min(width, height) < MIN_SIDE:
             raise RejectedSample("too_small", f"{width}x{height} pixels; at least {MIN_SIDE} a side are needed")
+        give_memory_back()
         footprint = Footprint.of(self._method.grid, self._sampling(settings), self.workers)
         canvases = 1 if not settings.dials else 1 + len({settings.dial, *(dial for _, dial in settings.dials)})
         return budget(footprint, height, width, self.config.scale, max_memory, with_map, canvases)
@@ -223,7 +225,7 @@ class Upscaler:
         if reader is None:
             return None
         with self._lock, single_threaded():
-            return Lettering(reader, self._describer.looked_at(visible(picture).rgb8(), FAITHFUL))
+            return Lettering(reader, self._describer.looked_at(visible(picture).rgb8()))
 
     def _dial_matters(self, settings: Settings) -> bool:
         """Whether anything in the result would be another with the dial at its faithful end."""

@@ -153,7 +153,7 @@ def test_words_are_found_in_a_picture_by_the_real_networks(tiny):
         pytest.skip("the extra `real` is not installed: rapidocr is missing")
     lr = written("BAKERY", 80, 32)
     with single_threaded():
-        before = tiny._describer.looked_at(lr, 0.0)
+        before = tiny._describer.looked_at(lr)
         found = Lettering(reader, before)
         (kept,) = found.readings(before.astype(np.uint16) * 257)
         (lost,) = found.readings(np.full_like(before, 200).astype(np.uint16) * 257)
