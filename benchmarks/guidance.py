@@ -14,7 +14,7 @@ Every figure is paired by picture and noise and has a 95 % bootstrap interval ov
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +38,13 @@ from spasemsr.evaluation.conditions import CONDITIONS, Condition, State, in_stat
 from spasemsr.evaluation.intervals import interval
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.methods.columns import columns_of
-from spasemsr.methods.latent import LatentDiffusion, View
+from spasemsr.methods.latent import LatentDiffusion
 from spasemsr.methods.noise import Noise
+from spasemsr.methods.view import View
 from spasemsr.pixels import to_tensor
 from spasemsr.upscaling.upscaler import Upscaler
 
-TIMESTEPS = (600, 999)
+TIMESTEPS: tuple[int, ...] = (600, 999)
 REPLACED: dict[str, State] = {"none": "none", "shuffled": "other"}
 SIDE, PRESET = 256, "seesr"
 
@@ -129,26 +130,35 @@ def edits(method: LatentDiffusion, own: Batch, other: Batch) -> Iterator[tuple[C
             yield condition, "swapped", retagged(own, [*tags[1:], tags[0]])
 
 
-@torch.no_grad()
 def denoising_errors(
     method: LatentDiffusion, sample: Sample, batch: Batch, seeds: Sequence[int], sampling: SampleSpec
 ) -> npt.NDArray[np.float64]:
     """(timesteps, seeds) mean squared errors of z_0, predicted from hr's latents noised to t, under `batch`."""
+    latents, predict = denoiser(method, sample, batch, sampling)
+    return np.array([[float(torch.mean((predict(t, seed) - latents) ** 2)) for seed in seeds] for t in TIMESTEPS])
+
+
+@torch.no_grad()
+def denoiser(
+    method: LatentDiffusion, sample: Sample, batch: Batch, sampling: SampleSpec
+) -> tuple[torch.Tensor, Callable[[int, int], torch.Tensor]]:
+    """hr's latents, and (timestep, seed) -> what the network takes them for when they are noised that far."""
     latents = method._lr_latents(to_tensor(sample.hr).contiguous())
     lr_up = method._lr_up(batch)
     lr_latents = method._lr_latents(lr_up)
     encoded = method.encode(View(lr_up, lr_latents, batch.features), method.condition(batch, sampling))
 
-    def error(timestep: int, seed: int) -> float:
+    @torch.no_grad()
+    def predict(timestep: int, seed: int) -> torch.Tensor:
         noise, timesteps = Noise(seed, 0), torch.tensor([timestep])
         drawn = noise.gaussian("noise", [sample.key], latents.shape[1:])
         noisy = method.schedule.add_noise(latents, drawn, timesteps)
         predicted = method.predict(noisy, timesteps, encoded, method.begin(batch, noise, timesteps)).sample
         if method.from_lr:
             predicted = predicted + lr_latents
-        return float(torch.mean((method.schedule.clean(predicted, noisy, timesteps) - latents) ** 2))
+        return method.schedule.clean(predicted, noisy, timesteps)
 
-    return np.array([[error(timestep, seed) for seed in seeds] for timestep in TIMESTEPS])
+    return latents, predict
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from spasemsr.backends.networks.stlpips import load_stlpips
 from spasemsr.backends.restorer.aware import SCALE
 from spasemsr.backends.restorer.aware_network import AwareNetwork, anchored
 from spasemsr.backends.restorer.spec import AWARE
-from spasemsr.evaluation.stlpips import ShiftTolerantDistance
 from spasemsr.pixels import bicubic_upsample
 from spasemsr.weights.tensors import load_strictly, read_state_dict
 
@@ -80,7 +80,7 @@ def main() -> None:
     load_strictly(network, read_state_dict(chosen.start), str(chosen.start))
     networks = nn.ModuleDict({"network": network, "judge": judge})
     optimizers = {name: torch.optim.Adam(each.parameters(), RATE, (0.9, 0.99)) for name, each in networks.items()}
-    perceptual = ShiftTolerantDistance().network
+    perceptual = load_stlpips()
 
     def learn(step: int, batch: crops.Batch) -> list[float]:
         lr, hr = batch.lr_B3hw, batch.hr_B3HW

@@ -49,14 +49,25 @@ class ScheduleSpec(Spec):
     `sample` is z_0 itself; `residual` is z_0 minus the latents of what `model.input` shows, so an untrained network
     returns just that.
     `last_share` of the training samples are at the last timestep, pure noise, where z_0 is regressed from lr alone; the
-    others are uniform.
+    others are uniform. `perceptual` is the weight of ST-LPIPS between what these become in one step and hr, where that
+    is how results are made; no paper of the four has it.
     """
 
     prediction: Literal["epsilon", "v_prediction", "sample", "residual"] = "epsilon"
     num_train_timesteps: Annotated[int, Field(ge=2)] = 1000
     last_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    perceptual: Annotated[float, Field(ge=0.0)] = 0.0
     beta_start: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.00085
     beta_end: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.012
+
+    @model_validator(mode="after")
+    def _one_step_is_an_image(self) -> "ScheduleSpec":
+        if self.perceptual and (self.prediction not in ("sample", "residual") or not self.last_share):
+            raise ValueError(
+                "perceptual judges one step from the last timestep: it needs prediction: sample or residual, "
+                "and a last_share above 0"
+            )
+        return self
 
 
 Precision = Literal["fp32", "bf16"]  # of a network in training and sampling; autoencoders are always exact

@@ -21,9 +21,11 @@ from torch.nn import functional
 from spasemsr.diffusion.colorfix import fix_colors
 from spasemsr.diffusion.sampling import guide, initial_latents, sample
 from spasemsr.diffusion.schedule import Schedule
-from spasemsr.diffusion.tiling import Tile, TileMap, pad_reflect, stitch, tile_grid, together, touches
+from spasemsr.diffusion.tiling import TileMap, pad_reflect, stitch, tile_grid, together, touches
 from spasemsr.errors import UserError
+from spasemsr.methods.perceptual import PerceptualLoss
 from spasemsr.methods.protocol import Boxes, Called, Grid, Method
+from spasemsr.methods.view import View
 from spasemsr.pixels import bicubic_upsample
 
 if TYPE_CHECKING:
@@ -36,39 +38,6 @@ MULTIPLE = 64  # output sides are padded to this many pixels: 8 latent cells, th
 LOGVAR_RANGE = (-30.0, 20.0)  # diffusers' clamp of the posterior's log-variance
 
 Carry = Mapping[str, Tensor]  # what runs beside the latents, by name: (B, any, h, w), on the latents' grid
-
-
-@dataclass(frozen=True)
-class View:
-    """What a network is shown of a picture, or of a tile of it.
-
-    `features` are those of the batch; one of four dimensions is a map of the picture, with a whole number of its values
-    for each latent cell, any other is about the picture as a whole. `lr_latents` is z_LR, or None in training where the
-    method does not read it.
-    """
-
-    lr_up_B3HW: Tensor
-    lr_latents_BChw: Tensor | None
-    features: Mapping[str, Tensor]
-
-    @classmethod
-    def joined(cls, views: Sequence[View]) -> View:
-        """Views of equal size, one after the other."""
-        latents = [view.lr_latents_BChw for view in views if view.lr_latents_BChw is not None]
-        return cls(
-            torch.cat([view.lr_up_B3HW for view in views]),
-            torch.cat(latents) if latents else None,
-            {name: torch.cat([view.features[name] for view in views]) for name in views[0].features},
-        )
-
-    def in_tile(self, tile: Tile, rows: int) -> View:
-        """The window of a tile; `rows` are the latent cells of the whole picture from top to bottom."""
-        maps = {name: value for name, value in self.features.items() if value.ndim == 4}
-        return View(
-            tile.crop(self.lr_up_B3HW, self.lr_up_B3HW.shape[-2] // rows),
-            None if self.lr_latents_BChw is None else tile.crop(self.lr_latents_BChw),
-            {**self.features, **{name: tile.crop(value, value.shape[-2] // rows) for name, value in maps.items()}},
-        )
 
 
 @dataclass(frozen=True)
@@ -92,6 +61,7 @@ class LatentDiffusion(Method):
         self.schedule = Schedule.of(schedule)
         self.num_train_timesteps = self.schedule.num_train_timesteps
         self.last_share = schedule.last_share
+        self.perceptual = PerceptualLoss(schedule.perceptual) if schedule.perceptual else None
         self.from_lr = schedule.prediction == "residual"  # the network's output is added to z_LR
         self.sees_restored = shown == "restored"
         self.adds_to_restored = self.from_lr and self.sees_restored
@@ -148,7 +118,14 @@ class LatentDiffusion(Method):
         target = self.schedule.target(latents, eps, timesteps)
         if self.from_lr:
             target = target - lr_latents
-        losses = {"diffusion": functional.mse_loss(prediction.sample.float(), target)}
+        predicted = prediction.sample.float()
+        losses = {"diffusion": functional.mse_loss(predicted, target)}
+        if self.perceptual is not None:
+            missing = target - predicted
+            alone = timesteps == self.num_train_timesteps - 1  # one step from there is a whole sampling
+            shown = lr_up[alone], None if lr_latents is None else lr_latents[alone]
+            made, hr = self._image((latents - missing)[alone], *shown), self._image(latents[alone], *shown)
+            losses["perceptual"] = self.perceptual(made, hr, len(latents))
         return losses | self.side_losses(prediction, latents_ref, batch)
 
     def _training_latents(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
@@ -213,11 +190,17 @@ class LatentDiffusion(Method):
             lambda index: noise.gaussian(f"solver/{index}", batch.keys, lr_latents.shape[1:]),
         )
         with torch.autocast(latents.device.type, enabled=False):
-            restored = self._decoded(latents)
-            if self.from_lr:  # what it is shown keeps the detail that the autoencoder has no room for
-                restored = restored + padded - self._decoded(lr_latents)
+            restored = self._image(latents, padded, lr_latents)
         restored = restored[..., :height, :width]
         return fix_colors(sampling.colorfix, restored, bicubic_upsample(batch.lr, self.scale))
+
+    def _image(self, latents_BChw: Tensor, lr_up_B3HW: Tensor, lr_latents_BChw: Tensor | None) -> Tensor:
+        """Latents decoded; what the network adds to keeps the detail that the autoencoder has no room for."""
+        decoded = self._decoded(latents_BChw)
+        if not self.from_lr:
+            return decoded
+        assert lr_latents_BChw is not None
+        return decoded + lr_up_B3HW - self._decoded(lr_latents_BChw)
 
     def _decoded(self, latents_BChw: Tensor) -> Tensor:
         return self.autoencoder.decode(latents_BChw.float() / self.autoencoder.scaling_factor)

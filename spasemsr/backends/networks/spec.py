@@ -1,10 +1,12 @@
-"""Sizes of networks that several roles share."""
+"""Networks that several roles share: sizes, and names in the registry of weights."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from spasemsr.spec import Positive, Spec
+
+STLPIPS = "stlpips-alex"  # a metric, and a loss
 
 
 class SamSizeSpec(Spec):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from spasemsr.methods.guided import TaggedDiffusion
-from spasemsr.methods.latent import View
 from spasemsr.methods.megasr.network import Encoded, Guides, MegaSRNetwork
+from spasemsr.methods.view import View
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Autoencoder, TextEncoder

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from spasemsr.methods.guided import TaggedDiffusion
-from spasemsr.methods.latent import View
 from spasemsr.methods.prompts import tag_prompt
 from spasemsr.methods.seesr.network import Encoded, SeeSRNetwork
+from spasemsr.methods.view import View
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Autoencoder, TextEncoder

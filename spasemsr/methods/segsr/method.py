@@ -15,9 +15,10 @@ from torch import Tensor
 
 from spasemsr.errors import UserError
 from spasemsr.methods.guided import GuidedDiffusion
-from spasemsr.methods.latent import MULTIPLE, Carry, Prediction, View
+from spasemsr.methods.latent import MULTIPLE, Carry, Prediction
 from spasemsr.methods.segsr.labels import as_carry, draw, keep_probabilities, label_loss, label_time
 from spasemsr.methods.segsr.network import Encoded, SegSRNetwork
+from spasemsr.methods.view import View
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Autoencoder, TextEncoder

@@ -19,11 +19,12 @@ from spasemsr.diffusion.attention import text_attention
 from spasemsr.diffusion.guided import attentions_of
 from spasemsr.diffusion.tiling import Tile, boxes_in_tile
 from spasemsr.methods.guided import AroundBase
-from spasemsr.methods.latent import Carry, Prediction, View
+from spasemsr.methods.latent import Carry, Prediction
 from spasemsr.methods.prompts import tag_prompt
 from spasemsr.methods.spasemsr.conditioning import Conditioning
 from spasemsr.methods.spasemsr.constraint import semantic_degradation_loss
 from spasemsr.methods.spasemsr.network import Encoded, SpaSemNetwork
+from spasemsr.methods.view import View
 
 if TYPE_CHECKING:
     from spasemsr.backends.protocols import Autoencoder, TextEncoder

@@ -8,8 +8,9 @@ import pytest
 import torch
 from skimage import data
 
+from spasemsr.backends.networks import stlpips
+from spasemsr.backends.networks.spec import STLPIPS
 from spasemsr.errors import UserError
-from spasemsr.evaluation import stlpips
 from spasemsr.evaluation.metrics import build_metric, build_metrics
 from spasemsr.weights.store import locate
 from spasemsr.weights.tensors import read_state_dict
@@ -24,7 +25,7 @@ def without_package(monkeypatch) -> None:
 
 def weights() -> dict[str, torch.Tensor]:
     try:
-        return read_state_dict(locate(stlpips.SOURCE).path)
+        return read_state_dict(locate(STLPIPS).path)
     except UserError as error:
         pytest.skip(f"the extra `real` is not installed: {error.what}")
 

@@ -12,9 +12,10 @@ from spasemsr.diffusion.tiling import Tile
 from spasemsr.errors import UserError
 from spasemsr.evaluation.restoration import CachedRestoration
 from spasemsr.methods.baselines import Bicubic
-from spasemsr.methods.latent import LatentDiffusion, Prediction, View
+from spasemsr.methods.latent import LatentDiffusion, Prediction
 from spasemsr.methods.noise import Noise
 from spasemsr.methods.protocol import Grid
+from spasemsr.methods.view import View
 from tests.worlds.small_methods import CHANNELS, PooledAutoencoder, sampling, small_batch
 
 NOISE = Noise(7, 0)

@@ -5,7 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
+from spasemsr.backends.networks.stlpips import load_stlpips
+from spasemsr.diffusion.spec import ScheduleSpec
+from spasemsr.errors import UserError
 from spasemsr.methods.noise import Noise
 from spasemsr.methods.prompts import tag_prompt
 from spasemsr.methods.spasemsr.method import Drops
@@ -97,6 +101,36 @@ def test_the_residual_is_trained_on_what_bicubic_lacks():
     lr_latents = method._lr_latents(bicubic_upsample(batch.lr, 4))
     _, latents = method._training_latents(batch, NOISE)
     assert method(batch, NOISE)["diffusion"].item() == pytest.approx((latents - lr_latents).square().mean().item())
+
+
+def test_one_step_is_judged_by_its_distance_to_hr():
+    try:
+        distance = load_stlpips()
+    except UserError as error:
+        pytest.skip(f"the extra `real` is not installed: {error.what}")
+    schedule = {"prediction": "residual", "last_share": 0.5, "perceptual": 2.0}
+    method, batch = small_method(schedule=schedule, train_base=True), small_batch([f"k{index}" for index in range(4)])
+    for parameter in method.network.unet.conv_out.parameters():
+        torch.nn.init.zeros_(parameter)  # one step gives what it is shown
+    alone = method._training_timesteps(batch, NOISE) == 999
+    assert 0 < alone.sum() < 4
+    shown = bicubic_upsample(batch.lr, 4)
+    latents = method._training_latents(batch, NOISE)[1]
+    hr = shown + method._decoded(latents) - method._decoded(method._lr_latents(shown))
+    expected = 2.0 * distance(shown[alone] * 2 - 1, distance.features(hr[alone] * 2 - 1)) * alone.float().mean()
+    loss = method(batch, NOISE)["perceptual"]
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5) and loss > 0
+    loss.backward()
+    assert method.network.unet.conv_out.weight.grad.abs().max() > 0
+    assert not any("convolutions" in name for name in method.state_dict())
+    none = replace(batch, keys=[key for key, last in zip(batch.keys, alone, strict=True) if not last][:1] * 4)
+    assert method(none, NOISE)["perceptual"] == 0
+
+
+@pytest.mark.parametrize("schedule", [{"prediction": "epsilon", "last_share": 0.5}, {"prediction": "residual"}])
+def test_a_perceptual_loss_needs_one_step_that_is_an_image(schedule):
+    with pytest.raises(ValidationError, match="perceptual judges one step from the last timestep"):
+        ScheduleSpec.model_validate(schedule | {"perceptual": 1.0})
 
 
 def test_long_tags_keep_their_first_words_and_the_end(method):
