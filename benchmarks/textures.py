@@ -4,7 +4,10 @@ Of every tenth photograph by name, none of which the nano weights were trained o
 
 - how often the recogniser is right about a cell's strength, by preset, against measuring the restored image itself;
 - by how much the denoising error of MODEL changes, against guessed areas, where those of hr are said, their opposites,
-  or the same of all areas. Paired by picture and noise, with a 95 % bootstrap interval over photographs.
+  or the same of all areas. Paired by picture and noise, with a 95 % bootstrap interval over photographs;
+- how much of the strength of hr's detail MODEL knows without a word: the share of its variance over places (the
+  logarithm of the local deviation of the finest channels of Y) that a line explains by what it predicts from latents
+  noised to t, and by the restored image. What is left is all that a word about strength can add.
 """
 
 import argparse
@@ -13,8 +16,10 @@ from pathlib import Path
 
 import guidance
 import numpy as np
-from guidance import PRESET, bounds, denoising_errors
+from guidance import PRESET, bounds, denoiser, denoising_errors
 from nano import EVERY
+from torch import Tensor
+from torch.nn import functional
 
 from pipeline.tools.audit import make_sample
 from spasemsr.backends.extractors.texture import TextureClasses
@@ -23,7 +28,7 @@ from spasemsr.backends.grounding.texture_areas import TextureAreas
 from spasemsr.data.dataset import Batch
 from spasemsr.data.pairs import make_pair, photographs
 from spasemsr.determinism import pin_threads
-from spasemsr.evaluation.conditions import retagged
+from spasemsr.evaluation.conditions import in_state, retagged
 from spasemsr.evaluation.intervals import interval
 from spasemsr.methods.latent import LatentDiffusion
 from spasemsr.methods.truth import Truth
@@ -31,6 +36,8 @@ from spasemsr.upscaling.upscaler import Upscaler
 
 SIDE, TIMESTEPS = 256, (200, 400, 600, 800)
 PRESETS = ("camera", "stablesr", "seesr")
+KNOWN_AT = (0, 200, 400, 600, 800, 999)
+FINEST, WINDOW = [3, 12, 15], 4  # channels of block_dct (keep 4): along x, along y, both; latent cells
 
 
 def main() -> None:
@@ -49,6 +56,9 @@ def main() -> None:
     print(f"\n| areas, change of the error in % | {' | '.join(f't = {t}' for t in TIMESTEPS)} |\n|---|{'---|' * 4}")
     for line in said(upscaler, paths):
         print(line, flush=True)
+    print("\n| without words | " + " | ".join(f"t = {t}" for t in KNOWN_AT) + " | restored image |")
+    print(f"|---|{'---|' * (len(KNOWN_AT) + 1)}")
+    print("| strength known | " + " | ".join(f"{share:.0%}" for share in known(upscaler, paths)) + " |")
 
 
 def recognised(upscaler: Upscaler, path: Path, preset: str) -> tuple[float, float]:
@@ -94,6 +104,30 @@ def ways(own: Batch, truth: Batch) -> Iterator[tuple[str, Batch]]:
 def renamed(batch: Batch, change: Callable[[str], str]) -> Batch:
     """The batch with its areas called otherwise; things keep their names."""
     return retagged(batch, [change(tag) if tag in TEXTURES else tag for tag in batch.objects[0].tags])
+
+
+def known(upscaler: Upscaler, paths: list[Path]) -> list[float]:
+    """Shares of the variance of strength that are explained, by timestep, then by the restored image."""
+    method, sampling = upscaler.method, upscaler.sampling
+    assert isinstance(method, LatentDiffusion)
+    seen: list[list[np.ndarray]] = [[] for _ in range(len(KNOWN_AT) + 2)]
+    for path in paths:
+        sample = make_sample(upscaler, path, PRESET, SIDE)
+        silent = in_state(sample.batch, "tags", "none", sample.batch, None, method.condition_features)
+        assert silent is not None
+        latents, predict = denoiser(method, sample, silent, sampling)
+        shown = method._lr_latents(method._lr_up(silent))
+        for row, found in zip(seen, [*(predict(t, 0) for t in KNOWN_AT), shown, latents], strict=True):
+            row.append(strength(found))
+    *guesses, truth = (np.concatenate(row) for row in seen)
+    return [float(np.corrcoef(guess, truth)[0, 1] ** 2) for guess in guesses]
+
+
+def strength(latents_1Chw: Tensor) -> np.ndarray:
+    """Logarithm of the local deviation over `WINDOW` cells a side, mean over the finest channels of Y."""
+    finest = latents_1Chw[:, FINEST]
+    mean, power = (functional.avg_pool2d(each, WINDOW, WINDOW // 2) for each in (finest, finest**2))
+    return (power - mean**2).clamp_min(1e-4).log().mul(0.5).mean(1).flatten().numpy()
 
 
 if __name__ == "__main__":
