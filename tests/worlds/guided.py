@@ -38,7 +38,7 @@ def require_frozen_base(network: GuidedNetwork, predict: Callable[[], Tensor], s
     before = {name: tensor.clone() for name, tensor in network.unet.state_dict().items()}
     trained = parameters(network)
     start = {name: p.detach().clone() for name, p in trained.items()}
-    optimizer = torch.optim.AdamW(trained.values(), lr=1e-3, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(trained.values(), lr=1e-3, weight_decay=0.0, fused=True)
     target = torch.randn(predict().shape, generator=torch.Generator().manual_seed(9))
     for _ in range(steps):
         optimizer.zero_grad(set_to_none=True)

@@ -54,7 +54,7 @@ def test_everything_trains_by_the_third_step_and_the_base_stays_frozen():
     network = pico_network()
     before = {name: tensor.clone() for name, tensor in network.unet.state_dict().items()}
     condition, inputs = random_condition(), random_inputs()
-    optimizer = torch.optim.AdamW(parameters(network).values(), lr=1e-3)
+    optimizer = torch.optim.AdamW(parameters(network).values(), lr=1e-3, fused=True)
     reached = []
     for _ in range(3):
         sum(_losses(network, condition, inputs)).backward()
@@ -218,7 +218,7 @@ def test_four_samples_can_be_learned():
     condition, inputs = random_condition(batch=4), random_inputs(4, 8, 8)
     # What a photograph gives: references the network can see in the LR, instead of noise.
     inputs["latents_ref"] = nn.functional.interpolate(inputs["lr_up"], (8, 8)).repeat(1, 2, 1, 1)[:, :LATENTS]
-    optimizer = torch.optim.AdamW(parameters(network).values(), lr=1e-2)
+    optimizer = torch.optim.AdamW(parameters(network).values(), lr=1e-2, fused=True)
     curve = []
     for _ in range(32):
         noise, semantic = _losses(network, condition, inputs)
