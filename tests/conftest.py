@@ -8,8 +8,10 @@ import os
 import pytest
 
 os.environ.setdefault("SPASEMSR_DEVICE", "cpu")  # tiny checkpoints of the paper's models need no GPU
-LONGEST = ["test_pipeline.py", "test_kill.py", "test_faults.py", "test_four_methods.py", "test_ray_cluster.py"]
+# The first makes the project that others copy; the second copies none, so that the other worker does not wait for it.
+LONGEST = ["test_pipeline.py", "test_four_methods.py", "test_kill.py", "test_faults.py", "test_ray_cluster.py"]
 LONGEST += ["test_distributed.py", "test_new_method.py", "test_remote.py", "test_executors.py", "test_processes.py"]
+LONGEST += ["test_types.py"]
 
 
 @pytest.fixture(autouse=True)
