@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.worlds import ROOT
-from tests.worlds.project import Project
+from tests.worlds.project import Project, finished_project
 from tests.worlds.slurm import Slurm, sbatch_options
 
 SCRIPT = ROOT / "cluster/train.sbatch"
@@ -27,7 +27,8 @@ def trained(tmp_path_factory) -> tuple[Project, str]:
     folder = tmp_path_factory.mktemp("distributed")
     size = {"embedded.train.global_batch": 4, "embedded.train.steps": 6, "embedded.train.accumulate": 2}
     student = {"learners": ["edges"], "embedded.learners.edges.train": {}}
-    made, slurm = Project(folder / "project", size | student), Slurm(folder / "slurm", nodes=2, tasks_per_node=1)
+    made, slurm = finished_project(folder / "project"), Slurm(folder / "slurm", nodes=2, tasks_per_node=1)
+    made.change(size | student)
     made.environment["SPASEMSR_LAUNCH"] = TORCHRUN
     adapted = made.repro("adapt@edges")  # by the line in dvc.yaml, as all here
     job = {"cwd": made.folder, "environment": made.environment}
