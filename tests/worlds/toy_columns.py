@@ -134,10 +134,6 @@ class Toy:
         job = toy_job(NOTE, make, inputs, size, kind="note", version=version, batch_size=batch_size)
         return self.build(job, patches, executor)
 
-    def note_of_hr(self, patches: Sequence[Patch], executor: Executor) -> Account:
-        """The shortest pipeline: note from hr alone."""
-        return self.build(toy_job(NOTE, NoteWorker, (InputRef(HR),), batch_size=3), patches, executor)
-
     def build(self, job: ColumnJob, patches: Sequence[Patch], executor: Executor | None = None) -> Account:
         """Any column, into this workspace."""
         return build_column(job, patches, executor or Serial(), self.cache, self.shards)

@@ -1,4 +1,4 @@
-"""Executors: one handler per worker, failures reported with their item, no process left behind; Ray once for real."""
+"""Executors: one handler per worker, failures reported with their item, no process left behind."""
 
 import multiprocessing
 import os
@@ -18,7 +18,6 @@ from pipeline.engine.ray_data import RayData
 from spasemsr.determinism import LANES, one_thread, take_device
 from spasemsr.errors import UserError
 from tests.worlds import ROOT
-from tests.worlds.toy_columns import Toy, patches_of, photographs
 
 
 class Square:
@@ -170,15 +169,3 @@ def test_one_thread_inside_and_the_former_settings_afterwards(monkeypatch):
         assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
     assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
     assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
-
-
-def test_ray_builds_the_same_bytes(tmp_path):
-    pytest.importorskip("ray")
-    patches = patches_of(photographs(4))
-    serial, ray = Toy(tmp_path / "serial"), Toy(tmp_path / "ray")
-    for toy, executor in ((serial, Serial()), (ray, RayData(2))):
-        toy.hr(patches)
-        account = toy.note_of_hr(patches, executor)
-        assert (account.state, account.computed) == ("done", len(patches))
-    assert ray.tree() == serial.tree()
-    assert account.executor == RayData.name

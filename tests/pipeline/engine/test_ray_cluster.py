@@ -1,4 +1,4 @@
-"""Ray on two nodes with environments of their own, one of which dies in the middle; and which item killed a worker."""
+"""Ray on two nodes, of which one dies in the middle; a Ray of a run's own, and which item killed a worker there."""
 
 import os
 import signal
@@ -14,7 +14,6 @@ from pipeline.engine.failures import Failed
 from pipeline.engine.ray_data import RayData, blocks_of
 from tests.worlds.toy_columns import NoteWorker, Toy, patches_of, photographs
 
-pytestmark = pytest.mark.timeout(300)
 MARK = "SPASEMSR_MARK"
 
 
@@ -37,7 +36,8 @@ def cluster(monkeypatch) -> Iterator[object]:
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    unseen = {"include_dashboard": False, "include_log_monitor": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **unseen})
     try:
         yield cluster
     finally:
@@ -83,13 +83,15 @@ class Deadly:
         return item * item
 
 
-def test_the_item_that_kills_its_workers_is_named_and_no_other(cluster):
-    import ray
-
-    ray.init(address=cluster.address, log_to_driver=False)
+def test_the_item_that_kills_its_workers_is_named_and_no_other(monkeypatch):
+    """By a Ray that is started for this run and ends with it."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     results = dict(RayData(1).map(Deadly, [*range(20), 99, *range(20, 30)]))
     failed = {item: result for item, result in results.items() if isinstance(result, Failed)}
     assert set(failed) == {99} and failed[99].kind == "killed" and "died, twice" in failed[99].what
+    assert all(result == item * item for item, result in results.items() if item != 99)
+    assert not ray.is_initialized()
 
 
 @pytest.mark.parametrize("count", [1, 7, 40, 5000])
