@@ -84,17 +84,16 @@ def build(column: Column, patches: list[Patch], worker: Any, executor: Executor,
 
 
 def measure(name: str, count: int, seconds: float, executor: Executor, folder: Path) -> dict[str, Any]:
-    patches = patches_of(range(count))
-    start, busy = time.perf_counter(), time.process_time()
-    account = build(FEATURES_SPASEMSR, patches, partial(Sleeper, seconds), executor, folder, name)
-    wall, cpu = time.perf_counter() - start, (time.process_time() - busy) / count * 1000
-    begin = 0.0
+    patches, begin = patches_of(range(count)), 0.0
     if executor.workers > 1:
         start = time.perf_counter()
         first = build(
-            FEATURES_SPASEMSR, patches[: executor.workers], partial(Sleeper, seconds), executor, folder, "start"
+            FEATURES_SPASEMSR, patches[: executor.workers], partial(Sleeper, seconds), executor, folder, f"start {name}"
         )
         begin = time.perf_counter() - start - first.backend_seconds / executor.workers
+    start, busy = time.perf_counter(), time.process_time()
+    account = build(FEATURES_SPASEMSR, patches, partial(Sleeper, seconds), executor, folder, name)
+    wall, cpu = time.perf_counter() - start, (time.process_time() - busy) / count * 1000
     reference = account.backend_seconds / executor.workers
     ratio = (wall - begin - reference) / reference
     print(
@@ -137,4 +136,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import engine  # workers of Ray look for what they are sent in the module of this name, not in __main__
+
+    engine.main()
