@@ -121,11 +121,13 @@ class LatentDiffusion(Method):
         predicted = prediction.sample.float()
         losses = {"diffusion": functional.mse_loss(predicted, target)}
         if self.perceptual is not None:
-            missing = target - predicted
             alone = timesteps == self.num_train_timesteps - 1  # one step from there is a whole sampling
-            shown = lr_up[alone], None if lr_latents is None else lr_latents[alone]
-            made, hr = self._image((latents - missing)[alone], *shown), self._image(latents[alone], *shown)
-            losses["perceptual"] = self.perceptual(made, hr, len(latents))
+            losses["perceptual"] = predicted.sum() * 0.0  # where there is none; every process has the same graph
+            if alone.any():
+                missing = target - predicted
+                shown = lr_up[alone], None if lr_latents is None else lr_latents[alone]
+                made, hr = self._image((latents - missing)[alone], *shown), self._image(latents[alone], *shown)
+                losses["perceptual"] = self.perceptual(made, hr, len(latents))
         return losses | self.side_losses(prediction, latents_ref, batch)
 
     def _training_latents(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:

@@ -27,12 +27,10 @@ class PerceptualLoss:
         return load_stlpips()
 
     def __call__(self, made_N3HW: Tensor, hr_N3HW: Tensor, batch: int) -> Tensor:
-        """Images in [0, 1] of N of the batch's samples -> a scalar; N may be 0.
+        """Images in [0, 1] of N of the batch's samples -> a scalar.
 
         Raises UserError where the weights are not installed.
         """
-        if not len(made_N3HW):
-            return made_N3HW.sum()  # zero, and a part of the graph, so that every process exchanges the same
         network = self._network.to(made_N3HW.device)
         with torch.autocast(made_N3HW.device.type, enabled=False):
             with torch.no_grad():

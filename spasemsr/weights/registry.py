@@ -241,7 +241,7 @@ _ALL = (
     ),
     Entry(
         "stlpips-alex",
-        "metric stlpips: shift-tolerant AlexNet and its weights for distances",
+        "metric stlpips, and a loss: shift-tolerant AlexNet and its weights for distances",
         "BSD-2-Clause",
         9_899_296,
         (

@@ -100,7 +100,7 @@ def test_patches_that_exist_are_counted(params, folder):
     write_patches(layout.PATCHES, patches)
     counts = count(params, "foundation")
     assert (counts.train, counts.evaluation, counts.origin) == (5, 1, "data/patches.jsonl")
-    assert (counts.units(HR), counts.units(LR), counts.units(CAPTION), counts.units(LATENTS_COLUMN)) == (6, 11, 11, 5)
+    assert (counts.units(HR), counts.units(LR), counts.units(CAPTION), counts.units(LATENTS_COLUMN)) == (6, 41, 41, 5)
     assert count(params, "foundation", 100).train == 100
     assert count(params, "embedded").origin.startswith("estimated")  # these are not its sizes
 
