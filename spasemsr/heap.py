@@ -11,7 +11,7 @@ from typing import Any
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -3, -1, -8  # of mallopt
 _NEVER = (1 << 31) - 1
-_LARGEST = 1 << 30  # bytes; larger blocks stay apart
+_LARGEST = 1 << 26  # bytes; larger blocks stay apart, whose pieces would be left between others
 
 
 @cache

@@ -15,7 +15,7 @@ if {reuse}:
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def taken():
     before = faults()
-    bytearray(64 << 20)
+    bytearray(48 << 20)
     return faults() - before
 first = taken()
 again = taken()
