@@ -7,6 +7,7 @@ estimates, on the high side of measured peaks.
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ _LATENT_COPIES = 10  # start, noise, solver history, prediction and their sums
 _WEIGHT_OF_RESULT = 6 + 6 + 6 + 4  # 16-bit canvas, output, its encoding and the file, per pixel of the result
 _WEIGHT_OF_CANVAS = 6  # 16-bit, of each further strength that is laid into the result
 _WEIGHT_OF_MAP = 12  # float32 sums for the map of deviations
+_BESIDE = 3 * GIB // 8  # a tile of the restorer, or the networks that find text and things, as the shipped ones take
 _NETWORK_AUTOENCODER = 3 * GIB  # a convolutional one at full resolution, 1024 px at a time
 _DEFAULT_SHARE = 0.75  # of the memory that is free
 
@@ -74,7 +76,7 @@ def budget(
     limit = limit or max(int(free_bytes() * _DEFAULT_SHARE), GIB)
     weight = _WEIGHT_OF_RESULT + (canvases - 1) * _WEIGHT_OF_CANVAS + (_WEIGHT_OF_MAP if with_map else 0)
     result = height * width * scale**2 * weight
-    fixed = footprint.at_rest + footprint.per_tile + result
+    fixed = footprint.at_rest + footprint.per_tile + _BESIDE + result
     per_lr_pixel = footprint.per_window_pixel * scale**2
     pixels = (limit - fixed) / per_lr_pixel
     smallest = min(height, MIN_SIDE) * min(width, MIN_SIDE)
@@ -103,13 +105,11 @@ def _aligned(length: int, window: int) -> int:
 def free_bytes() -> int:
     """Memory this process may still take: the machine's, or that of the container it runs in."""
     free = psutil.virtual_memory().available
-    try:
+    with suppress(OSError, ValueError):  # no container, or one that does not say
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
         if limit.isdigit():
             free = min(free, max(int(limit) - int(used), 0))
-    except (OSError, ValueError):
-        pass  # no container, or one that does not say
     return free + psutil.Process().memory_info().rss
 
 
