@@ -61,4 +61,4 @@ def _tensor(image: ImageU8) -> "Tensor":
     """(H, W, 3) u8 -> (1, 3, H, W) float32 in [-1, 1]."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1
