@@ -1,4 +1,4 @@
-"""What every worker is given before it computes: single-threaded, deterministic libraries, its own GPU, three lanes.
+"""What every worker is given before it computes: one thread, deterministic libraries, true fp32, its own GPU, lanes.
 
 A result's bits must not depend on the number of cores, so libraries that are not imported yet are told through the
 environment and those that are, directly.
@@ -43,17 +43,19 @@ def one_thread() -> Iterator[None]:
 
 @contextlib.contextmanager
 def single_threaded() -> Iterator[None]:
-    """One intra-op thread for OpenCV and torch, as far as they are imported; the former numbers afterwards."""
+    """One intra-op thread for OpenCV and torch and fp32 without TF32, if they are imported; afterwards as before."""
     cv2, torch = sys.modules.get("cv2"), sys.modules.get("torch")
     former = cv2.getNumThreads() if cv2 is not None else 0, torch.get_num_threads() if torch is not None else 0
+    products = _fp32_products() if torch is not None else None
     _one_each()
     try:
         yield
     finally:
         if cv2 is not None:
             cv2.setNumThreads(former[0])
-        if torch is not None:
+        if torch is not None and products is not None:
             torch.set_num_threads(former[1])
+            _compute_fp32_products(*products)
 
 
 @contextlib.contextmanager
@@ -92,6 +94,27 @@ def _one_each() -> None:
         cv2.setNumThreads(1)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+        _compute_fp32_products("ieee", "ieee", "ieee")
+
+
+def _fp32_products() -> tuple[str, str, str]:
+    """How a GPU multiplies float32 numbers: unless told otherwise, in convolutions, in recurrent layers."""
+    backends = sys.modules["torch"].backends
+    return backends.fp32_precision, backends.cudnn.conv.fp32_precision, backends.cudnn.rnn.fp32_precision
+
+
+def _compute_fp32_products(general: str, convolutions: str, recurrent: str) -> None:
+    """Set what `_fp32_products` returns: "ieee", "tf32" or "none", which is as a library likes.
+
+    torch lets cuDNN round the factors of float32 convolutions to TF32, 10 bits of mantissa instead of 23. Here
+    `precision: fp32` means float32, and whoever wants speed says bf16. The older switch is set as well, since torch
+    raises where a library reads it and the two disagree.
+    """
+    backends = sys.modules["torch"].backends
+    backends.cudnn.allow_tf32 = convolutions == "tf32"
+    backends.fp32_precision = general
+    backends.cudnn.conv.fp32_precision = convolutions
+    backends.cudnn.rnn.fp32_precision = recurrent
 
 
 def lanes() -> ThreadPoolExecutor:

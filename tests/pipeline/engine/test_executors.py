@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from pipeline.engine.executors import Processes, Serial, build_executor
 from pipeline.engine.failures import Failed
 from pipeline.engine.ray_data import RayData
-from spasemsr.determinism import LANES, one_thread, take_device
+from spasemsr.determinism import LANES, one_thread, pin_threads, take_device
 from spasemsr.errors import UserError
 from tests.worlds import ROOT
 
@@ -158,14 +159,22 @@ def test_workers_get_one_gpu_each_in_turn(monkeypatch):
         assert taken == expected
 
 
-def test_one_thread_inside_and_the_former_settings_afterwards(monkeypatch):
+def test_one_thread_and_true_fp32_inside_and_the_former_settings_afterwards(monkeypatch):
     import torch
+
+    def settings() -> tuple[object, ...]:
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        products = matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, cudnn.allow_tf32
+        return torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), *products
 
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with one_thread():
-        assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == (1, True)
+    before = settings()
+    with warnings.catch_warnings(action="error"), one_thread():
+        assert settings() == (1, True, "ieee", "ieee", "ieee", False)
         assert os.environ["OMP_NUM_THREADS"] == os.environ["MKL_NUM_THREADS"] == "1"
-    assert (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()) == before
+        torch.backends.cudnn.conv.fp32_precision = "tf32"  # as a library may
+        pin_threads()
+        assert settings() == (1, True, "ieee", "ieee", "ieee", False)
+    assert settings() == before
     assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
