@@ -15,6 +15,14 @@ Endpoint = Annotated[str, Field(pattern=r"^https?://\S+$")]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
+def later(default: Any) -> Any:
+    """A field that `plain` leaves out while it has its default: `params.yaml` need not state it.
+
+    For switches that came later than results did: their defaults change no name of a run, of weights or of a picture.
+    """
+    return Field(default=default, exclude_if=lambda value: value == default)
+
+
 class Spec(BaseModel):
     """Base of every section: frozen, and an unknown key is an error."""
 

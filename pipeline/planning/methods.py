@@ -17,7 +17,7 @@ class MethodCost:
     """One method: how it is trained and sampled, what a step takes, and what its last run here took, if there was one.
 
     `smaller` says what would make its network smaller, as `Face.smaller` does. `text` are operations of a sample's
-    texts: its prompt and its caption; the tags' states are remembered.
+    texts: its prompt and its caption; the tags' states are remembered. `pictures` are restored at once in evaluation.
     """
 
     name: str
@@ -28,6 +28,7 @@ class MethodCost:
     hardware: Hardware
     smaller: str = ""
     text: float = 0.0
+    pictures: int = 1
 
     @property
     def disk(self) -> int:
@@ -92,7 +93,8 @@ class MethodCost:
         area = (counts.val_patch / counts.patch) ** 2
         steps = max(round(self.sample.steps * self.sample.start), 1)
         share = ASSUMED_MFU if self.hardware.gpu is not None else 1.0
-        operations = counts.evaluation * steps * branches * self.step.forward
+        calls = -(-counts.evaluation // self.pictures) * steps * branches  # the last is filled up
+        operations = calls * self.pictures * self.step.forward
         return operations * area / (share * self.hardware.flops) / 3600
 
     def shortage(self, device_memory: int) -> tuple[str, str] | None:
@@ -136,7 +138,9 @@ class MethodCost:
         )
         evaluate = self.evaluate_hours(counts)
         yield f"{f'evaluate {self.name}':<19}{counts.evaluation:>9}{'':>11}{'':>9}{evaluate:>9.2f}  {device}"
-        yield f"    estimated: {self.step.forward / 1e12:.3g} TFLOP a network call, the same share of the peak assumed"
+        together = f" for {self.pictures} pictures" if self.pictures > 1 else ""
+        operations = self.pictures * self.step.forward / 1e12
+        yield f"    estimated: {operations:.3g} TFLOP a network call{together}, the same share of the peak assumed"
 
 
 def _gb(size: float) -> str:

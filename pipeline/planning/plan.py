@@ -77,7 +77,8 @@ def make_plan(params: Params, name: ProfileName, hardware: Hardware, samples: in
         face, given, train = method(own), params.ingredients(own, name), profile.train_of(own)
         step = step_cost(face, given, train, beside)
         texts = 2 * text.operations if text is not None and text.operations is not None else 0.0
-        return MethodCost(own, train, profile.evaluate.sample, step, spent.get(own), hardware, face.smaller, texts)
+        evaluate, last = profile.evaluate, spent.get(own)
+        return MethodCost(own, train, evaluate.sample, step, last, hardware, face.smaller, texts, evaluate.batch_size)
 
     columns = list(column_costs(params, name, counts, hardware.gpu, accounts))
     return Plan(name, profile, counts, hardware, columns, [cost(own) for own in params.methods], storage.copies())

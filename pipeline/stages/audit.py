@@ -5,7 +5,7 @@ Where the truth is known, on the scenes of `profile: probe`, every scene is aske
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline import layout
@@ -44,15 +44,17 @@ def run(params: Params, method_name: str) -> None:
     from spasemsr.evaluation.attention import attention_ratios
 
     columns = columns_of(params.sections())
-    trained = restoration(folder, layout.SHARDS, columns, Cache(), profile.evaluate.precision)
+    evaluated = profile.evaluate
+    trained = restoration(folder, layout.SHARDS, columns, Cache(), evaluated.precision, evaluated.batch_size)
     method, dataset = trained.method, trained.dataset
     asked = len(probe.rows(method.conditions)) * len(dataset.keys) if scenes is not None else 0
     audited = audit.most(spec.images, spec.seeds, method.conditions)
     progress = Progress("audit", audited + asked, unit="images")
 
-    def restore(batch: Batch, seed: int) -> ImageU8:
-        progress.advance()
-        return trained.restore(batch, seed, sampling)
+    def restore(batches: Sequence[Batch], seed: int) -> list[ImageU8]:
+        pictures = trained.restore.each(batches, seed, sampling)
+        progress.advance(len(batches))
+        return pictures
 
     def hr(key: str) -> ImageU8:
         return reader.read(key, "hr.png")
@@ -68,11 +70,13 @@ def run(params: Params, method_name: str) -> None:
     found = audit.audit(cases, method.conditions, metrics, restore, seeds, method.condition_features)
     found["attention"] = attention_ratios(method, [case.batch for case in cases], scale, params.seed, sampling)
     if scenes is not None:
-        answers, maps = [], _maps(method)
+        answers: list[probe.Answer] = []
+        maps = _maps(method)
         for key in dataset.keys:
             scene = scene_of(hr(key), scenes)
-            for question in probe.questions(dataset.batch([key]), scene, method.conditions, maps):
-                answers.append(probe.answer(question, restore(question.batch, params.seed)))
+            questions = list(probe.questions(dataset.batch([key]), scene, method.conditions, maps))
+            pictures = restore([question.batch for question in questions], params.seed)
+            answers += map(probe.answer, questions, pictures)
         found["probe"] = probe.table(answers)
     progress.close()
     write_json(layout.audit_folder(method_name) / "audit.json", found)

@@ -95,7 +95,7 @@ def run(params: Params, executor: Executor, method_name: str) -> None:
     keys = swept.keys[: spec.images or None]
     wanted = [ToRestore(key, point.sample, params.seed, point.dial) for point in points for key in keys]
     wanted += [ToRestore(key, base, params.seed + offset) for key in keys for offset in range(spec.seeds)]
-    restore_ahead(list(dict.fromkeys(wanted)), executor, *swept.place, stage="dial")
+    restore_ahead(list(dict.fromkeys(wanted)), lambda: swept.trained, executor, *swept.place, stage="dial")
     progress, found = Progress("dial", (len(points) + spec.seeds) * len(keys), unit="images"), []
     for setting in points:
         rows, residuals = [], []
@@ -130,8 +130,8 @@ class _Swept:
         spec = params.active.evaluate
         self.seed, self.scale = params.seed, read_model_config(folder).scale
         self.metrics = build_metrics(spec.metrics)
-        self.place = folder, layout.SHARDS, columns_of(params.sections()), Cache(), spec.precision
-        self._trained = trained = restoration(*self.place)
+        self.place = folder, layout.SHARDS, columns_of(params.sections()), Cache(), spec.precision, spec.batch_size
+        self.trained = trained = restoration(*self.place)
         self.num_train_timesteps, self.keys = trained.num_train_timesteps, trained.dataset.keys
         self.restorer_dials, self._hr = trained.restorer_dials, ColumnReader(layout.SHARDS, HR)
 
@@ -141,8 +141,8 @@ class _Swept:
 
     def restored(self, key: str, setting: Setting, offset: int = 0) -> tuple[ImageU8, np.ndarray]:
         """The result at a setting with noise seed `seed + offset`, and its LR residual (u, v) in grey levels."""
-        batch = self._trained.batch(key, setting.dial)
-        picture = self._trained.restore(batch, self.seed + offset, setting.sample)
+        batch = self.trained.batch(key, setting.dial)
+        picture = self.trained.restore(batch, self.seed + offset, setting.sample)
         if setting.consistency:
             picture = to_pixels(project(to_tensor(picture), batch.lr, self.scale, setting.consistency))[0]
         return picture, self._residual(picture, batch)

@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 
 from pipeline import layout
 from pipeline.engine.executors import Executor
@@ -38,10 +39,11 @@ def run(params: Params, executor: Executor, method_name: str) -> None:
     names = tuple(metric.name for metric in metrics)
     log.info("evaluate  %s · %d images · %s", method_name, count, ", ".join(names))
 
-    place = folder, layout.SHARDS, columns_of(params.sections()), Cache(), spec.precision
+    place = folder, layout.SHARDS, columns_of(params.sections()), Cache(), spec.precision, spec.batch_size
+    own = cache(partial(restoration, *place))
     keys = sorted(readers[LR.name].keys(SPLIT))
-    restore_ahead([ToRestore(key, spec.sample, params.seed) for key in keys], executor, *place, stage="evaluate")
-    trained, baselines = restoration(*place), _baselines(spec.baselines, others, config.scale)
+    restore_ahead([ToRestore(key, spec.sample, params.seed) for key in keys], own, executor, *place, stage="evaluate")
+    trained, baselines = own(), _baselines(spec.baselines, others, config.scale)
     dataset = trained.dataset
 
     images = layout.images_folder(method_name)

@@ -125,9 +125,12 @@ def ask(
     ]
     progress = Progress("audit", audit.most(len(cases), len(seeds), method.conditions), unit="images")
 
-    def restore(batch: Batch, seed: int) -> ImageU8:
-        progress.advance()
-        return restoring(batch, seed, sampling)
+    def restore(batches: Sequence[Batch], seed: int) -> list[ImageU8]:
+        pictures = []
+        for batch in batches:
+            pictures.append(restoring(batch, seed, sampling))
+            progress.advance()
+        return pictures
 
     found = audit.audit(cases, method.conditions, metrics, restore, seeds, method.condition_features)
     progress.close()

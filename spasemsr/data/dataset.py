@@ -135,6 +135,31 @@ class Dataset:
                 raise UserError(f"column {column.name!r} has {counts}.", column.remedy)
 
 
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches of the same columns and sizes, one after the other. Raises RuntimeError for unlike sizes."""
+    import torch
+
+    def stacked(tensors: list[Tensor | None]) -> Tensor | None:
+        there = [tensor for tensor in tensors if tensor is not None]
+        return torch.cat(there) if there else None
+
+    first = batches[0]
+    return (
+        first
+        if len(batches) == 1
+        else Batch(
+            keys=[key for batch in batches for key in batch.keys],
+            lr=torch.cat([batch.lr for batch in batches]),
+            objects=[objects for batch in batches for objects in batch.objects],
+            captions=[caption for batch in batches for caption in batch.captions],
+            moments=stacked([batch.moments for batch in batches]),
+            features={name: torch.cat([batch.features[name] for batch in batches]) for name in first.features},
+            hr=stacked([batch.hr for batch in batches]),
+            restored=stacked([batch.restored for batch in batches]),
+        )
+    )
+
+
 def collate(samples: Sequence[dict[str, Any]]) -> Batch:
     """Samples -> one batch. Raises ValueError where arrays of one name differ in shape."""
     first = samples[0]

@@ -22,7 +22,7 @@ from spasemsr.methods.truth import found_again
 from spasemsr.pixels import ImageU8
 
 DIGITS = 4
-Restore = Callable[[Batch, int], ImageU8]  # a batch of one, the noise seed
+Restore = Callable[[Sequence[Batch], int], list[ImageU8]]  # batches of one, the noise seed
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,25 @@ def audit(
     show the same, see `agreement`; null for a method without tags. `not_used`: the conditions it does not have.
     `condition_features` names the features of a condition that consists of some.
     """
-    own = {(case.key, seed): restore(case.batch, seed) for case in cases for seed in seeds}
+    own = {
+        (case.key, seed): picture
+        for seed in seeds
+        for case, picture in zip(cases, restore([case.batch for case in cases], seed), strict=True)
+    }
     rows = []
     for condition in CONDITIONS:
         for state in STATES[1:] if condition in conditions else ():
-            batches = [(case, _edited(case, condition, state, condition_features)) for case in cases]
+            edited = {case.key: _edited(case, condition, state, condition_features) for case in cases}
+            batches = {key: batch for key, batch in edited.items() if batch is not None}
+            results = {
+                (key, seed): picture
+                for seed in seeds
+                for key, picture in zip(batches, restore(list(batches.values()), seed), strict=True)
+            }
             found = [
-                (case, [_differences(restore(batch, seed), own[case.key, seed], case.hr, metrics) for seed in seeds])
-                for case, batch in batches
-                if batch is not None
+                (case, [_differences(results[at], own[at], case.hr, metrics) for at in ((case.key, s) for s in seeds)])
+                for case in cases
+                if case.key in batches
             ]
             if found:
                 rows.append({"condition": condition, "state": state, **_summary(found, condition, state)})
@@ -155,7 +165,9 @@ def _edit(
 
     In grey levels, and in decibels of texture energy by the filters of the texture metric.
     """
-    found = [_change(restore(batch, seed), own[case.key, seed], box) for case in cases for batch, box in _renamed(case)]
+    renamed = [(case, batch, box) for case in cases for batch, box in _renamed(case)]
+    results = restore([batch for _, batch, _ in renamed], seed)
+    found = [_change(result, own[case.key, seed], box) for (case, _, box), result in zip(renamed, results, strict=True)]
     if not found:
         return None
     means = {name: _rounded(float(np.mean([each[name] for each in found]))) for name in found[0]}

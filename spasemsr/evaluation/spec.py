@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from spasemsr.diffusion.spec import Precision, SampleSpec
 from spasemsr.methods.compared import row_name
-from spasemsr.spec import Positive, Spec
+from spasemsr.spec import Positive, Spec, later
 
 MetricName = Literal[
     "psnr", "ssim", "niqe", "texture", "stlpips", "lpips", "dists", "musiq", "maniqa", "maniqa-pipal", "clipiqa"
@@ -18,12 +18,14 @@ SweepName = Literal["dial", "start", "guidance", "steps", "colorfix", "consisten
 class EvaluateSpec(Spec):
     """Which metrics, what the method is compared with (`methods/compared.py`), and how images are restored.
 
-    `precision` is what the method's network computes in.
+    `precision` is what the method's network computes in, `batch_size` how many pictures of one size it is given at once
+    (in `audit` and `dial` too). A picture's noise is its own in any batch, so in fp32 the size changes rounding alone.
     """
 
     metrics: tuple[MetricName, ...] = ("psnr", "ssim", "niqe")
     baselines: tuple[Annotated[str, Field(pattern=r"^(.*/)?[A-Za-z0-9_-][\w.-]*$")], ...] = ("bicubic", "restorer")
     precision: Precision = "fp32"
+    batch_size: Positive = later(1)
     sample: SampleSpec = SampleSpec()
 
     @field_validator("baselines")

@@ -50,6 +50,13 @@ def test_the_shipped_file_is_valid_and_states_every_value(raw):
     ] == []  # of `known` kinds
 
 
+def test_what_came_later_is_said_where_it_is_not_the_default():
+    """So that it changes no name of what was made before it."""
+    params = load_params(SHIPPED)
+    assert "batch_size" not in params.embedded.evaluate.plain()
+    assert params.foundation.evaluate.plain()["batch_size"] == 4
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [

@@ -66,16 +66,16 @@ def test_tags_without_places_are_those_of_training_without_boxes():
 
 
 def _restoring(method):
-    def restore(batch, seed):
-        result = method.restore(batch, Noise(seed, 0), sampling(steps=1))[0]
-        return (255 * result.permute(1, 2, 0)).round().to(torch.uint8).numpy()
+    def restore(batches, seed):
+        results = [method.restore(batch, Noise(seed, 0), sampling(steps=1))[0] for batch in batches]
+        return [(255 * result.permute(1, 2, 0)).round().to(torch.uint8).numpy() for result in results]
 
     return restore
 
 
 def _cases(method):
     restore = _restoring(method)
-    return [Case(f"{n}" * 16, batch, other, truth, restore(batch, 99)) for n, (batch, other, truth) in enumerate(
+    return [Case(f"{n}" * 16, batch, other, truth, restore([batch], 99)[0]) for n, (batch, other, truth) in enumerate(
         [(BATCH, OTHER, replace(BATCH, objects=OTHER.objects)), (OTHER, BATCH, None)])]  # fmt: skip
 
 
@@ -131,9 +131,9 @@ def test_a_condition_that_a_method_lacks_makes_no_row():
     method = small_method()
     calls = []
 
-    def restore(batch, seed):
-        calls.append(batch)
-        return _restoring(method)(batch, seed)
+    def restore(batches, seed):
+        calls.extend(batches)
+        return _restoring(method)(batches, seed)
 
     found = audit(_cases(method)[:1], frozenset({"caption"}), [], restore, seeds=[0], condition_features={})
     assert [row["condition"] for row in found["states"]] == ["caption", "caption"]
@@ -145,7 +145,7 @@ def test_a_condition_that_a_method_lacks_makes_no_row():
 def test_an_image_of_which_nothing_is_said_makes_no_row():
     method = small_method()
     bare = replace(BATCH, objects=[NONE], captions=[""])
-    case = Case("0" * 16, bare, bare, None, _restoring(method)(bare, 0))
+    case = Case("0" * 16, bare, bare, None, _restoring(method)([bare], 0)[0])
     found = audit([case], ALL, [], _restoring(method), [0], {})
     assert found["states"] == [] and found["edit"] is None
 
