@@ -36,6 +36,7 @@ class Engine(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.faults, self.requests, self.keys = [], [], []
         self.released = threading.Event()  # what a slow answer waits for
+        self.together = threading.Barrier(1)  # requests that must be under way before one is answered
 
     @property
     def url(self) -> str:
@@ -61,6 +62,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append(request)
         self.server.keys.append(self.headers.get("Authorization"))
         fault = self.server.faults.pop(0) if self.server.faults else ""
+        self.server.together.wait(10)
         if fault == "drop":
             self.connection.close()
         elif fault == "busy":
@@ -115,6 +117,12 @@ def test_answers_come_in_the_order_of_the_images(engine):
     assert {request["temperature"] for request in engine.requests} == {0}
     assert {request["max_tokens"] for request in engine.requests} == {16}
     assert {request["messages"][0]["content"][1]["text"] for request in engine.requests} == {"How is it?"}
+
+
+def test_all_images_of_a_batch_are_under_way_at_once(engine):
+    """An engine batches what it has; one at a time would leave it nothing to batch."""
+    engine.together = threading.Barrier(len(IMAGES))
+    assert ask(engine) == EXPECTED
 
 
 @pytest.mark.parametrize("fault", ["drop", "cut", "busy", "503"])

@@ -74,11 +74,14 @@ def test_identity_and_params_do_not_depend_on_where_weights_lie(profile, tiny, t
     assert identity_of(other) != identity_of(profile.restore)
 
 
-def test_llava_captions(profile):
-    captioner = build_captioner(profile.caption)
-    captions = captioner.caption([A, B])
+def test_llava_captions(profile, monkeypatch):
+    captioner, asked = build_captioner(profile.caption), []
     alone = [captioner.caption([image])[0] for image in (A, B)]
-    assert captions == alone
+    model = captioner._answers._loaded.model
+    generate = model.generate
+    monkeypatch.setattr(model, "generate", lambda **given: asked.append(len(given["input_ids"])) or generate(**given))
+    captions = captioner.caption([A, B])
+    assert captions == alone and asked == [2], "the weights are read once for all pictures of a batch"
     for text in captions:
         CAPTION.member("caption.json").encode({"text": text, "prompt": captioner.prompt})
         assert 0 < len(text.split()) <= profile.caption.max_words

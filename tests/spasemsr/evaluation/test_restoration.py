@@ -67,7 +67,7 @@ def test_joined_batches_keep_every_column():
 
 
 def test_stages_have_pictures_of_one_size_sampling_and_seed_restored_together(monkeypatch, tmp_path):
-    """By one worker too, where several are taken at once."""
+    """By several workers, and by one, which is the stage, where several are taken at once."""
 
     class Reader:
         def __init__(self, *_):
@@ -91,6 +91,17 @@ def test_stages_have_pictures_of_one_size_sampling_and_seed_restored_together(mo
         def have(self, group):
             self.groups.append(list(group))
 
+    class Workers:
+        workers, carried = 2, ()
+
+        def map(self, make, items):
+            self.carried = items
+            return ((item, None) for item in items)
+
+    for batch_size, groups in ((1, [[one] for one in wanted]), (2, grouped)):
+        place, workers = (tmp_path, tmp_path, {}, Cache(tmp_path), "fp32", batch_size), Workers()
+        restore_ahead(wanted, lambda: pytest.fail("the stage restores itself"), workers, *place, stage="test")
+        assert [list(group) for group in workers.carried] == groups
     trained = Trained()
     for batch_size, expected in ((1, []), (2, grouped)):
         place = tmp_path, tmp_path, {}, Cache(tmp_path), "fp32", batch_size
