@@ -90,7 +90,9 @@ def tables(
 
 
 def experiment(
-    grid: Annotated[str, typer.Argument(help="tables (the ablations of each listed method's paper) or lambda.")],
+    grid: Annotated[
+        str, typer.Argument(help="tables (the ablations of each listed method's paper), readings or lambda.")
+    ],
     queue: Annotated[bool, typer.Option("--queue", help="Queue them for dvc queue start instead.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 1,
     steps: Annotated[int | None, typer.Option(min=1, help="Of each, after the common first phase.")] = None,

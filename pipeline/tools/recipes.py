@@ -8,7 +8,7 @@ variant then trains from there. The other methods train each variant from what p
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from math import sqrt
 from typing import Any
@@ -77,16 +77,31 @@ class Recipe:
         return ["exp", "run", where, *copied, "-n", self.name, *pairs, self.stage]
 
 
-def recipes(params: Params, grid: str, seeds: int = 1, steps: int | None = None) -> list[Recipe]:
-    """The experiments of a grid, in the order they should run: `tables`, a variant of a method each, or `lambda`.
+@dataclass(frozen=True)
+class _Row:
+    """What is trained in a row: what it changes, and which of that its first phase is trained under too."""
 
-    `seeds` trainings of a variant differ in what is drawn: degradations, order of samples, noise and drops, and random
-    weights where there is no first phase. `steps` is the length of each, where there is one. Raises UserError for
-    another grid, and for a sweep of lambda where no method that is listed has one.
+    label: str
+    changes: Mapping[str, Any]
+    begun: Mapping[str, Any] = field(default_factory=dict)
+
+
+def recipes(params: Params, grid: str, seeds: int = 1, steps: int | None = None) -> list[Recipe]:
+    """The experiments of a grid, in the order they should run.
+
+    `tables` are the variants of each method, `readings` the other ways to read its paper, each beside the whole method,
+    `lambda` a sweep. `seeds` trainings of a variant differ in what is drawn: degradations, order of samples, noise and
+    drops, and random weights where there is no first phase. `steps` is the length of each, where there is one. Raises
+    UserError for another grid, and for a sweep of lambda or for readings where no method that is listed has them.
     """
     match grid:
         case "tables":
             rows = {name: list(_rows(params, name)) for name in params.methods}
+        case "readings":
+            rows = {name: list(_readings(params, name)) for name in params.methods if method(name).second_readings}
+            if not rows:
+                listed = ", ".join(params.methods)
+                raise UserError(f"There is one reading of {listed}.", "Name another method in params.yaml's `methods`.")
         case "lambda":
             rows = {name: list(_lambdas(params, name)) for name in params.methods if method(name).first is not None}
             if not rows:
@@ -95,7 +110,7 @@ def recipes(params: Params, grid: str, seeds: int = 1, steps: int | None = None)
                     f"lambda weights no loss of {listed}.", "Name another method in params.yaml's `methods`."
                 )
         case _:
-            raise UserError(f"No grid {grid!r}.", "Choose from: tables, lambda")
+            raise UserError(f"No grid {grid!r}.", "Choose from: tables, readings, lambda")
     return [recipe for name, own in rows.items() for recipe in _trained(params, name, own, seeds, steps)]
 
 
@@ -106,40 +121,62 @@ def switches(name: str) -> tuple[str, ...]:
 
 def train_setting(profile: str, name: str, key: str) -> str:
     """The param of one method's own training, as `-S` takes one that may not be stated yet."""
-    return f"++{profile}.methods.{name}.train.{key}"
+    return _setting(profile, name, f"train.{key}")
 
 
-def _trained(
-    params: Params, name: str, rows: Sequence[tuple[str, Mapping[str, Any]]], seeds: int, steps: int | None
-) -> Iterator[Recipe]:
-    """A method's first phase, if it has one, and these rows of changes, all of them with one seed before the next."""
+def _setting(profile: str, name: str, key: str) -> str:
+    """A param of a method's section that params.yaml may leave out."""
+    return f"++{profile}.methods.{name}.{key}"
+
+
+def _trained(params: Params, name: str, rows: Sequence[_Row], seeds: int, steps: int | None) -> Iterator[Recipe]:
+    """A method's first phases, if it has any, and these rows, all of them with one seed before the next."""
     profile, face, phases = params.profile, method(name), PHASES[params.profile]
-    place, begins, ending, then = f"{profile}-{name}", "", "", {}
+    place, begins, ending, then = f"{profile}-{name}", dict[str, str](), "", {}
     if face.first is not None:
-        begins = f"{place}-first-{phases.first['steps']}"
         first = {train_setting(profile, name, key): value for key, value in phases.first.items()}
-        yield Recipe(begins, {**_set(profile, name, face.first), **first}, name, stage=f"train@{name}")
+        for begun in {_said(row.begun): row.begun for row in rows}.values():
+            begins[_said(begun)] = own = f"{place}-first{_said(begun)}-{phases.first['steps']}"
+            changes = {**_set(profile, name, face.first), **begun, **first}
+            yield Recipe(own, changes, name, stage=f"train@{name}")
         lasting = _lasting(phases.then, steps)
         then = {train_setting(profile, name, key): value for key, value in lasting.items()}
         ending = f"-{lasting.get('steps', params.active.train_of(name).steps)}"
     for index in range(seeds):
         drawn = {"seed": params.seed + index} if index else {}
         again = f"-seed{index + 1}" if index else ""
-        for row, changed in rows:
-            yield Recipe(f"{place}-{_slug(row)}{ending}{again}", {**changed, **then, **drawn}, name, row, begins)
+        for row in rows:
+            changes = {**row.changes, **then, **drawn}
+            begin = begins.get(_said(row.begun), "")
+            yield Recipe(f"{place}-{_slug(row.label)}{ending}{again}", changes, name, row.label, begin)
 
 
-def _lambdas(params: Params, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _said(begun: Mapping[str, Any]) -> str:
+    """What a first phase's name says of the settings it is trained under; nothing of the common one."""
+    return "".join(f"-{_slug(key.rpartition('.model.')[2])}-{_slug(str(value))}" for key, value in begun.items())
+
+
+def _lambdas(params: Params, name: str) -> Iterator[_Row]:
     """The whole method under each lambda."""
     whole = _set(params.profile, name, method(name).variants[0].values)
-    yield from ((f"lambda {value:g}", {**whole, "lambda": value}) for value in LAMBDAS)
+    yield from (_Row(f"lambda {value:g}", {**whole, "lambda": value}) for value in LAMBDAS)
 
 
-def _rows(params: Params, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _readings(params: Params, name: str) -> Iterator[_Row]:
+    """The whole method, then rows of its tables under another reading."""
+    face, profile = method(name), params.profile
+    yield _Row(face.variants[0].label, _set(profile, name, face.variants[0].values))
+    for reading in face.second_readings:
+        settings = {_setting(profile, name, key): value for key, value in reading.settings.items()}
+        changes = {**_set(profile, name, reading.variant.values), **settings}
+        yield _Row(reading.label, changes, settings if reading.begun else {})
+
+
+def _rows(params: Params, name: str) -> Iterator[_Row]:
     """Rows of a method's ablations: the variants of its paper, then the whole method under its other readings."""
     face, profile = method(name), params.profile
     for variant in face.variants:
-        yield variant.label, _set(profile, name, variant.values)
+        yield _Row(variant.label, _set(profile, name, variant.values))
     section = params.active.methods[name]
     for setting, values in face.readings.items():
         own = reduce(getattr, setting.split("."), section)
@@ -147,7 +184,8 @@ def _rows(params: Params, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             if value != own:
                 whole = face.variants[0]
                 label = f"{whole.label}, {setting.rpartition('.')[2]} {value}"
-                yield label, {**_set(profile, name, whole.values), f"{profile}.methods.{name}.{setting}": value}
+                changes = {**_set(profile, name, whole.values), f"{profile}.methods.{name}.{setting}": value}
+                yield _Row(label, changes)
 
 
 def _set(profile: str, name: str, values: Sequence[Any]) -> dict[str, Any]:

@@ -99,6 +99,20 @@ class Variant:
     tables: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Another reading of a row of the paper's tables: what it sets in the method's section beside the row's switches.
+
+    `begun`: the first phase is trained under it too, because it would otherwise have seen what the reading leaves out,
+    or be weights of another shape.
+    """
+
+    label: str
+    variant: Variant
+    settings: Mapping[str, Any]
+    begun: bool = True
+
+
 class Face(ABC):
     """A method as everything else knows it.
 
@@ -106,9 +120,9 @@ class Face(ABC):
     network that needs less memory, where there is such a thing. `switches` are keys below the method's section that
     `variants` set, the first of which is the whole method; `first` are their values in the first phase from which all
     variants train, every part under test off, None where each trains by itself; `readings` are values of settings on
-    which the paper can be read in several ways. `card` is one sentence about what it does. `tables` are
-    titles of the paper's tables by the names that `variants` and `published.csv` beside the face use, the first being
-    that of whole methods.
+    which the paper can be read in several ways, `second_readings` those that are trained only when asked for. `card` is
+    one sentence about what it does. `tables` are titles of the paper's tables by the names that `variants` and
+    `published.csv` beside the face use, the first being that of whole methods.
     """
 
     name: ClassVar[str]
@@ -122,6 +136,7 @@ class Face(ABC):
     variants: ClassVar[tuple[Variant, ...]] = ()
     first: ClassVar[tuple[Any, ...] | None] = None
     readings: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    second_readings: ClassVar[tuple[Reading, ...]] = ()
     tables: ClassVar[Mapping[str, str]] = {}
 
     def check(self, given: Ingredients) -> None:

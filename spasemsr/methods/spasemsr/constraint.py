@@ -2,9 +2,10 @@
 
 B batch, i = 0..12 the ControlNet outputs, C_i their channels, h w the latent's size.
 
-The hybrid features of layer i are r_i, what the ControlNet adds to the UNet: the first half of its channels is
-x_img^i, held to the VAE latent of hr, the second half x_sem^i, held to SAM's features of hr. Heads exist in training
-only. Time weighting, lambda_ControlNet and the choice of references are the method's business.
+The hybrid features of layer i are r_i, what the ControlNet adds to the UNet (with `hyb_tap: hidden` the state h_i
+before its zero conv): the first half of the channels is x_img^i, held to the VAE latent of hr, the second half x_sem^i,
+held to SAM's features of hr. Heads exist in training only. Time weighting, lambda_ControlNet and the choice of
+references are the method's business.
 """
 
 from collections.abc import Sequence

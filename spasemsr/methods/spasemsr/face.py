@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from spasemsr.methods.face import Face, Ingredients, Traced, Variant
+from spasemsr.methods.face import Face, Ingredients, Reading, Traced, Variant
 from spasemsr.methods.spasemsr.spec import SpaSemConfig, SpaSemSection
 
 if TYPE_CHECKING:
@@ -23,10 +23,17 @@ in the picture (tags with boxes) and on how it is degraded (a caption), after "S
     smaller = "model.attention: light"
     switches = ("model.constraint.img", "model.constraint.sem", "model.spatial.boxes")
     variants = (
-        Variant("Ours", (True, True, True), ("3", "4")),
-        Variant("Ours-w/o-semantic", (True, False, True), ("3",)),
+        (_OURS := Variant("Ours", (True, True, True), ("3", "4"))),
+        (_SEMANTIC := Variant("Ours-w/o-semantic", (True, False, True), ("3",))),
         Variant("Ours-w/o-vae", (False, True, True), ("3",)),
-        Variant("Ours-w/o-spatial", (True, True, False), ("4",)),
+        (_SPATIAL := Variant("Ours-w/o-spatial", (True, True, False), ("4",))),
+    )
+    second_readings = (
+        Reading("Ours-w/o-semantic, no E_sem", _SEMANTIC, {"model.encoders.sem": False}),
+        Reading("Ours-w/o-spatial, no text of objects", _SPATIAL, {"model.text.objects": False}),
+        Reading("Ours, base text empty", _OURS, {"model.base_text": "empty"}),
+        Reading("Ours, base text spa", _OURS, {"model.base_text": "spa"}),
+        Reading("Ours, hyb_tap hidden", _OURS, {"model.hyb_tap": "hidden"}, begun=False),
     )
     first = (False, False, False)
     readings: ClassVar[Mapping[str, tuple[str, ...]]] = {"model.spatial.binding": ("keys", "bias")}

@@ -77,7 +77,8 @@ class SpaSemSR(AroundBase):
     ) -> None:
         super().__init__(spec, scale, autoencoder=autoencoder, text_encoder=text_encoder)
         self.spec = spec
-        self.conditions = frozenset({"tags", "caption"} | ({"boxes"} if spec.spatial.boxes else set()))
+        had = {"tags": spec.text.objects or spec.base_text == "tags", "boxes": spec.places, "caption": True}
+        self.conditions = frozenset(name for name, there in had.items() if there)
         self.object_rows = spec.objects.tokens
         self.lambda_ = lambda_
         self.controlnet_weight = controlnet_weight
@@ -99,12 +100,11 @@ class SpaSemSR(AroundBase):
     ) -> Conditioning:
         """Tags, boxes and caption of the batch after the drops of this step; no quality words in training."""
         drops = Drops.draw(noise, batch.keys, self.spec.drop, self.spec.objects.max)
-        prompts = [tag_prompt(objects) for objects in batch.objects]
-        return self._conditioning(batch, prompts, batch.captions, drops)
+        return self._conditioning(batch, self._prompts(batch, ""), batch.captions, drops)
 
     def condition(self, batch: Batch, sampling: SampleSpec) -> Conditioning:
         """Tags with the positive words, boxes, caption."""
-        prompts = [tag_prompt(objects, sampling.positive) for objects in batch.objects]
+        prompts = self._prompts(batch, sampling.positive)
         return self._conditioning(batch, prompts, batch.captions, self._keep_all(batch))
 
     def unconditional(self, batch: Batch, sampling: SampleSpec) -> Conditioning:
@@ -120,9 +120,9 @@ class SpaSemSR(AroundBase):
     def predict(
         self, noisy_latents_BChw: Tensor, timesteps_B: Tensor, encoded: Encoded, carry: Carry, scale: float = 1.0
     ) -> Prediction:
-        """ControlNet and guided UNet; the residuals r_i of eq. 8 are what the losses need."""
+        """ControlNet and guided UNet; the hybrid features of eq. 8 are what the losses need."""
         found = self.network.predict(noisy_latents_BChw, timesteps_B, encoded, scale)
-        return Prediction(found.sample, carry, found.residuals)
+        return Prediction(found.sample, carry, found.hybrid)
 
     def side_losses(self, prediction: Prediction, latents_ref_BChw: Tensor, batch: Batch) -> dict[str, Tensor]:
         """lambda_ControlNet * L_SemDeg (eq. 9, 12), its two halves apart."""
@@ -136,6 +136,11 @@ class SpaSemSR(AroundBase):
         return replace(batch, objects=[_objects_in_tile(objects, tile, height, width) for objects in batch.objects])
 
     # Strings and boxes -> tensors.
+
+    def _prompts(self, batch: Batch, words: str) -> list[str]:
+        """What the base's own text attention reads: tags and words, or the words alone."""
+        tagged = self.spec.base_text == "tags"
+        return [tag_prompt(objects, words) if tagged else words for objects in batch.objects]
 
     def _keep_all(self, batch: Batch) -> Drops:
         return Drops.none(len(batch.keys), self.spec.objects.max)
@@ -170,7 +175,7 @@ class SpaSemSR(AroundBase):
                 pooled_BND[b, n] = pooled
                 boxes_BN4[b, n] = torch.tensor(box)
         located_B = torch.tensor([chosen.located for chosen in objects])
-        use_boxes_B = torch.from_numpy(~drops.boxes) & located_B & self.spec.spatial.boxes
+        use_boxes_B = torch.from_numpy(~drops.boxes) & located_B & self.spec.places
         return Conditioning(
             base_BLD=torch.stack([rows_by_text[text][0] for text in prompts]).to(device),
             caption_BLD=torch.stack([rows_by_text[text][0] for text in captions]).to(device),
@@ -182,8 +187,11 @@ class SpaSemSR(AroundBase):
         )
 
     def _selected(self, objects: Objects) -> Objects:
-        """The first objects.max objects; without boxes (Table 4) equal tags say nothing new and are merged."""
-        kept = list(range(len(objects.tags)))
+        """The first objects.max objects; without boxes (Table 4) equal tags say nothing new and are merged.
+
+        With `text.objects` off, none.
+        """
+        kept = list(range(len(objects.tags))) if self.spec.text.objects else []
         if not self.spec.spatial.boxes:
             kept = [index for index in kept if objects.tags.index(objects.tags[index]) == index]
         return _take(objects, kept[: self.spec.objects.max], objects.boxes)

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What does not change from step to step: text, and what the encoders see in the LR."""
+    """What does not change from step to step: text, and what the encoders see in the LR.
+
+    A mask of the base's text is there where that is e_spa-text.
+    """
 
     features_BChw: Tensor  # x_sem-img, eq. 7: x_img then x_sem
     base_BLD: Tensor
@@ -37,14 +40,19 @@ class Encoded:
     spatial_BMD: Tensor  # e_spa-text, eq. 5
     spatial_mask_BM: Tensor
     inside_BNhw: Tensor | None = None  # the share of each cell an object covers, where words are bound to places
+    base_mask_BL: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What the network makes of noisy latents: a prediction (noise or velocity), and the 13 residuals of eq. 8."""
+    """What the network makes of noisy latents: a prediction (noise or velocity), and the 13 residuals r_i.
+
+    `hybrid` are the features of eq. 8 that the heads see: the residuals, or the states before their zero convs.
+    """
 
     sample: Tensor
     residuals: tuple[Tensor, ...]
+    hybrid: tuple[Tensor, ...]
 
 
 class SemImgAttention(nn.Module):
@@ -78,12 +86,13 @@ class SpaSemNetwork(GuidedNetwork):
         """
         super().__init__(unet, spec.train_base)
         config = unet.config
-        width = config.block_out_channels[0] // 2
-        self.e_img = VisualEncoder(spec.encoders.hint_channels, 0, width)
-        self.e_sem = VisualEncoder(spec.encoders.hint_channels, spec.encoders.sem_blocks, width)
-        self.bound = spec.spatial.boxes and spec.spatial.binding == "bias"
+        width, encoders = config.block_out_channels[0] // 2, spec.encoders
+        self.e_img = VisualEncoder(encoders.hint_channels, 0, width if encoders.sem else 2 * width)
+        self.e_sem = VisualEncoder(encoders.hint_channels, encoders.sem_blocks, width) if encoders.sem else None
+        self.base_text, self.hyb_tap = spec.base_text, spec.hyb_tap
+        self.bound = spec.places and spec.spatial.binding == "bias"
         self.control = SpatialSemanticControlNet(unet, spec.attention, 2 * width, self.bound)
-        self.fusion = BoxFusion(config.cross_attention_dim, spec.fusion_width) if spec.spatial.boxes else None
+        self.fusion = BoxFusion(config.cross_attention_dim, spec.fusion_width) if spec.places else None
         self.heads = ConstraintHeads(
             self.control.layer_channels, config.in_channels, feature_channels, spec.constraint.img, spec.constraint.sem
         )
@@ -110,6 +119,11 @@ class SpaSemNetwork(GuidedNetwork):
             "semimg": self.semimg,
         }
 
+    def see(self, lr_up_B3HW: Tensor) -> Tensor:
+        """x_sem-img of eq. 7, (B, C_0, h, w): what E_img sees, then what E_sem sees."""
+        seen = [self.e_img(lr_up_B3HW)] if self.e_sem is None else [self.e_img(lr_up_B3HW), self.e_sem(lr_up_B3HW)]
+        return torch.cat(seen, dim=1)
+
     def encode(self, lr_up_B3HW: Tensor, conditioning: Conditioning) -> Encoded:
         """Text and visual features, once per image; `lr_up` in [0, 1], 8 pixels to a latent cell.
 
@@ -118,11 +132,11 @@ class SpaSemNetwork(GuidedNetwork):
         if lr_up_B3HW.shape[-2] % 8 or lr_up_B3HW.shape[-1] % 8:
             raise ValueError(f"lr_up is {tuple(lr_up_B3HW.shape[-2:])} pixels; both sides must be multiples of 8")
         spatial, mask = spatial_text(conditioning, self.fusion)
-        features = torch.cat([self.e_img(lr_up_B3HW), self.e_sem(lr_up_B3HW)], dim=1)
-        inside = None
+        features, inside = self.see(lr_up_B3HW), None
         if self.bound:
             inside = inside_boxes(conditioning.boxes_BN4, conditioning.use_boxes_B, *features.shape[2:])
-        return Encoded(features, conditioning.base_BLD, conditioning.caption_BLD, spatial, mask, inside)
+        base, base_mask = (spatial, mask) if self.base_text == "spa" else (conditioning.base_BLD, None)
+        return Encoded(features, base, conditioning.caption_BLD, spatial, mask, inside, base_mask)
 
     def predict(
         self, noisy_latents: Tensor, timesteps: Tensor, encoded: Encoded, conditioning_scale: float = 1.0
@@ -140,7 +154,8 @@ class SpaSemNetwork(GuidedNetwork):
 
         def after(cell: Cell, attention: "Transformer2DModel | None", hidden: Tensor) -> Tensor:
             if attention is not None:
-                hidden = attention(hidden, encoded.base_BLD, return_dict=False)[0]
+                base, mask = encoded.base_BLD, encoded.base_mask_BL
+                hidden = attention(hidden, base, encoder_attention_mask=mask, return_dict=False)[0]
                 bias = self.binding[cell.attention] if self.binding else None
                 seen = keys_seen(bias, hidden, encoded.spatial_mask_BM, encoded.inside_BNhw)
                 hidden = self.spatext[cell.attention](hidden, encoded.spatial_BMD, seen)
@@ -150,7 +165,7 @@ class SpaSemNetwork(GuidedNetwork):
             return guided if conditioning_scale == 1.0 else hidden + conditioning_scale * (guided - hidden)
 
         sample = self.guided(noisy_latents, timesteps, after, residuals, conditioning_scale)
-        return NetworkOutput(sample, residuals)
+        return NetworkOutput(sample, residuals, residuals if self.hyb_tap == "residual" else tuple(states))
 
 
 def skip_of(up_position: int) -> int:

@@ -3,9 +3,9 @@
 Defaults are the paper's sizes. Shapes and reasons stand at the modules that are built from these.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from spasemsr.backends.autoencoder.spec import AutoencoderSpec
 from spasemsr.backends.extractors.spec import ExtractorSpec
@@ -13,7 +13,7 @@ from spasemsr.backends.text_encoder.spec import TextEncoderSpec
 from spasemsr.methods.face import Section
 from spasemsr.methods.guided_spec import AroundBaseSpec
 from spasemsr.methods.model_config import ModelConfig
-from spasemsr.spec import Fraction, Positive, Spec
+from spasemsr.spec import Fraction, Positive, Spec, later
 
 FEATURES = "features/spasemsr"  # the method's own column
 
@@ -44,11 +44,24 @@ class ObjectsSpec(Spec):
     tokens: Annotated[int, Field(ge=2)] = 8
 
 
+class TextSpec(Spec):
+    """Which text there is beside the base's prompt and the caption.
+
+    `objects` off: no object becomes text, with or without its box; SpaAtten and SpaTextAtten see the null object alone.
+    """
+
+    objects: bool = True
+
+
 class EncodersSpec(Spec):
-    """E_img and E_sem: widths of the hint stack and the number of ConvNeXt blocks of E_sem."""
+    """E_img and E_sem: widths of the hint stack and the number of ConvNeXt blocks of E_sem.
+
+    `sem` off: there is no E_sem, and E_img fills all channels of x_sem-img.
+    """
 
     hint_channels: tuple[Positive, Positive, Positive, Positive] = (16, 32, 96, 256)
     sem_blocks: Annotated[int, Field(ge=0)] = 4
+    sem: bool = later(True)
 
 
 class AttentionSpec(Spec):
@@ -89,7 +102,13 @@ class DropSpec(Spec):
 class ModelSpec(AroundBaseSpec):
     """SpaSemSR around one base denoiser; defaults are paper scale (966,993,428 trained parameters).
 
-    `input` is what E_img, E_sem and the LR start are shown.
+    `input` is what E_img, E_sem and the LR start are shown. On four points the paper can be read otherwise.
+
+    - `base_text`, what the base's own text attention reads: `tags` as a prompt; `empty`, no tags, in sampling the
+      positive and negative words alone; or `spa`, e_spa-text, the objects with their places, and no words.
+    - `hyb_tap`, what the heads of eq. 9 are shown: `residual`, r_i as it is added to the base, or `hidden`, the state
+      h_i before its zero conv, so that the constraint reaches the layers behind it from the first step.
+    - `text.objects` off is another "w/o spatial" of Table 4, `encoders.sem` off another "w/o semantic" of Table 3.
     """
 
     encoders: EncodersSpec = EncodersSpec()
@@ -99,6 +118,20 @@ class ModelSpec(AroundBaseSpec):
     constraint: ConstraintSpec = ConstraintSpec()
     spatial: SpatialSpec = SpatialSpec()
     drop: DropSpec = DropSpec()
+    text: TextSpec = later(TextSpec())
+    base_text: Literal["tags", "empty", "spa"] = later("tags")
+    hyb_tap: Literal["residual", "hidden"] = later("residual")
+
+    @model_validator(mode="after")
+    def _some_text(self) -> Self:
+        if self.base_text == "spa" and not self.text.objects:
+            raise ValueError("base_text: spa gives the base the objects' text, and text.objects is off")
+        return self
+
+    @property
+    def places(self) -> bool:
+        """Whether the network is told where objects are."""
+        return self.spatial.boxes and self.text.objects
 
     @property
     def columns(self) -> frozenset[str]:

@@ -35,15 +35,12 @@ class SpaSemTraced(Traced):
         cells, objects = self._cells, self._spec.objects
         spatial = (objects.max + 1) * objects.tokens
         lr_up = torch.rand(samples, 3, DOWNSCALE * cells, DOWNSCALE * cells)
-        encoded = Encoded(
-            torch.cat([self.network.e_img(lr_up), self.network.e_sem(lr_up)], dim=1),
-            torch.randn(samples, self._rows, self._width),
-            torch.randn(samples, self._rows, self._width),
-            torch.randn(samples, spatial, self._width),
-            torch.ones(samples, spatial, dtype=torch.bool),
-        )
+        caption, rows = (torch.randn(samples, count, self._width) for count in (self._rows, spatial))
+        mask = torch.ones(samples, spatial, dtype=torch.bool)
+        base, base_mask = (rows, mask) if self._spec.base_text == "spa" else (torch.randn_like(caption), None)
+        encoded = Encoded(self.network.see(lr_up), base, caption, rows, mask, base_mask_BL=base_mask)
         noisy = torch.randn(samples, self._latents, cells, cells)
         prediction = self.network.predict(noisy, torch.zeros(samples, dtype=torch.int64), encoded)
         reference = torch.randn(samples, self._features, cells, cells)
-        halves = semantic_degradation_loss(prediction.residuals, noisy, reference, self.network.heads, 0.5)
+        halves = semantic_degradation_loss(prediction.hybrid, noisy, reference, self.network.heads, 0.5)
         return prediction.sample.float().square().mean() + sum(halves.values())

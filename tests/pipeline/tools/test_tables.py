@@ -78,7 +78,9 @@ def params(profile: str = "embedded", methods: list[str] | None = None, raw: dic
 def test_every_recipe_is_valid_params_and_a_variant_of_its_own(profile):
     seen = set()
     plain = params(profile, names())
-    found = {recipe.name: recipe for grid in ("tables", "lambda") for recipe in recipes(plain, grid)}.values()
+    found = {
+        recipe.name: recipe for grid in ("tables", "readings", "lambda") for recipe in recipes(plain, grid)
+    }.values()
     stated = json.dumps(RAW)
     assert all(re.fullmatch(r"[a-z0-9.-]+", recipe.name) for recipe in found)
     for recipe in found:
@@ -87,7 +89,7 @@ def test_every_recipe_is_valid_params_and_a_variant_of_its_own(profile):
             *parents, last = key.removeprefix("++").split(".")
             place = raw
             for part in parents:
-                place = place[part]
+                place = place.setdefault(part, {}) if key.startswith("++") else place[part]
             assert last in place or key.startswith("++"), f"{key} is no param"
             place[last] = value
         params(profile, names(), raw)
@@ -107,6 +109,29 @@ def test_variants_begin_where_no_part_under_test_was_seen(profile, reading):
     assert rows[:5] == rows[5:] == [*VARIANTS, f"Ours, binding {reading}"]
     seeds = [recipe.changes.get("seed") for recipe in rest]
     assert seeds == [None] * 5 + [params().seed + 1] * 5
+
+
+def test_other_readings_begin_where_nothing_they_leave_out_was_seen():
+    found = recipes(params("probe", ["spasemsr", "seesr"]), "readings", seeds=2)
+    firsts, rows = [recipe for recipe in found if not recipe.row], [recipe for recipe in found if recipe.row]
+    assert firsts[0] == recipes(params("probe"), "tables")[0] and {recipe.method for recipe in found} == {"spasemsr"}
+    begins = {recipe.row: recipe.begins.removeprefix("probe-spasemsr-first") for recipe in rows}
+    assert list(begins.values()) == ["-150", "-encoders.sem-false-150", "-text.objects-false-150",
+                                     "-base-text-empty-150", "-base-text-spa-150", "-150"]  # fmt: skip
+    assert [recipe.begins for recipe in rows[:6]] == [recipe.begins for recipe in rows[6:]]
+    assert {recipe.name for recipe in firsts} == {recipe.begins for recipe in rows}
+    whole, semantic, spatial, *_ = rows
+    assert whole in recipes(params("probe"), "tables") and semantic.row == "Ours-w/o-semantic, no E_sem"
+    for recipe, part, switch in (
+        (semantic, "encoders.sem", "constraint.sem"),
+        (spatial, "text.objects", "spatial.boxes"),
+    ):
+        (first,) = (each for each in firsts if each.name == recipe.begins)
+        for each in (recipe, first):
+            assert each.changes[f"++probe.methods.spasemsr.model.{part}"] is False
+            assert each.changes[f"probe.methods.spasemsr.model.{switch}"] is False
+    with pytest.raises(UserError, match="one reading of seesr"):
+        recipes(params("probe", ["seesr"]), "readings")
 
 
 def test_lambda_is_swept_from_the_weights_that_saw_neither_half_of_its_loss():

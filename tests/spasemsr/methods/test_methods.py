@@ -182,8 +182,9 @@ def test_the_unconditional_branch_is_the_negative_words_alone(method):
     assert torch.equal(cond.caption_BLD[0], states(method, "")[0])
 
 
-def test_dropping_text_and_caption_gives_the_unconditional_inputs():
-    method = small_method(drop={"text": 1, "caption": 1, "boxes": 0, "object": 0})
+@pytest.mark.parametrize("drop", [{"text": 1, "caption": 1}, {"text": 0, "caption": 0, "together": 1}], ids=str)
+def test_dropping_text_and_caption_gives_the_unconditional_inputs(drop):
+    method = small_method(drop=drop | {"boxes": 0, "object": 0})
     batch = small_batch(["a", "b", "c"])
     dropped, unconditional = training_condition(method, batch), method.unconditional(batch, sampling(negative=""))
     for name in ("base_BLD", "caption_BLD", "tokens_BNGD", "token_mask_BNG", "pooled_BND", "boxes_BN4", "use_boxes_B"):
