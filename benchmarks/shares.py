@@ -15,8 +15,8 @@ from nano import EVERY, PRESETS, SIDE
 from spasemsr.data.pairs import Pair, make_pair, photographs
 from spasemsr.determinism import pin_threads
 from spasemsr.evaluation.artifacts import grid_strength
+from spasemsr.evaluation.distances import FeatureDistance
 from spasemsr.evaluation.metrics import niqe, psnr_y
-from spasemsr.evaluation.stlpips import ShiftTolerantDistance
 from spasemsr.images.picture import Picture
 from spasemsr.pixels import bicubic_upsample, to_pixels, to_tensor
 from spasemsr.upscaling.settings import Settings
@@ -39,7 +39,7 @@ def main() -> None:
     pairs = {preset: [make_pair(path, preset, SIDE) for path in paths] for preset in PRESETS}
     print("| share | " + " | ".join(f"{preset}: PSNR-Y, ST-LPIPS, NIQE, pattern" for preset in PRESETS) + " |")
     print("|---" * (len(PRESETS) + 1) + "|")
-    released, distance = upscaler.sampling, ShiftTolerantDistance()
+    released, distance = upscaler.sampling, FeatureDistance("stlpips")
     for share in SHARES:
         upscaler.sampling = released.model_copy(update={"share": share})
         cells = []
@@ -50,9 +50,7 @@ def main() -> None:
         print(f"| {share:g} | " + " | ".join(cells) + " |", flush=True)
 
 
-def scores(
-    upscaler: Upscaler, pair: Pair, dial: float, distance: ShiftTolerantDistance
-) -> tuple[float, float, float, float]:
+def scores(upscaler: Upscaler, pair: Pair, dial: float, distance: FeatureDistance) -> tuple[float, float, float, float]:
     """PSNR-Y minus bicubic's, ST-LPIPS, NIQE and the pattern of one photograph."""
     plain = to_pixels(bicubic_upsample(to_tensor(pair.lr), upscaler.config.scale))[0]
     restored = upscaler.restore(Picture(pair.lr, None, ""), Settings(dial=dial, text="free")).picture.rgb8()

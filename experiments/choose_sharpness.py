@@ -14,8 +14,8 @@ from PIL import Image
 
 from spasemsr.backends.restorer.aware import SCALE, AwareRestorer
 from spasemsr.data.pairs import make_pair, photographs
+from spasemsr.evaluation.distances import FeatureDistance
 from spasemsr.evaluation.metrics import niqe, psnr_y
-from spasemsr.evaluation.stlpips import ShiftTolerantDistance
 from spasemsr.pixels import ImageU8, bicubic_upsample, to_pixels, to_tensor
 
 SIDE, EVERY, TUNING = 512, 10, 5
@@ -41,7 +41,7 @@ def main() -> None:
     """Print the table and what the rule chooses."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", type=Path)
-    shown, distance = pairs(parser.parse_args().photographs), ShiftTolerantDistance()
+    shown, distance = pairs(parser.parse_args().photographs), FeatureDistance("stlpips")
     plain = [psnr_y(to_pixels(bicubic_upsample(to_tensor(lr), SCALE))[0], hr) for _, hr, lr in shown]
     print(
         "| sharpness | " + " | ".join(f"{preset}: PSNR-Y, ST-LPIPS, NIQE" for preset in PRESETS) + " | clean, least |"

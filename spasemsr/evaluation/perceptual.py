@@ -1,4 +1,4 @@
-"""Learned metrics through pyiqa, by name: LPIPS, DISTS, MUSIQ, MANIQA by two weights, CLIP-IQA.
+"""Learned metrics through pyiqa, by name: DISTS, MUSIQ, MANIQA by two weights, CLIP-IQA.
 
 Their weights are read where pyiqa and torchvision look for them and are never downloaded here: a metric whose files are
 absent is refused by name, file and place. Before pyiqa unpickles a file, its digest is compared with the one its name
@@ -55,17 +55,6 @@ _CLIP_RN50 = "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762"
 _MANIQA_KONIQ = "a207f8ab57322e6be38ff5c8d019301dc032b454bef21c3c9f9dbf7974eebff6"
 _VIT = Needed("", "model.safetensors", repository="timm/vit_base_patch8_224.augreg2_in21k_ft_in1k")
 METRICS = {
-    "lpips": Perceptual(
-        "LPIPS",
-        False,
-        True,
-        4,
-        (
-            Needed("checkpoints", "alexnet-owt-7be5be79.pth", "7be5be79"),
-            Needed("pyiqa", "LPIPS_v0.1_alex-df73285e.pth", "df73285e"),
-        ),
-        "AlexNet, version 0.1, RGB in [0, 1]",
-    ),
     "dists": Perceptual(
         "DISTS",
         False,

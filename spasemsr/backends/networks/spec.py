@@ -7,6 +7,7 @@ from pydantic import Field
 from spasemsr.spec import Positive, Spec
 
 STLPIPS = "stlpips-alex"  # a metric, and a loss
+LPIPS = "lpips-alex"  # a metric
 
 
 class SamSizeSpec(Spec):

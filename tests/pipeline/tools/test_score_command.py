@@ -98,10 +98,10 @@ def test_defect_a_failed_image_vanishes_from_the_mean(folders, part):
         ask(folders)
 
 
-@pytest.mark.parametrize("name", ["maniqa", "maniqa-pipal", "musiq", "lpips", "dists"])
+@pytest.mark.parametrize("name", ["maniqa", "maniqa-pipal", "musiq", "dists"])
 def test_defect_one_name_with_two_weights(name):
     """What pyiqa loads under a name is what our row of that name states; pyiqa changed maniqa's weights once."""
-    from pyiqa.archs import dists_arch, lpips_arch, maniqa_arch, musiq_arch
+    from pyiqa.archs import dists_arch, maniqa_arch, musiq_arch
     from pyiqa.default_model_configs import DEFAULT_CONFIGS
 
     options = DEFAULT_CONFIGS[name]["metric_opts"]
@@ -109,7 +109,6 @@ def test_defect_one_name_with_two_weights(name):
         "maniqa": lambda: maniqa_arch.default_model_urls[options.get("train_dataset", "pipal")],
         "maniqa-pipal": lambda: maniqa_arch.default_model_urls[options.get("train_dataset", "pipal")],
         "musiq": lambda: musiq_arch.default_model_urls[options.get("pretrained", "koniq10k")],
-        "lpips": lambda: lpips_arch.default_model_urls[f"{options['version']}_{options['net']}"],
         "dists": lambda: dists_arch.default_model_urls["url"],
     }[name]()
     stated = [file.name for file in perceptual.METRICS[name].files if file.folder == "pyiqa"]

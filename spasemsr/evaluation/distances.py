@@ -1,18 +1,21 @@
-"""Metric `stlpips`: Shift-Tolerant LPIPS (Ghildyal and Liu, ECCV 2022), AlexNet, on (H, W, 3) uint8 RGB.
+"""Metrics `lpips` and `stlpips`: distances of the features of AlexNet, on (H, W, 3) uint8 RGB; lower is better.
 
-It is not LPIPS: another network (`backends/networks/stlpips.py`) with other weights, and its numbers compare only with
-themselves. Lower is better, 0 is equal.
+LPIPS (Zhang et al., CVPR 2018) is version 0.1, the one that papers print. Shift-Tolerant LPIPS (Ghildyal and Liu, ECCV
+2022) is another network with other weights, and its numbers compare only with themselves. Both weights come in packages
+(`spasemsr/weights/packages.py`); equal images have the distance 0.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spasemsr.backends.networks.spec import STLPIPS
+from spasemsr.backends.networks.spec import LPIPS, STLPIPS
 from spasemsr.errors import UserError
 from spasemsr.hashing import sha256_file
 from spasemsr.pixels import ImageU8
+from spasemsr.weights.registry import entry
 from spasemsr.weights.store import locate
 
 if TYPE_CHECKING:
@@ -20,20 +23,34 @@ if TYPE_CHECKING:
 
     from spasemsr.backends.networks.stlpips import ShiftTolerantNetwork
 
-LABEL = "ST-LPIPS"
-RECIPE = "AlexNet, shift-tolerant, RGB; not LPIPS"
-_SMALLEST = 32  # px a side: below it the last layers see nothing but padding
+_SMALLEST = 32  # px a side: below it the last layers see nothing, or nothing but padding
 
 
-class ShiftTolerantDistance:
-    """(restored, hr) -> ST-LPIPS."""
+@dataclass(frozen=True)
+class Kind:
+    """What distinguishes the two; `model` is the name of the weights in the registry."""
+
+    label: str
+    recipe: str
+    model: str
+
+
+KINDS = {
+    "lpips": Kind("LPIPS", "AlexNet, version 0.1, RGB", LPIPS),
+    "stlpips": Kind("ST-LPIPS", "AlexNet, shift-tolerant, RGB; not LPIPS", STLPIPS),
+}
+
+
+class FeatureDistance:
+    """(restored, hr) -> LPIPS or ST-LPIPS."""
 
     version = "1"
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         """Raises UserError where the weights are absent or not the registry's."""
-        self._checkpoint = locate(STLPIPS)
-        self.weights = f"{self._checkpoint.path.name} sha256:{sha256_file(self._checkpoint.path)[:16]}"
+        self._name, model = name, KINDS[name].model
+        self._path, source = locate(model).path, entry(model).sources[0]
+        self.weights = f"{source}, {self._path.name} sha256:{sha256_file(self._path)[:16]}"
         self._last: tuple[bytes, list[Tensor]] = (b"", [])  # hr is compared with one method after the other
 
     def __call__(self, restored: ImageU8, hr: ImageU8) -> float:
@@ -42,7 +59,7 @@ class ShiftTolerantDistance:
 
         if restored.shape != hr.shape or min(hr.shape[:2]) < _SMALLEST:
             sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (restored, hr)]
-            what = f"stlpips: restored is {sizes[0]}, hr is {sizes[1]}."
+            what = f"{self._name}: restored is {sizes[0]}, hr is {sizes[1]}."
             raise UserError(what, f"Score images of equal size, at least {_SMALLEST} px a side.")
         with torch.inference_mode():
             known, content = self._last, hr.tobytes()
@@ -52,9 +69,10 @@ class ShiftTolerantDistance:
 
     @cached_property
     def _network(self) -> "ShiftTolerantNetwork":
+        from spasemsr.backends.networks.lpips import load_lpips
         from spasemsr.backends.networks.stlpips import load_stlpips
 
-        return load_stlpips(self._checkpoint.path)
+        return (load_lpips if self._name == "lpips" else load_stlpips)(self._path)
 
 
 def _tensor(image: ImageU8) -> "Tensor":
