@@ -4,20 +4,22 @@ Of every tenth photograph by name the central square of 512 px is degraded to 12
 bicubic, the restorers, Real-ESRGAN x4plus, and SpaSemSR at three dials: faithful, default (also with no boxes, with no
 caption) and sharp.
 Prints the tables of the model card: PSNR-Y, SSIM-Y, NIQE, LPIPS and ST-LPIPS with 95 % bootstrap intervals over
-photographs, differences to bicubic on the same photographs, the largest colour cast and the mean grid. OUT gets the
-pictures, `scores.csv` and contact sheets.
+photographs, differences to bicubic on the same photographs, the largest colour cast and the mean grid; then how LPIPS
+and ST-LPIPS rank the methods. OUT gets the pictures, `scores.csv` and contact sheets.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from pipeline.tools.rankings import COMPARED, rankings
 from spasemsr.backends.restorer import build_restorer
 from spasemsr.backends.restorer.spec import (
     BicubicRestorerSpec,
@@ -96,6 +98,9 @@ def main() -> None:
     summary = summarize(tables, metrics, SEED)
     for table in tables:
         print("\n".join(markdown(table, summary, artifacts)))
+    print()
+    for table in tables:
+        print("\n".join(ranks(table, summary)))
 
 
 def methods(upscaler: Upscaler) -> dict[str, Callable[[Pair], Image8]]:
@@ -157,6 +162,24 @@ def markdown(table: ScoreTable, summary: dict, artifacts: Artifacts) -> Iterator
         casts, grids = zip(*artifacts[table.split, method], strict=True)
         cells += [f"{max(casts):.2f}", f"{np.mean(grids):.2f}"]
         yield f"| {method} | " + " | ".join(cells) + " |"
+
+
+def ranks(table: ScoreTable, summary: dict) -> Iterator[str]:
+    """The methods by mean LPIPS and by mean ST-LPIPS, and on how many single photographs two of them change places."""
+    rows = [row for row in summary["rows"] if row["split"] == table.split]
+    yield from rankings(
+        [
+            {"rows": [row for row in rows if row["method"] == method], "method": method, "set": {"name": table.split}}
+            for method in table.methods
+        ]
+    )
+    scores = [{(row.key, row.method): row.values[metric] for row in table.rows} for metric in COMPARED]
+    signs = [
+        [np.sign(one[key, a] - one[key, b]) for key in table.keys for a, b in combinations(table.methods, 2)]
+        for one in scores
+    ]
+    apart = sum(a * b < 0 for a, b in zip(*signs, strict=True))
+    yield f"On single photographs {apart} of {len(signs[0])} pairs are the other way round.\n"
 
 
 def spread(row: dict, digits: int) -> str:

@@ -5,6 +5,7 @@ same images, by the same implementations and weights, are ranked together.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ def rankings(records: Sequence[Mapping[str, Any]], metrics: tuple[str, str] = CO
     """For each set that two methods or more were scored on by both metrics: a line per method, then the agreement.
 
     Ranks start at 1, the best; equal means share the mean of their ranks. Agreement is Spearman's rho and Kendall's
-    tau-b of the ranks, 1 for the same order and -1 for the opposite one. Yields nothing where there is nothing to rank.
+    tau-b of the ranks, 1 for the same order and -1 for the opposite one, and how many pairs of methods the two metrics
+    put the other way round. Yields nothing where there is nothing to rank.
     """
     groups: dict[tuple[Any, ...], list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]] = {}
     for record in records:
@@ -51,7 +53,10 @@ def _table(
         yield "No agreement can be stated: one of them gives every method the same mean."
     else:
         rho, tau = stats.spearmanr(one, other).statistic, stats.kendalltau(one, other).statistic
-        yield f"Spearman's rho {rho:.2f}, Kendall's tau {tau:.2f} over {len(names)} methods"
+        pairs = list(combinations(range(len(names)), 2))
+        apart = sum((one[a] - one[b]) * (other[a] - other[b]) < 0 for a, b in pairs)
+        agreement = f"Spearman's rho {rho:.2f}, Kendall's tau {tau:.2f} over {len(names)} methods"
+        yield f"{agreement}: {apart} of {len(pairs)} pairs the other way round"
     yield ""
 
 

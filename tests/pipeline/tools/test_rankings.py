@@ -53,7 +53,7 @@ def test_both_ranks_stand_side_by_side_with_their_agreement(records):
     assert [(row.split()[0], row.split()[1], row.split()[3]) for row in rows] == [
         ("speck", "1", "3"), ("little", "2", "1"), ("much", "3", "2"),
     ]  # fmt: skip
-    assert agreement == "Spearman's rho -0.50, Kendall's tau -0.33 over 3 methods"
+    assert agreement == "Spearman's rho -0.50, Kendall's tau -0.33 over 3 methods: 2 of 3 pairs the other way round"
 
 
 def test_what_is_not_comparable_is_not_ranked(records):
