@@ -9,7 +9,8 @@ import numpy as np
 
 from pipeline.engine import handler
 from pipeline.engine.account import read_accounts
-from tests.worlds.toy_columns import NoteWorker, Toy, patches_of, photographs
+from spasemsr.data.job import InputRef
+from tests.worlds.toy_columns import HR, LR, NOTE, NoteWorker, Toy, patches_of, photographs, toy_job
 
 PATCHES = patches_of(photographs(2))
 
@@ -41,9 +42,11 @@ def test_what_needs_no_model_is_prepared_in_the_lanes(tmp_path):
 
 def test_another_batch_size_computes_nothing_again(tmp_path):
     """It changes a network's results by rounding, as another GPU does, and is tuned to a card."""
-    toy = built(tmp_path)
-    before = toy.note(PATCHES, batch_size=1)
-    again = toy.note(PATCHES, batch_size=3)
+    toy, inputs = built(tmp_path), (InputRef(HR, splits=("train",)), InputRef(LR, splits=("val",)))
+    before, again = (
+        toy.build(toy_job(NOTE, NoteWorker, inputs, {"network": {"batch_size": size}}, batch_size=size), PATCHES)
+        for size in (1, 3)
+    )
     assert (again.computed, again.cached, again.digest) == (0, again.total, before.digest)
 
 

@@ -109,6 +109,7 @@ def test_where_storage_has_no_flock_a_touched_file_holds_the_outs(tmp_path, monk
         assert str(os.getpid()) in claim.read_text()
     assert not claim.exists()
     claim.write_text(f"{socket.gethostname()} {2**22 + 1} a")  # its process is gone
+    monkeypatch.setattr(lock, "_touched", lambda path: pytest.fail("watched for a minute"))
     with caplog.at_level("WARNING"), lock.exclusive("ground", tmp_path):
         assert str(os.getpid()) in claim.read_text()
     assert "waits" in caplog.text

@@ -154,7 +154,7 @@ def test_answers_in_words_are_bound_by_memory_and_by_the_batch(params):
         return costs(params.model_copy(update={"foundation": of}), gpu=gpu)["caption"].seconds
 
     peaks, memories = 989 / 312, 3350 / 2039
-    assert memories < caption() / caption("H100") < peaks
+    assert memories < caption() / caption("H100") < (memories + peaks) / 2  # all but the question
     question = 9.0e12 / (312e12 * ASSUMED_MFU)
     each = (caption(batch_size=1) - question) / (caption() - question)
     assert 5 < each < 16  # weights are read once for the batch, keys and values for each
