@@ -33,7 +33,7 @@ def test_the_second_device_refuses_what_was_left_on_the_cpu():
     assert torch.ones(3).device.type == "cpu"
 
 
-@pytest.mark.parametrize("settings", [{"solver": "ddpm"}, {"guidance": 3.0}, {"colorfix": "wavelet"}, TILES], ids=str)
+@pytest.mark.parametrize("settings", [{"solver": "ddpm", "guidance": 3.0}, {"colorfix": "wavelet", **TILES}], ids=str)
 def test_restoring_happens_where_the_method_is(settings):
     method, batch = small_method(), small_batch(["a", "c"], 40, 36, training=False)
     spec = sampling(**settings)
