@@ -55,6 +55,8 @@ def _changes(checkpoints: Path) -> dict[str, object]:
     changes |= {"learners": ["dape"], "foundation.learners.dape.teacher": features_of["seesr"]["soft"]}
     changes["foundation.learners.dape.train"] = {"steps": 2}
     changes["foundation.audit"] = {"images": 2}
+    changes |= {"foundation.evaluate.precision": "fp32", "foundation.evaluate.batch_size": 2}  # a CPU has no bf16
+    changes |= {"foundation.train.steps": 2}
     for name, features in features_of.items():
         section = f"foundation.methods.{name}"
         changes |= {f"{section}.model.unet": UNET, f"{section}.features": features, f"{section}.train": {}}
