@@ -115,7 +115,7 @@ def test_deviation_is_that_of_luma_whatever_the_depth():
 class Swept:
     """Stands for trained weights: the noisier the start, the more is invented, differently for each seed."""
 
-    num_train_timesteps, keys, place = 1000, ("a", "b"), (Path("models"), Path("shards"), {}, None, "fp32")
+    num_train_timesteps, keys, place = 1000, ("a", "b"), (Path("models"), Path("shards"), {}, None, "fp32", 1)
     restorer_dials = False
 
     def __init__(self, params, folder) -> None:
