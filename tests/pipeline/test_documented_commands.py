@@ -61,10 +61,11 @@ def test_a_printed_experiment_sets_params_that_exist(page, words):
     for word, setting in pairwise(words):
         if word == "-S":
             key, _, value = setting.partition("=")
-            *parents, last = key.split(".")
+            added = key.startswith("++")  # where the file need not state it; whether it exists, the params say below
+            *parents, last = key.removeprefix("++").split(".")
             place = raw
             for part in parents:
-                place = place[part]
-            assert last in place, f"{page}: {key}"
+                place = place.setdefault(part, {}) if added else place[part]
+            assert added or last in place, f"{page}: {key}"
             place[last] = yaml.safe_load(value)
     parse_params(raw, page)
