@@ -8,7 +8,7 @@ variant 0. B batch, H W pixels of hr, u v pixels of lr, C latent channels, f the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ class Batch:
     """What methods are given; a column that was not joined is None, or an empty list or dict.
 
     lr (B, 3, u, v), hr and restored (B, 3, H, W) in [0, 1], moments (B, 2C, H/f, W/f), features by stem ("sam":
-    (B, C, h, w)), all float32.
+    (B, C, h, w)), all float32. `said` are the objects as a person corrects them, for every sample or none.
     """
 
     keys: list[str]
@@ -61,6 +61,7 @@ class Batch:
     features: dict[str, Tensor]
     hr: Tensor | None
     restored: Tensor | None = None
+    said: list[Objects] = field(default_factory=list)
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch with its tensors on a device."""
@@ -156,8 +157,16 @@ def joined(batches: Sequence[Batch]) -> Batch:
             features={name: torch.cat([batch.features[name] for batch in batches]) for name in first.features},
             hr=stacked([batch.hr for batch in batches]),
             restored=stacked([batch.restored for batch in batches]),
+            said=joined_said(batches),
         )
     )
+
+
+def joined_said(batches: Sequence[Batch]) -> list[Objects]:
+    """What is said of each sample, where of any; of the others what was found."""
+    if not any(batch.said for batch in batches):
+        return []
+    return [objects for batch in batches for objects in batch.said or batch.objects]
 
 
 def collate(samples: Sequence[dict[str, Any]]) -> Batch:

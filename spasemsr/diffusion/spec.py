@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from spasemsr.spec import Fraction, Positive, Revision, Spec
+from spasemsr.spec import Fraction, Positive, Revision, Spec, later
 
 
 class RandomBaseSpec(Spec):
@@ -81,7 +81,7 @@ class SampleSpec(Spec):
 
     `start` is the share of the schedule at which sampling begins: 1 is the paper's LRE from the first timestep, less
     starts from a less noisy LR latent and stays closer to it. `share` of what the network adds is added, where it
-    predicts the residual to what it is shown.
+    predicts the residual to what it is shown. `emphasis` is how many times over counts what a person says of a place.
     """
 
     solver: Literal["ddpm", "dpmpp"] = "ddpm"
@@ -92,6 +92,7 @@ class SampleSpec(Spec):
     lre: bool = True
     conditioning_scale: Annotated[float, Field(ge=0.0)] = 1.0
     share: Fraction = 1.0
+    emphasis: Annotated[float, Field(ge=0.0)] = later(12.0)
     colorfix: Literal["adain", "wavelet", "none"] = "adain"
     positive: str = "clean, high-resolution, 8k"
     negative: str = "dotted, noise, blur, lowres, smooth"

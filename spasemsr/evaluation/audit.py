@@ -6,7 +6,7 @@ nothing of an image, makes no row.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from spasemsr.methods.truth import found_again
 from spasemsr.pixels import ImageU8
 
 DIGITS = 4
+CHANGES = ("inside", "outside", "inside_db", "outside_db")  # of an edit: grey levels, decibels
 Restore = Callable[[Sequence[Batch], int], list[ImageU8]]  # batches of one, the noise seed
 
 
@@ -81,7 +82,7 @@ def audit(
     return {
         "states": rows,
         "seed": _summary(again, "seed", "other") if len(seeds) > 1 else None,
-        "edit": _edit(cases, restore, own, seeds[0]) if "tags" in conditions else None,
+        "edit": _edit(cases, restore, own, seeds) if "tags" in conditions else None,
         "grounding": agreement(cases) if "tags" in conditions else None,
         "not_used": [condition for condition in CONDITIONS if condition not in conditions],
     }
@@ -103,7 +104,7 @@ def agreement(cases: Sequence[Case]) -> dict[str, int] | None:
 def most(images: int, seeds: int, conditions: frozenset[str]) -> int:
     """An upper bound of how often `audit` calls `restore`, for a progress line."""
     states = sum(len(STATES) - 1 for condition in CONDITIONS if condition in conditions)
-    return images * (seeds * (1 + states) + ("tags" in conditions))
+    return images * seeds * (1 + states + ("tags" in conditions))
 
 
 def means(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +115,8 @@ def means(found: Mapping[str, Any]) -> dict[str, Any]:
         by_condition.setdefault(row["condition"], {})[row["state"]] = values
     ratios = found.get("attention") or {}
     rest = {"attention": _rounded(float(np.mean(list(ratios.values()))))} if ratios else {}
-    counts = {"edit": found["edit"] or {}, "grounding": found["grounding"] or {}, "probe": found.get("probe", {})}
+    edit = {name: value for name, value in (found["edit"] or {}).items() if name != "bounds"}
+    counts = {"edit": edit, "grounding": found["grounding"] or {}, "probe": found.get("probe", {})}
     return {"conditions": by_condition, **counts, **rest}
 
 
@@ -159,19 +161,31 @@ def _summary(found: Sequence[tuple[Case, list[dict[str, float]]]], *names: str) 
 
 
 def _edit(
-    cases: Sequence[Case], restore: Restore, own: Mapping[tuple[str, int], ImageU8], seed: int
+    cases: Sequence[Case], restore: Restore, own: Mapping[tuple[str, int], ImageU8], seeds: Sequence[int]
 ) -> dict[str, Any] | None:
-    """The best object whose box leaves room around it gets another image's tag: change inside and outside its box.
+    """The best object whose box leaves room around it gets another name: change inside and outside its box.
 
-    In grey levels, and in decibels of texture energy by the filters of the texture metric.
+    In grey levels, and in decibels of texture energy by the filters of the texture metric, with the intervals of these.
     """
     renamed = [(case, batch, box) for case in cases for batch, box in _renamed(case)]
-    results = restore([batch for _, batch, _ in renamed], seed)
-    found = [_change(result, own[case.key, seed], box) for (case, _, box), result in zip(renamed, results, strict=True)]
-    if not found:
+    if not renamed:
         return None
-    means = {name: _rounded(float(np.mean([each[name] for each in found]))) for name in found[0]}
-    return {"images": len(found), **means}
+    by_case: dict[str, list[dict[str, float]]] = {}
+    for seed in seeds:
+        results = restore([batch for _, batch, _ in renamed], seed)
+        for (case, _, box), result in zip(renamed, results, strict=True):
+            by_case.setdefault(case.key, []).append(_change(result, own[case.key, seed], box))
+    found = {
+        name: {key: float(np.mean([each[name] for each in every])) for key, every in by_case.items()}
+        for name in CHANGES
+    }
+    means = {name: _rounded(float(np.mean(list(values.values())))) for name, values in found.items()}
+    bounds = {name: interval(found[name], 0, "audit", "edit", name) for name in CHANGES if name.endswith("_db")}
+    return {
+        "images": len(by_case),
+        **means,
+        "bounds": {name: None if each is None else [_rounded(side) for side in each] for name, each in bounds.items()},
+    }
 
 
 def _change(result: ImageU8, before: ImageU8, box: np.ndarray) -> dict[str, float]:
@@ -203,7 +217,8 @@ def _within(box: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _renamed(case: Case) -> Iterator[tuple[Batch, np.ndarray]]:
     """The batch with one object renamed, and that object's box; nothing where nothing can be renamed.
 
-    An area of like texture if there is one, called the opposite of what it is; else a thing, as the other picture's.
+    An area of like texture if there is one, said to be the opposite of what it is, as a person would on the page; else
+    a thing, called as one of the other picture's.
     """
     (objects,), (others,) = case.batch.objects, case.other.objects
     foreign = [name for name in others.tags if name not in objects.tags and name not in TEXTURES]
@@ -213,7 +228,10 @@ def _renamed(case: Case) -> Iterator[tuple[Batch, np.ndarray]]:
         new = [opposite(tag)] if tag in TEXTURES else foreign
         if new and 0.01 <= (x1 - x0) * (y1 - y0) <= 0.8:
             tags = [*objects.tags[:index], new[0], *objects.tags[index + 1 :]]
-            yield retagged(case.batch, tags), objects.boxes[index]
+            edited = retagged(case.batch, tags)
+            if tag in TEXTURES:
+                edited = replace(case.batch, said=edited.objects)
+            yield edited, objects.boxes[index]
             return
 
 
@@ -224,9 +242,13 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"{row['condition']:<9}{row['state']:<7}{row['images']:>3} images  {scores}"
     if found["edit"]:
         edit = found["edit"]
+        decibels = {
+            side: f"{edit[side]} dB" + ("" if bounds is None else " [{}, {}]".format(*bounds))
+            for side, bounds in edit["bounds"].items()
+        }
         yield (
-            f"one object renamed: {edit['inside']} grey levels and {edit['inside_db']} dB of change inside its box, "
-            f"{edit['outside']} and {edit['outside_db']} outside"
+            f"one object renamed: {edit['inside']} grey levels and {decibels['inside_db']} of change inside its box, "
+            f"{edit['outside']} and {decibels['outside_db']} outside"
         )
     if found["grounding"]:
         seen = found["grounding"]

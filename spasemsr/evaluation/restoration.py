@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from spasemsr.cache import Cache
-from spasemsr.data.dataset import Batch, joined
+from spasemsr.data.dataset import Batch, Objects, joined
 from spasemsr.data.patches import Split
 from spasemsr.diffusion.spec import Precision, SampleSpec
 from spasemsr.hashing import fingerprint
@@ -80,15 +80,18 @@ class CachedRestoration:
 
     def _name(self, batch: Batch, seed: int, sampling: SampleSpec) -> str:
         conditions = {
-            "objects": [
-                [objects.tags, objects.boxes.tolist() if objects.located else None, objects.scores]
-                for objects in batch.objects
-            ],
+            "objects": _plain(batch.objects),
             "captions": batch.captions,
             "images": [_digest(batch.lr), _digest(batch.restored)],
             "features": {name: _digest(value) for name, value in batch.features.items()},
         }
+        if batch.said:  # the names of all other pictures are older than this
+            conditions["said"] = _plain(batch.said)
         return fingerprint(["restored image", VERSION, self._made_of, sampling.plain(), seed, batch.keys, conditions])
+
+
+def _plain(found: Sequence[Objects]) -> list[Any]:
+    return [[objects.tags, objects.boxes.tolist() if objects.located else None, objects.scores] for objects in found]
 
 
 def in_batches(items: Sequence[T], size: int) -> list[Sequence[T]]:

@@ -9,9 +9,6 @@ latent cells, f the autoencoder's factor.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,12 +16,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from spasemsr.diffusion.colorfix import fix_colors
-from spasemsr.diffusion.sampling import guide, initial_latents, sample
+from spasemsr.diffusion.sampling import initial_latents, sample
 from spasemsr.diffusion.schedule import Schedule
-from spasemsr.diffusion.tiling import TileMap, pad_reflect, stitch, tile_grid, together, touches
+from spasemsr.diffusion.tiling import TileMap, pad_reflect, tile_grid, together
 from spasemsr.errors import UserError
 from spasemsr.methods.perceptual import PerceptualLoss
+from spasemsr.methods.prediction import Carry, Prediction
 from spasemsr.methods.protocol import Boxes, Called, Grid, Method
+from spasemsr.methods.tiled import TiledNetwork
 from spasemsr.methods.view import View
 from spasemsr.pixels import bicubic_upsample
 
@@ -36,17 +35,6 @@ if TYPE_CHECKING:
 
 MULTIPLE = 64  # output sides are padded to this many pixels: 8 latent cells, three halvings of the UNet
 LOGVAR_RANGE = (-30.0, 20.0)  # diffusers' clamp of the posterior's log-variance
-
-Carry = Mapping[str, Tensor]  # what runs beside the latents, by name: (B, any, h, w), on the latents' grid
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A call of the network: `sample` (B, C, h, w), the state it predicts, and what `side_losses` needs."""
-
-    sample: Tensor
-    carry: Carry = field(default_factory=dict)
-    aux: Any = None
 
 
 class LatentDiffusion(Method):
@@ -225,111 +213,3 @@ class LatentDiffusion(Method):
         rows, columns = (-(-side * self.scale // MULTIPLE) * MULTIPLE // self.grid.cell for side in (height, width))
         calls = len(together(tile_grid(rows, columns, sampling.tile, sampling.tile_overlap), 1))
         return calls * sampling.steps * (1 if sampling.guidance == 1.0 else 2)
-
-
-class TiledNetwork:
-    """The guided network over all tiles as a function of latents and timestep; conditions are encoded once per tile.
-
-    It remembers the state that runs beside the latents, so timesteps must be taken in order, each once.
-    """
-
-    def __init__(
-        self,
-        method: LatentDiffusion,
-        batch: Batch,
-        view: View,
-        size: tuple[int, int],
-        noise: Noise,
-        sampling: SampleSpec,
-        run_tiles: TileMap,
-        called: Called | None,
-        boxes: Boxes | None,
-    ) -> None:
-        """`view` is padded, `size` the picture's own height and width; tiles are left out that touch no box."""
-        self._method, self._batch, self._noise, self._sampling = method, batch, noise, sampling
-        self._run_tiles, self._called, self._lr_latents = run_tiles, called or (lambda: None), view.lr_latents_BChw
-        self._predicted: Carry | None = None
-        cell = method.grid.cell
-        rows, columns = (side // cell for side in view.lr_up_B3HW.shape[-2:])
-        self._tiles = tile_grid(rows, columns, sampling.tile, sampling.tile_overlap)
-        self._groups = together(self._tiles, len(batch.keys))
-        self._asked = [
-            number
-            for number, group in enumerate(self._groups)
-            if boxes is None or any(touches(self._tiles[index], box, cell) for index in group for box in boxes)
-        ]
-
-        def seen(window: View, index: int) -> Batch:
-            shown = replace(batch, features=dict(window.features))
-            return method.in_tile(shown, self._tiles[index], size[0] / cell, size[1] / cell)
-
-        def encode(group: int) -> tuple[Any, Any]:
-            indices = self._groups[group]
-            windows = [view.in_tile(self._tiles[index], rows) for index in indices]
-            shown = _one_after_the_other([seen(window, index) for window, index in zip(windows, indices, strict=True)])
-            window = View.joined(windows)
-            encoded = method.encode(window, method.condition(shown, sampling))
-            if sampling.guidance == 1.0:
-                return encoded, None
-            return encoded, method.encode(window, method.unconditional(shown, sampling))
-
-        # The first alone, because a text encoder may load itself when it is first asked.
-        branches = chain(map(encode, self._asked[:1]), run_tiles(encode, self._asked[1:]))
-        self._branches = dict(zip(self._asked, branches, strict=True))
-
-    def __call__(self, latents_BChw: Tensor, timestep: int) -> Tensor:
-        """(B, C, h, w) -> what the solver takes: the weighted mean over tiles, guided."""
-        method, sampling, size = self._method, self._sampling, len(latents_BChw)
-        timesteps = torch.full((size,), timestep, device=latents_BChw.device)
-        carry = method.begin(self._batch, self._noise, timesteps, self._predicted)
-
-        def in_tiles(value_BChw: Tensor, group: range) -> Tensor:
-            return torch.cat([self._tiles[index].crop(value_BChw) for index in group])
-
-        def predict(group: int) -> tuple[Tensor, Carry]:
-            encoded, other = self._branches[group]
-            indices = self._groups[group]
-            window, times = in_tiles(latents_BChw, indices), timesteps.repeat(len(indices))
-            beside = {name: in_tiles(value, indices) for name, value in carry.items()}
-            conditional = method.predict(window, times, encoded, beside, sampling.conditioning_scale)
-            self._called()
-            found = conditional.sample.float()
-            if other is not None:
-                unconditional = method.predict(window, times, other, beside, sampling.conditioning_scale)
-                self._called()
-                found = guide(found, unconditional.sample.float(), sampling.guidance)
-            return found, conditional.carry
-
-        def nothing(group: range) -> tuple[Tensor, Carry]:
-            for _ in range(1 if sampling.guidance == 1.0 else 2):
-                self._called()
-            return in_tiles(torch.zeros_like(latents_BChw), group), {
-                name: in_tiles(value, group) for name, value in carry.items()
-            }
-
-        answers = dict(zip(self._asked, self._run_tiles(predict, self._asked), strict=True))
-        found = [answers.get(number) or nothing(group) for number, group in enumerate(self._groups)]
-
-        def stitched(like: Tensor, groups: Iterable[Tensor]) -> Tensor:
-            return stitch(like, self._tiles, (tile for group in groups for tile in group.split(size)))
-
-        predicted = stitched(latents_BChw, (sample for sample, _ in found))
-        self._predicted = {
-            name: stitched(value, (carried[name] for _, carried in found)) for name, value in carry.items()
-        }
-        return sampling.share * predicted + self._lr_latents if method.from_lr else predicted
-
-
-def _one_after_the_other(batches: Sequence[Batch]) -> Batch:
-    """Batches joined as far as conditions read them: strings, boxes and features; pixels are the view's business."""
-    first = batches[0]
-    if len(batches) == 1:
-        return first
-    return replace(
-        first,
-        keys=[key for batch in batches for key in batch.keys],
-        objects=[objects for batch in batches for objects in batch.objects],
-        captions=[caption for batch in batches for caption in batch.captions],
-        features={name: torch.cat([batch.features[name] for batch in batches]) for name in first.features},
-        restored=None,
-    )

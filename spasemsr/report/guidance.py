@@ -60,8 +60,8 @@ def sentences(found: Mapping[str, Any], metrics: Sequence[Metric]) -> Iterator[s
         inside, outside = found["edit"]["inside"], found["edit"]["outside"]
         often = f"{inside / outside:.1f} times as much inside its box as outside" if outside else "inside its box alone"
         yield (
-            f"Renaming one object changes the result by {inside:.2f} grey levels inside its box and {outside:.2f} "
-            f"outside: {often}; the energy of textures by {found['edit']['inside_db']:.1f} dB and "
+            f"A person who renames one object changes the result by {inside:.2f} grey levels inside its box and "
+            f"{outside:.2f} outside: {often}; the energy of textures by {found['edit']['inside_db']:.1f} dB and "
             f"{found['edit']['outside_db']:.1f} dB."
         )
     if seen := found["grounding"]:

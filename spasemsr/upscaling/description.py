@@ -55,6 +55,15 @@ class Description:
         return {"objects": rows, "caption": self.caption}
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A picture's objects as they were found, as a person corrects them or None, and its caption."""
+
+    objects: Objects
+    said: Objects | None
+    caption: str
+
+
 class Describer:
     """The annotating models of a profile; each is built when it is first needed."""
 
@@ -97,6 +106,18 @@ class Describer:
     @cached_property
     def _detector(self) -> Detector:
         return build_detector(self._ground.detector, self._device)
+
+    def seen(self, description: Description, lr: ImageU8, windows: Sequence[Window]) -> Seen:
+        """What the network is given of a picture (u, v, 3): its objects with areas of like texture, found and said.
+
+        A box that says a texture is a person's, where a profile knows such words: nothing else writes one into a
+        description.
+        """
+        found = description
+        if self._textures is not None and any(box.tag in TEXTURES for box in description.boxes):
+            found = replace(description, boxes=tuple(box for box in description.boxes if box.tag not in TEXTURES))
+        said = None if found is description else self.with_areas(description, lr, windows).objects
+        return Seen(self.with_areas(found, lr, windows).objects, said, description.caption)
 
     def with_areas(self, description: Description, lr: ImageU8, windows: Sequence[Window]) -> Description:
         """The description with the areas of like texture of a picture (u, v, 3), which are looked for in each window.

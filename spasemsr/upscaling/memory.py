@@ -7,7 +7,8 @@ estimates, on the high side of measured peaks.
 
 import math
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,3 +130,15 @@ def is_one_tile(size: tuple[int, int], scale: int, cell: int, sampling: SampleSp
 
     rows, columns = (-(-side * scale // MULTIPLE) * MULTIPLE // cell for side in size)
     return len(tile_grid(rows, columns, sampling.tile, sampling.tile_overlap)) == 1
+
+
+@contextmanager
+def refused_for_memory() -> Iterator[None]:
+    """A device that has too little memory for a window, as a reason."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        detail = f"the device has too little memory: take a lower --max-memory or a smaller picture ({error})"
+        raise RejectedSample("needs_memory", " ".join(detail.split())[:300]) from None

@@ -38,9 +38,9 @@ from spasemsr.methods.stored import read_model_config, weights_digest
 from spasemsr.pixels import bicubic_upsample, to_tensor
 from spasemsr.upscaling import hub
 from spasemsr.upscaling.colour import fix_canvas, grown, lr_float, tensor_of
-from spasemsr.upscaling.description import Describer, Description
+from spasemsr.upscaling.description import Describer, Description, Seen
 from spasemsr.upscaling.lettering import FAITHFUL, TAG, Lettering, Reading, reader_for
-from spasemsr.upscaling.memory import Budget, Footprint, budget, is_one_tile
+from spasemsr.upscaling.memory import Budget, Footprint, budget, is_one_tile, refused_for_memory
 from spasemsr.upscaling.regions import Region, in_order, laid, of_dial, regions_of
 from spasemsr.upscaling.result import finished, sized, visible
 from spasemsr.upscaling.settings import MAP_SEEDS, OFF, Settings, Strength, sampling_for
@@ -197,8 +197,8 @@ class Upscaler:
         boxes = {dial: None if dial == settings.dial else of_dial(regions, dial, size, scale) for dial in dials}
         lr, seeds = visible(picture).colour, range(settings.seed, settings.seed + (MAP_SEEDS if with_map else 1))
         called = self._counter(windows, samplings.values(), len(seeds), report)
-        with self._lock, single_threaded(), self._tiles_in_threads() as run_tiles, _refused_for_memory():
-            seen = self._describer.with_areas(description, visible(picture).rgb8(), windows)
+        with self._lock, single_threaded(), self._tiles_in_threads() as run_tiles, refused_for_memory():
+            seen = self._describer.seen(description, visible(picture).rgb8(), windows)
 
             def drawn(seed: int) -> npt.NDArray[np.uint16]:
                 by_dial: dict[Strength, npt.NDArray[np.uint16]] = {
@@ -242,7 +242,7 @@ class Upscaler:
         self,
         lr: Pixels,
         windows: list[Window],
-        description: Description,
+        seen: Seen,
         dial: float,
         sampling: SampleSpec,
         seed: int,
@@ -260,13 +260,18 @@ class Upscaler:
             y, x = (span.start * scale // cell for span in (window.rows, window.columns))
             crop = window.crop(lr)
             place = Tile(y, x, -(-crop.shape[0] * scale // cell), -(-crop.shape[1] * scale // cell))
-            batch = self._batch(crop, description, dial)
+            batch = self._batch(crop, seen, dial)
             if is_one_tile(crop.shape[:2], scale, cell, sampling):
                 batch = method.in_tile(batch, place, height, width)
             else:  # its tiles decide which objects they show: what is small in a window may fill one of them
-                (objects,) = batch.objects
-                there = boxes_seen_from(objects.boxes, place, height, width).astype(np.float32)
-                batch = replace(batch, objects=[replace(objects, boxes=there)])
+                objects, said = (
+                    [
+                        replace(each, boxes=boxes_seen_from(each.boxes, place, height, width).astype(np.float32))
+                        for each in named
+                    ]
+                    for named in (batch.objects, batch.said)
+                )
+                batch = replace(batch, objects=objects, said=said)
             inside = None if near is None else [window.seen(box, scale) for box in near]
             batch = batch.to(self.device)
             restored = method.restore(batch, FieldNoise(seed, 0, y, x), own_colours, run_tiles, called, inside)
@@ -275,13 +280,14 @@ class Upscaler:
             fix_canvas(sampling.colorfix, canvas, lr, scale)
         return canvas
 
-    def _batch(self, lr: Pixels, description: Description, dial: float) -> Batch:
+    def _batch(self, lr: Pixels, seen: Seen, dial: float) -> Batch:
         """A window as the method takes it, with the restorer's image of it for a model that is shown that."""
         restored = None
         if "restored" in self._method.restore_columns:
             restored = to_tensor(self._describer.restored(Picture(lr, None, "").rgb8(), dial)).contiguous()
         pixels = tensor_of(lr_float(lr))
-        return Batch([_KEY], pixels, [description.objects], [description.caption], None, {}, None, restored)
+        said = [] if seen.said is None else [seen.said]
+        return Batch([_KEY], pixels, [seen.objects], [seen.caption], None, {}, None, restored, said)
 
     def _enlarged(self, pixels: Pixels, windows: list[Window]) -> npt.NDArray[np.uint16]:
         """(h, w, C) enlarged by bicubic, which invents nothing: (H, W, C) uint16."""
@@ -329,16 +335,6 @@ class Upscaler:
                 report(done, total)
 
         return called
-
-
-@contextmanager
-def _refused_for_memory() -> Iterator[None]:
-    """A device that has too little memory for a window, as a reason."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        detail = f"the device has too little memory: take a lower --max-memory or a smaller picture ({error})"
-        raise RejectedSample("needs_memory", " ".join(detail.split())[:300]) from None
 
 
 def _project_sampling(folder: Path, config: ModelConfig) -> SampleSpec | None:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from spasemsr.diffusion.coverage import covered
 from spasemsr.methods.protocol import Addition
 
 FULL = -6.0  # nats: a word weighs 1/400 outside its box
@@ -58,14 +59,6 @@ def inside_boxes(boxes_BN4: Tensor, located_B: Tensor, height: int, width: int) 
 
     The null object, and every object of a sample whose `located` is False, cover everything.
     """
-    x0, y0, x1, y1 = boxes_BN4.float().unbind(-1)
-    inside = _covered(y0, y1, height).unsqueeze(-1) * _covered(x0, x1, width).unsqueeze(-2)
+    inside = covered(boxes_BN4, height, width)
     everywhere = ~located_B[:, None] | (torch.arange(inside.shape[1], device=inside.device) == 0)
     return torch.where(everywhere[..., None, None], 1.0, inside)
-
-
-def _covered(first_BN: Tensor, last_BN: Tensor, cells: int) -> Tensor:
-    """(B, N, cells): how much of each cell of an axis lies between two places in [0, 1]."""
-    edges = torch.arange(cells + 1, device=first_BN.device, dtype=torch.float32)
-    first, last = first_BN.unsqueeze(-1) * cells, last_BN.unsqueeze(-1) * cells
-    return (torch.minimum(last, edges[1:]) - torch.maximum(first, edges[:-1])).clamp(0.0, 1.0)

@@ -133,7 +133,11 @@ class SpaSemSR(AroundBase):
 
     def in_tile(self, batch: Batch, tile: Tile, height: float, width: float) -> Batch:
         """Boxes clipped to the tile and renormalised; objects it hardly shows are left out."""
-        return replace(batch, objects=[_objects_in_tile(objects, tile, height, width) for objects in batch.objects])
+
+        def seen(found: Sequence[Objects]) -> list[Objects]:
+            return [_objects_in_tile(objects, tile, height, width) for objects in found]
+
+        return replace(batch, objects=seen(batch.objects), said=seen(batch.said))
 
     # Strings and boxes -> tensors.
 

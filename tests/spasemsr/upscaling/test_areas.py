@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.stages.ground import GroundWorker
 from spasemsr.backends.extractors.texture_words import TEXTURES
@@ -12,11 +13,13 @@ from spasemsr.backends.protocols import Box
 from spasemsr.data.columns import MAX_OBJECTS
 from spasemsr.data.job import Sample
 from spasemsr.data.patches import Patch, make_key
+from spasemsr.images.picture import from_image
 from spasemsr.upscaling.description import Describer, Description
+from spasemsr.upscaling.settings import Settings
 from spasemsr.upscaling.windows import plan
 from tests.spasemsr.backends.test_grounding import SPEC
 from tests.worlds.photographs import photograph, shrunk
-from tests.worlds.tiny_upscaler import tiny_config
+from tests.worlds.tiny_upscaler import SAMPLE, tiny_config, tiny_upscaler
 
 PATCH = Patch(make_key("ab" * 32, 0, 0), "train", 0, "folder", "a.png", "ab" * 32, 0, 0, 128)
 LR = np.ascontiguousarray(shrunk(photograph("astronaut"), 2)[:192, :240])
@@ -50,9 +53,38 @@ def test_what_a_person_says_takes_the_place_of_the_areas_below_it(describer):
     assert left == [] and len(held) < len(free)
 
 
+def test_what_is_said_is_kept_apart_from_what_was_found(describer):
+    size = LR.shape[:2]
+    windows, thing = plan(*size, *size, 4), Box("cat", (0.0, 0.0, 1.0, 1.0), 1.0)
+    said = Box("strong level texture", (0.0, 0.0, 0.5, 1.0), 1.0)
+    seen, free = (describer.seen(Description(boxes, "dark"), LR, windows) for boxes in ((said, thing), (thing,)))
+    assert (
+        seen.objects.tags
+        == free.objects.tags
+        == describer.with_areas(Description((thing,), ""), LR, windows).objects.tags
+    )
+    assert seen.said.tags[:2] == [said.tag, "cat"] and free.said is None
+    assert seen.caption == "dark"
+
+
+def test_a_texture_said_of_a_place_changes_that_place_alone(describer):
+    upscaler, picture = tiny_upscaler(), from_image(Image.fromarray(LR[:64, :96]))
+    upscaler._describer = describer
+    upscaler.sampling = SAMPLE.model_copy(update={"steps": 1, "start": 1.0, "colorfix": "none"})
+    said = Box("strong level texture", (0.0, 0.0, 0.5, 1.0), 1.0)
+    one, other = (
+        upscaler.restore(picture, Settings(), Description(boxes, "dark")).picture.colour for boxes in ((), (said,))
+    )
+    changed = (one != other).any(-1)
+    assert changed[:, :192].mean() > 0.1 and not changed[:, 192:].any()
+
+
 def test_without_textures_nothing_is_added():
-    nothing = Description((), "sharp")
-    assert Describer(tiny_config().inference, 4).with_areas(nothing, LR, []) is nothing
+    nothing, alone = Description((), "sharp"), Describer(tiny_config().inference, 4)
+    assert alone.with_areas(nothing, LR, []) is nothing
+    texture = Description((Box("strong texture", (0.0, 0.0, 1.0, 1.0), 1.0),), "sharp")
+    assert alone.seen(texture, LR, []).said is None  # it knows no such words: a name like any other
+    assert alone.seen(texture, LR, []).objects.tags == ["strong texture"]
 
 
 @pytest.mark.parametrize(("recognised", "source"), [(0.0, "hr"), (1.0, "restored")])

@@ -1,0 +1,79 @@
+"""What a person says of a place: it counts several times over, inside its box and nowhere else."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from spasemsr.data.dataset import joined
+from spasemsr.diffusion.coverage import covered
+from spasemsr.methods.noise import Noise
+from tests.worlds.small_methods import TWO, objects_of, sampling, small_batch, small_method
+
+NOISE = Noise(7, 0)
+FOUND = objects_of(("wall", (0.0, 0.0, 1.0, 1.0), 0.7))
+BOX = (0.25, 0.0, 0.5, 0.5)
+SAID = objects_of(("strong texture", BOX, 1.0), ("wall", (0.0, 0.0, 1.0, 1.0), 0.7))
+
+
+def _unclamped(latents_BChw):
+    return functional.interpolate((latents_BChw[:, :3] + 1) / 2, scale_factor=8.0)
+
+
+def _restored(said, key="a", width=64, **changes):
+    """(3, 128, 4 width): one step, so that no step sees what another one changed."""
+    batch = replace(small_batch([key], 32, width, training=False), objects=[FOUND], said=[said] if said else [])
+    picked = {"steps": 1, "colorfix": "none", "tile": 16, "tile_overlap": 4} | changes
+    method = small_method(spatial={"binding": "bias"}, schedule={"prediction": "residual"})
+    method.autoencoder.decode = _unclamped
+    return method.restore(batch, NOISE, sampling(**picked))[0]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_outside_its_box_every_bit_is_as_found(guidance):
+    found, said = (_restored(objects, guidance=guidance) for objects in (None, SAID))
+    changed = (found != said).any(0)
+    inside = torch.zeros_like(changed)
+    inside[:64, 64:128] = True
+    assert changed[inside].float().mean() > 0.9
+    assert not changed[~inside].any()
+
+
+def test_it_counts_as_often_as_the_emphasis_says():
+    found, once, thrice = (_restored(SAID, emphasis=strength) for strength in (0.0, 0.1, 0.3))
+    assert torch.equal(found, _restored(None))
+    free = ((thrice > 0) & (thrice < 1) & (found > 0) & (found < 1)).all(0)  # others end at black or white
+    assert (once - found)[:, free].abs().max() > 1e-4
+    assert torch.allclose(3 * (once - found)[:, free], (thrice - found)[:, free], atol=1e-5)
+
+
+def test_who_says_what_was_found_changes_nothing():
+    assert torch.equal(_restored(FOUND), _restored(None))
+
+
+def test_in_a_batch_each_sample_has_its_own():
+    one = replace(small_batch(["a"], training=False), objects=[FOUND], said=[SAID])
+    other = small_batch(["c"], training=False)
+    both, method = joined([one, other]), small_method()
+    assert both.said == [SAID, *other.objects] and joined([other, other]).said == []
+    apart = torch.cat([method.restore(batch, NOISE, sampling()) for batch in (one, other)])
+    assert torch.allclose(method.restore(both, NOISE, sampling()), apart, atol=1e-5)
+
+
+def test_the_part_of_a_cell_that_a_box_covers_in_a_padded_grid():
+    boxes = torch.tensor([[[0.25, 0.5, 1.0, 1.0]]])
+    assert covered(boxes, 4, 4, height=2.0, width=2.0)[0, 0].tolist() == [
+        [0, 0, 0, 0],
+        [0.5, 1, 0, 0],
+        [0, 0, 0, 0],
+        [0, 0, 0, 0],
+    ]
+
+
+def test_an_old_name_in_a_new_place_is_said():
+    moved = replace(TWO, boxes=TWO.boxes[::-1].copy())
+    batch = replace(small_batch(["a"], training=False), said=[moved])
+    method = small_method(spatial={"binding": "bias"})
+    plain = method.restore(replace(batch, said=[]), NOISE, sampling(steps=1))
+    assert not torch.equal(method.restore(batch, NOISE, sampling(steps=1)), plain)
