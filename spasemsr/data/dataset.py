@@ -162,6 +162,13 @@ def joined(batches: Sequence[Batch]) -> Batch:
     )
 
 
+def new(said: Objects, found: Objects) -> npt.NDArray[np.bool_]:
+    """Which of the objects said were not found, or not by that name at that place, (N,)."""
+    known = {(tag, box.tobytes()) for tag, box in zip(found.tags, found.boxes, strict=True)}
+    pairs = zip(said.tags, said.boxes, strict=True)
+    return np.array([(tag, box.tobytes()) not in known for tag, box in pairs], bool)
+
+
 def joined_said(batches: Sequence[Batch]) -> list[Objects]:
     """What is said of each sample, where of any; of the others what was found."""
     if not any(batch.said for batch in batches):

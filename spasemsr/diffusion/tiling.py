@@ -114,19 +114,23 @@ def pad_reflect(images_BCHW: Tensor, multiple: int) -> Tensor:
     return images_BCHW
 
 
-def boxes_in_tile(boxes_N4: np.ndarray, tile: Tile, height: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+def boxes_in_tile(
+    boxes_N4: np.ndarray, tile: Tile, height: float, width: float, parts_N: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (x0 y0 x1 y1 in [0, 1] of an image of `height` x `width` latent cells) as a tile sees them.
 
     Returns the boxes clipped to the tile in tile coordinates, (M, 4) float32, and the indices (M,) of the kept ones,
     in their old order (by score). A tile that holds the whole image, padded or not, keeps every object; a smaller one
-    drops those it hardly shows, see the two thresholds above.
+    drops those it hardly shows, see the two thresholds above; where `parts` is true the first does not hold, for what
+    is the same in every part.
     """
     inside = boxes_seen_from(boxes_N4, tile, height, width)
     clipped = np.clip(inside, 0.0, 1.0)
     if tile.height >= height and tile.width >= width:
         return clipped.astype(np.float32), np.arange(len(clipped))
     visible, whole = _area(clipped), _area(inside)
-    kept = np.flatnonzero((visible >= MIN_COVER) & (visible >= MIN_VISIBLE * whole))
+    enough = visible >= MIN_VISIBLE * whole
+    kept = np.flatnonzero((visible >= MIN_COVER) & (enough if parts_N is None else enough | parts_N))
     return clipped[kept].astype(np.float32), kept
 
 

@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from spasemsr.data.dataset import joined_said
+from spasemsr.data.dataset import joined_said, new
 from spasemsr.diffusion.coverage import covered
 from spasemsr.diffusion.sampling import guide
 from spasemsr.diffusion.tiling import Tile, TileMap, stitch, tile_grid, together, touches
@@ -27,7 +26,7 @@ from spasemsr.methods.prediction import Carry, Prediction
 from spasemsr.methods.view import View
 
 if TYPE_CHECKING:
-    from spasemsr.data.dataset import Batch, Objects
+    from spasemsr.data.dataset import Batch
     from spasemsr.diffusion.spec import SampleSpec
     from spasemsr.methods.noise import Noise
     from spasemsr.methods.protocol import Boxes, Called, Grid
@@ -56,11 +55,11 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True)
 class Branches:
-    """A group of tiles, encoded: as found, without conditions (for guidance), and as a person says."""
+    """A group of tiles, encoded: as found, without conditions (for guidance), as a person says, with weights."""
 
     found: Any
     without: Any
-    said: Any
+    said: tuple[Any, Tensor] | None
 
 
 class TiledNetwork:
@@ -110,22 +109,32 @@ class TiledNetwork:
             def encoded(condition: Any) -> Any:
                 return method.encode(window, condition)
 
-            return Branches(
-                encoded(method.condition(shown, sampling)),
-                None if sampling.guidance == 1.0 else encoded(method.unconditional(shown, sampling)),
-                encoded(method.condition(replace(shown, objects=shown.said, said=[]), sampling))
-                if self._emphasised(indices)
-                else None,
-            )
+            weights = self._weights(indices, shown)
+            said = None
+            if weights is not None:
+                said = encoded(method.condition(replace(shown, objects=shown.said, said=[]), sampling)), weights
+            without = None if sampling.guidance == 1.0 else encoded(method.unconditional(shown, sampling))
+            return Branches(encoded(method.condition(shown, sampling)), without, said)
 
         # The first alone, because a text encoder may load itself when it is first asked.
         branches = chain(map(encode, self._asked[:1]), run_tiles(encode, self._asked[1:]))
         self._branches = dict(zip(self._asked, branches, strict=True))
 
-    def _emphasised(self, group: range) -> bool:
-        """Whether anything is said of a place in these tiles."""
-        weights = self._emphasis
-        return weights is not None and any(bool(self._tiles[index].crop(weights).any()) for index in group)
+    def _weights(self, group: range, shown: Batch) -> Tensor | None:
+        """What the change by what is said counts in each cell of these tiles, (B, 1, h, w), or None for nothing at all.
+
+        Nothing where a tile holds too little of a box for its words to be among those of the tile.
+        """
+        if self._emphasis is None:
+            return None
+        heard = [bool(new(said, found).any()) for said, found in zip(shown.said, shown.objects, strict=True)]
+        weights = self._in_tiles(self._emphasis, group)
+        weights = weights * torch.tensor(heard, device=weights.device)[:, None, None, None]
+        return weights if weights.any() else None
+
+    def _in_tiles(self, value_BChw: Tensor, group: range) -> Tensor:
+        """Tile after tile of a group, each of the whole batch."""
+        return torch.cat([self._tiles[index].crop(value_BChw) for index in group])
 
     def __call__(self, latents_BChw: Tensor, timestep: int) -> Tensor:
         """(B, C, h, w) -> what the solver takes: the weighted mean over tiles, guided."""
@@ -133,14 +142,11 @@ class TiledNetwork:
         timesteps = torch.full((size,), timestep, device=latents_BChw.device)
         carry = method.begin(self._batch, self._noise, timesteps, self._predicted)
 
-        def in_tiles(value_BChw: Tensor, group: range) -> Tensor:
-            return torch.cat([self._tiles[index].crop(value_BChw) for index in group])
-
         def predict(group: int) -> tuple[Tensor, Carry]:
             branches = self._branches[group]
             indices = self._groups[group]
-            window, times = in_tiles(latents_BChw, indices), timesteps.repeat(len(indices))
-            beside = {name: in_tiles(value, indices) for name, value in carry.items()}
+            window, times = self._in_tiles(latents_BChw, indices), timesteps.repeat(len(indices))
+            beside = {name: self._in_tiles(value, indices) for name, value in carry.items()}
             conditional = method.predict(window, times, branches.found, beside, sampling.conditioning_scale)
             self._called()
             found = conditional.sample.float()
@@ -149,17 +155,16 @@ class TiledNetwork:
                 self._called()
                 found = guide(found, unconditional.sample.float(), sampling.guidance)
             if branches.said is not None:
-                assert self._emphasis is not None
-                said = method.predict(window, times, branches.said, beside, sampling.conditioning_scale)
-                change = said.sample.float() - conditional.sample.float()
-                found = found + in_tiles(self._emphasis, indices) * change
+                encoded, weights = branches.said
+                said = method.predict(window, times, encoded, beside, sampling.conditioning_scale)
+                found = found + weights * (said.sample.float() - conditional.sample.float())
             return found, conditional.carry
 
         def nothing(group: range) -> tuple[Tensor, Carry]:
             for _ in range(1 if sampling.guidance == 1.0 else 2):
                 self._called()
-            return in_tiles(torch.zeros_like(latents_BChw), group), {
-                name: in_tiles(value, group) for name, value in carry.items()
+            return self._in_tiles(torch.zeros_like(latents_BChw), group), {
+                name: self._in_tiles(value, group) for name, value in carry.items()
             }
 
         answers = dict(zip(self._asked, self._run_tiles(predict, self._asked), strict=True))
@@ -202,13 +207,7 @@ def _emphasis(
         return None
     weights = torch.zeros(len(batch.keys), 1, *grid)
     for index, (said, found) in enumerate(zip(batch.said, batch.objects, strict=True)):
-        if boxes := _new(said, found):
-            inside = covered(torch.from_numpy(np.stack(boxes))[None], *grid, *extent)
+        if len(boxes := said.boxes[new(said, found)]):
+            inside = covered(torch.from_numpy(boxes)[None], *grid, *extent)
             weights[index, 0] = strength * inside[0].amax(dim=0)
     return weights.to(view.lr_up_B3HW.device) if weights.any() else None
-
-
-def _new(said: Objects, found: Objects) -> list[np.ndarray]:
-    """The boxes said that were not found, or not by that name."""
-    known = {(tag, box.tobytes()) for tag, box in zip(found.tags, found.boxes, strict=True)}
-    return [box for tag, box in zip(said.tags, said.boxes, strict=True) if (tag, box.tobytes()) not in known]

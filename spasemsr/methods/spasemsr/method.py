@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spasemsr.data.dataset import new
 from spasemsr.diffusion.attention import text_attention
 from spasemsr.diffusion.guided import attentions_of
 from spasemsr.diffusion.tiling import Tile, boxes_in_tile
@@ -132,12 +133,14 @@ class SpaSemSR(AroundBase):
         return {f"semdeg_{half}": self.controlnet_weight * loss for half, loss in halves.items()}
 
     def in_tile(self, batch: Batch, tile: Tile, height: float, width: float) -> Batch:
-        """Boxes clipped to the tile and renormalised; objects it hardly shows are left out."""
+        """Boxes clipped to the tile and renormalised; objects it hardly shows are left out.
 
-        def seen(found: Sequence[Objects]) -> list[Objects]:
-            return [_objects_in_tile(objects, tile, height, width) for objects in found]
-
-        return replace(batch, objects=seen(batch.objects), said=seen(batch.said))
+        What a person says of a place holds in every part of it, so that is left out of no tile for being large.
+        """
+        found = [_objects_in_tile(objects, tile, height, width) for objects in batch.objects]
+        pairs = zip(batch.said, batch.objects, strict=bool(batch.said))
+        said = [_objects_in_tile(told, tile, height, width, new(told, objects)) for told, objects in pairs]
+        return replace(batch, objects=found, said=said)
 
     # Strings and boxes -> tensors.
 
@@ -211,8 +214,10 @@ def object_rows(states_LD: Tensor, mask_L: Tensor, group: int, with_bos: bool = 
     return states_LD[[*content, last]], states_LD[last]
 
 
-def _objects_in_tile(objects: Objects, tile: Tile, height: float, width: float) -> Objects:
-    boxes, kept = boxes_in_tile(objects.boxes, tile, height, width)
+def _objects_in_tile(
+    objects: Objects, tile: Tile, height: float, width: float, parts_N: np.ndarray | None = None
+) -> Objects:
+    boxes, kept = boxes_in_tile(objects.boxes, tile, height, width, parts_N)
     full = np.zeros((len(objects.tags), 4), dtype=np.float32)
     full[kept] = boxes
     return _take(objects, kept.tolist(), full)

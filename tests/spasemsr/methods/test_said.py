@@ -21,9 +21,9 @@ def _unclamped(latents_BChw):
     return functional.interpolate((latents_BChw[:, :3] + 1) / 2, scale_factor=8.0)
 
 
-def _restored(said, key="a", width=64, **changes):
-    """(3, 128, 4 width): one step, so that no step sees what another one changed."""
-    batch = replace(small_batch([key], 32, width, training=False), objects=[FOUND], said=[said] if said else [])
+def _restored(said, height=32, width=64, **changes):
+    """(3, 4 height, 4 width): one step, so that no step sees what another one changed."""
+    batch = replace(small_batch(["a"], height, width, training=False), objects=[FOUND], said=[said] if said else [])
     picked = {"steps": 1, "colorfix": "none", "tile": 16, "tile_overlap": 4} | changes
     method = small_method(spatial={"binding": "bias"}, schedule={"prediction": "residual"})
     method.autoencoder.decode = _unclamped
@@ -46,6 +46,15 @@ def test_it_counts_as_often_as_the_emphasis_says():
     free = ((thrice > 0) & (thrice < 1) & (found > 0) & (found < 1)).all(0)  # others end at black or white
     assert (once - found)[:, free].abs().max() > 1e-4
     assert torch.allclose(3 * (once - found)[:, free], (thrice - found)[:, free], atol=1e-5)
+
+
+def test_a_box_of_many_tiles_is_heard_in_each():
+    """A tile that shows less than a tenth of an object leaves it out; what a person says holds in every part."""
+    names = ("strong texture", "smooth surface")
+    said = (objects_of((name, (0.0, 0.0, 1.0, 1.0), 1.0)) for name in names)
+    one, other = (_restored(each, 128, 128) for each in said)
+    cells = (one != other).any(0).unfold(0, 8, 8).unfold(1, 8, 8).any(-1).any(-1)
+    assert cells.float().mean() > 0.7  # elsewhere both are black or white
 
 
 def test_who_says_what_was_found_changes_nothing():
