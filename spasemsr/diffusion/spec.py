@@ -92,7 +92,7 @@ class SampleSpec(Spec):
     lre: bool = True
     conditioning_scale: Annotated[float, Field(ge=0.0)] = 1.0
     share: Fraction = 1.0
-    emphasis: Annotated[float, Field(ge=0.0)] = later(10.0)
+    emphasis: Annotated[float, Field(ge=0.0)] = later(14.0)
     colorfix: Literal["adain", "wavelet", "none"] = "adain"
     positive: str = "clean, high-resolution, 8k"
     negative: str = "dotted, noise, blur, lowres, smooth"

@@ -46,6 +46,7 @@ class LatentDiffusion(Method):
         """`shown` is what the network sees of lr: `lr` enlarged by bicubic, or `restored`, the restorer's image."""
         super().__init__()
         self.autoencoder, self.grid, self.scale = autoencoder, grid, scale
+        self.detail: Tensor | None = getattr(autoencoder, "detail", None)  # where channels tell it from colour
         self.schedule = Schedule.of(schedule)
         self.num_train_timesteps = self.schedule.num_train_timesteps
         self.last_share = schedule.last_share

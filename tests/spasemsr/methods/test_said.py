@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch.nn import functional
 
+from spasemsr.backends.autoencoder.block_dct import BlockDCT
+from spasemsr.backends.autoencoder.spec import BlockDCTSpec
 from spasemsr.data.dataset import joined
 from spasemsr.diffusion.coverage import covered
 from spasemsr.methods.noise import Noise
+from spasemsr.methods.tiled import _bounded
 from tests.worlds.small_methods import TWO, objects_of, sampling, small_batch, small_method
 
 NOISE = Noise(7, 0)
@@ -21,11 +24,11 @@ def _unclamped(latents_BChw):
     return functional.interpolate((latents_BChw[:, :3] + 1) / 2, scale_factor=8.0)
 
 
-def _restored(said, height=32, width=64, **changes):
+def _restored(said, height=32, width=64, prediction="residual", **changes):
     """(3, 4 height, 4 width): one step, so that no step sees what another one changed."""
     batch = replace(small_batch(["a"], height, width, training=False), objects=[FOUND], said=[said] if said else [])
     picked = {"steps": 1, "colorfix": "none", "tile": 16, "tile_overlap": 4} | changes
-    method = small_method(spatial={"binding": "bias"}, schedule={"prediction": "residual"})
+    method = small_method(spatial={"binding": "bias"}, schedule={"prediction": prediction})
     method.autoencoder.decode = _unclamped
     return method.restore(batch, NOISE, sampling(**picked))[0]
 
@@ -41,11 +44,18 @@ def test_outside_its_box_every_bit_is_as_found(guidance):
 
 
 def test_it_counts_as_often_as_the_emphasis_says():
-    found, once, thrice = (_restored(SAID, emphasis=strength) for strength in (0.0, 0.1, 0.3))
-    assert torch.equal(found, _restored(None))
+    found, once, thrice = (_restored(SAID, prediction="sample", emphasis=strength) for strength in (0.0, 0.1, 0.3))
+    assert torch.equal(found, _restored(None, prediction="sample"))
     free = ((thrice > 0) & (thrice < 1) & (found > 0) & (found < 1)).all(0)  # others end at black or white
     assert (once - found)[:, free].abs().max() > 1e-4
     assert torch.allclose(3 * (once - found)[:, free], (thrice - found)[:, free], atol=1e-5)
+
+
+def test_what_takes_away_takes_at_most_half_and_colours_stay():
+    change, there = torch.tensor([3.0, -3.0, 3.0, -1.0, 2.0]), torch.tensor([2.0, 2.0, -2.0, 2.0, 0.0])
+    assert (there + _bounded(change, there)).tolist() == [5.0, 1.0, -1.0, 1.0, 2.0]
+    detail = BlockDCT(BlockDCTSpec(kind="block_dct", keep=4)).detail.flatten()
+    assert detail.tolist() == [0.0] + [1.0] * 15 + [0.0] * 32  # of Y all but the mean, of Cb and Cr nothing
 
 
 def test_a_box_of_many_tiles_is_heard_in_each():
