@@ -46,7 +46,6 @@ class LatentDiffusion(Method):
         """`shown` is what the network sees of lr: `lr` enlarged by bicubic, or `restored`, the restorer's image."""
         super().__init__()
         self.autoencoder, self.grid, self.scale = autoencoder, grid, scale
-        self.detail: Tensor | None = getattr(autoencoder, "detail", None)  # where channels tell it from colour
         self.schedule = Schedule.of(schedule)
         self.num_train_timesteps = self.schedule.num_train_timesteps
         self.last_share = schedule.last_share
@@ -54,6 +53,11 @@ class LatentDiffusion(Method):
         self.from_lr = schedule.prediction == "residual"  # the network's output is added to z_LR
         self.sees_restored = shown == "restored"
         self.adds_to_restored = self.from_lr and self.sees_restored
+
+    @property
+    def detail(self) -> Tensor | None:
+        """(1, C, 1, 1): 1 for channels of detail, where the autoencoder tells it from colour, on its device."""
+        return getattr(self.autoencoder, "detail", None)
 
     # What a method fills in.
 

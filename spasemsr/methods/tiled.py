@@ -41,7 +41,9 @@ class Denoiser(Protocol):
 
     grid: Grid
     from_lr: bool
-    detail: Tensor | None
+
+    @property
+    def detail(self) -> Tensor | None: ...
 
     def condition(self, batch: Batch, sampling: SampleSpec) -> Any: ...
 
