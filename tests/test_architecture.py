@@ -31,6 +31,7 @@ LAYERS: dict[str, set[str]] = {
     "spasemsr.students": {"spasemsr", "spasemsr.weights", "spasemsr.methods", "spasemsr.backends", "spasemsr.data"},
     "spasemsr.training": {"spasemsr", "spasemsr.weights", "spasemsr.methods", "spasemsr.data"},
     "spasemsr.evaluation": {"spasemsr", "spasemsr.weights", "spasemsr.backends.extractors", "spasemsr.images",
+                            "spasemsr.backends.protocols",
                             "spasemsr.backends.networks", "spasemsr.diffusion.spec", "spasemsr.methods",
                             "spasemsr.data", "spasemsr.scenes"},
     "spasemsr.config": {"spasemsr", "SPECS", "spasemsr.methods.face"},

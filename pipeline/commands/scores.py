@@ -1,4 +1,4 @@
-"""Commands about scores: score, baseline, guidance, tables, experiment, testset; heavy modules load inside them."""
+"""Commands about scores, of folders, experiments and test sets; heavy modules load inside them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ testset_app = typer.Typer(help="The named test sets: what they are, and building
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the `spasemsr` command."""
-    for command in (score, baseline, guidance, tables, experiment):
+    for command in (score, baseline, guidance, tables, experiment, compare):
         app.command(rich_help_panel="Scores")(command)
     app.add_typer(testset_app, name="testset", rich_help_panel="Scores")
 
@@ -106,6 +106,17 @@ def experiment(
     stated = load_params()
     params = stated.model_copy(update={"profile": profile}) if profile else stated
     say(run(params, grid, queue, seeds, steps, plan, {"profile": params.profile} if params != stated else {}))
+
+
+def compare(
+    before: Annotated[str, typer.Argument(help="A DVC experiment, or several with commas, one for each seed.")],
+    after: Annotated[str, typer.Argument(help="The same of the other setting, seeds in the same order.")],
+    method: Annotated[str, typer.Option(help="Whose scores.")] = "spasemsr",
+) -> None:
+    """Say what one experiment changes against another: every score image by image, with 95 % intervals."""
+    from pipeline.tools.experiment import compare
+
+    say(compare(before.split(","), after.split(","), method))
 
 
 @testset_app.command("list")

@@ -3,7 +3,9 @@
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from pipeline import layout
 from pipeline.engine.executors import Executor
@@ -15,6 +17,7 @@ from spasemsr.data.columns import HR, LR, RESTORED
 from spasemsr.data.dataset import Dataset
 from spasemsr.data.shards import ColumnReader
 from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.evaluation.intervals import interval
 from spasemsr.evaluation.metrics import Metric, build_metrics
 from spasemsr.evaluation.restoration import SPLIT, CachedRestoration
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_metrics, write_per_image
@@ -24,6 +27,10 @@ from spasemsr.methods.noise import Noise
 from spasemsr.methods.stored import read_model_config
 from spasemsr.pixels import ImageU8, to_pixels, write_png
 from spasemsr.progress import Progress
+
+if TYPE_CHECKING:
+    from spasemsr.evaluation.constraints import ConstraintErrors
+    from spasemsr.methods.protocol import Method
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +57,7 @@ def run(params: Params, executor: Executor, method_name: str) -> None:
     shutil.rmtree(images, ignore_errors=True)
     images.mkdir(parents=True)
     progress, rows = Progress("evaluate", len(dataset.keys), unit="images"), []
+    constraints = _constraints(params, method_name, trained.method)
     for key in dataset.keys:
         hr = readers[HR.name].read(key, "hr.png")
         batch = dataset.batch([key])
@@ -59,16 +67,34 @@ def run(params: Params, executor: Executor, method_name: str) -> None:
             write_png(images / f"{key}.{name}.png", picture)
         rows += [score_image(SPLIT, key, name, picture, hr, metrics) for name, picture in outputs.items()]
         rows += _ground_truth(key, hr, metrics)
+        constraints.add(batch, hr)
         progress.advance()
     progress.close()
+    errors = constraints.errors()
+    rows = [
+        replace(row, values={**row.values, **errors[row.key]}) if row.method == method_name else row for row in rows
+    ]
+    names += constraints.names
     known = ["hr"] if any(row.method == "hr" for row in rows) else []  # every metric may need a reference
     table = ScoreTable(SPLIT, names, (*outputs, *known), tuple(rows))
     scores = layout.scores_folder(method_name)
     write_per_image(scores / "per_image.csv", [table])
-    write_metrics(scores / "metrics.json", [table])
+    bounds = {name: interval(table.values(method_name, name), params.seed, name) for name in constraints.names}
+    write_metrics(scores / "metrics.json", [table], bounds)
     for name in table.methods:
         means = (f"{metric} {table.mean(name, metric):.4f}" for metric in names if table.has(name, metric))
         log.info("evaluate  %-9s %s", name, "  ".join(means))
+
+
+def _constraints(params: Params, method_name: str, method: "Method") -> "ConstraintErrors":
+    """How far the method is from what its own loss holds it to; features of hr are made as its column has them."""
+    from spasemsr.backends.extractors import build_extractor
+    from spasemsr.evaluation.constraints import ConstraintErrors
+
+    spec, features = params.active.evaluate, params.sections()[method_name].features
+    compared = {name for names in method.constraints.values() for name in names}
+    extractors = {name: build_extractor(getattr(features, name)) for name in sorted(compared)}
+    return ConstraintErrors(method, extractors, params.seed, spec.sample, spec.precision)
 
 
 def _baselines(names: Sequence[str], known: Mapping[str, Identity], scale: int) -> dict[str, Callable[[str], ImageU8]]:

@@ -123,16 +123,36 @@ def compared(chosen: Sequence[Recipe]) -> Iterator[str]:
     for name in dict.fromkeys(recipe.method for recipe in chosen if recipe.row):
         rows: dict[str, list[ScoreTable]] = {}
         for recipe in chosen:
-            if recipe.method == name and recipe.row and (table := _scores(recipe)):
+            if recipe.method == name and recipe.row and (table := _scores(recipe.name, name)):
                 rows.setdefault(recipe.row, []).append(table)
         if len(rows) > 1:
             yield from paired.lines(rows, name)
 
 
-def _scores(recipe: Recipe) -> ScoreTable | None:
+def compare(before: Sequence[str], after: Sequence[str], method_name: str) -> Iterator[str]:
+    """What experiments after change against those before, of which there are as many, one for each seed.
+
+    Raises UserError for one that has no scores of the method.
+    """
+    if len(before) != len(after):
+        counts = f"{len(before)} before, {len(after)} after"
+        raise UserError(f"Experiments are compared seed by seed: {counts}.", "Name as many on both sides.")
+    rows: dict[str, list[ScoreTable]] = {}
+    for side in (before, after):
+        found = {name: _scores(name, method_name) for name in side}
+        if absent := [name for name, table in found.items() if table is None]:
+            remedy = "The experiments there are: dvc exp list"
+            raise UserError(f"There are no scores of {method_name} in {', '.join(absent)}.", remedy)
+        rows[", ".join(side)] = [table for table in found.values() if table is not None]
+    if len({table.keys_sha256 for tables in rows.values() for table in tables}) > 1:
+        raise UserError("These experiments scored different images.", "Compare experiments on the same data.")
+    yield from paired.lines(rows, method_name)
+
+
+def _scores(experiment: str, method_name: str) -> ScoreTable | None:
     """An experiment's scores of each evaluation image, None where there is no such experiment."""
     with TemporaryDirectory() as folder:
-        found = _fetched(recipe.name, layout.scores_folder(recipe.method) / "per_image.csv", Path(folder))
+        found = _fetched(experiment, layout.scores_folder(method_name) / "per_image.csv", Path(folder))
         return read_per_image(found)[0] if found else None
 
 
@@ -225,10 +245,11 @@ def sweep_lines() -> list[str]:
         if len(rows) < 2:
             continue
         metrics = list(dict.fromkeys(metric for means in rows.values() for metric in means))
+        widths = {metric: max(10, len(metric) + 2) for metric in metrics}
         lines.append(f"Lambda sweep · {face.label}, full model, split val · MEASURED")
-        lines.append("lambda  " + "".join(f"{m.upper():>10}" for m in metrics))
+        lines.append("lambda  " + "".join(m.upper().rjust(widths[m]) for m in metrics))
         for value, means in sorted(rows.items()):
-            cells = (f"{means[m]:>10.4f}" if m in means else f"{'':>10}" for m in metrics)
+            cells = ((f"{means[m]:.4f}" if m in means else "").rjust(widths[m]) for m in metrics)
             lines.append(f"{value:<8g}" + "".join(cells))
         lines.append("")
     return lines

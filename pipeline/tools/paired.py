@@ -24,8 +24,8 @@ def lines(scores: Mapping[str, Sequence[ScoreTable]], method: str) -> Iterator[s
     for row, tables in others:
         pairs = list(zip(first, tables, strict=False))
         for metric in first[0].metrics:
-            if not first[0].has(method, metric):
-                continue
+            if not all(table.has(method, metric) for pair in pairs for table in pair):
+                continue  # a constraint that is off has no error
             gains = [difference(one.values(method, metric), two.values(method, metric)) for one, two in pairs]
             means = [sum(gain.values()) / len(gain) for gain in gains]
             text = f"{row} minus {whole}: {metric} {sum(means) / len(means):+.4f}"

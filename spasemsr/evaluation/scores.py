@@ -99,13 +99,20 @@ def score_image(split: str, key: str, method: str, restored: ImageU8, hr: ImageU
     notes: list[str] = []
     for metric in metrics:
         try:
-            values[metric.name] = _finite(metric.compute(restored, hr), f"{metric.name} of {method}, {key}")
+            values[metric.name] = finite(metric.compute(restored, hr), f"{metric.name} of {method}, {key}")
         except MetricUndefined as reason:
             values[metric.name] = math.nan
             notes.append(f"{metric.name}: {reason}")
         except UserError as error:
             raise UserError(f"{method}, {key}: {error.what}", error.remedy) from None
     return Row(split, key, method, values, "; ".join(notes))
+
+
+def finite(value: float, what: str) -> float:
+    """A score as it is stored; a metric that returns NaN without saying why is a defect."""
+    if not math.isfinite(value):
+        raise ValueError(f"{what} is {value}")
+    return round(value, DIGITS)
 
 
 def write_per_image(path: Path, tables: Sequence[ScoreTable]) -> None:
@@ -182,9 +189,14 @@ def means(tables: Sequence[ScoreTable]) -> Means:
     }
 
 
-def write_metrics(path: Path, tables: Sequence[ScoreTable]) -> None:
-    """Write metrics.json."""
-    write_json(path, means(tables))
+def write_metrics(path: Path, tables: Sequence[ScoreTable], bounds: Mapping[str, tuple[float, float] | None]) -> None:
+    """Write metrics.json: `means`, and the intervals of those metrics that have bounds."""
+    intervals = {
+        name: {"low": round(sides[0], DIGITS), "high": round(sides[1], DIGITS)}
+        for name, sides in bounds.items()
+        if sides is not None
+    }
+    write_json(path, means(tables) | ({"intervals": intervals} if intervals else {}))
 
 
 def write_tradeoff(path: Path, tables: Sequence[ScoreTable]) -> None:
@@ -205,13 +217,6 @@ def write_json(path: Path, value: object) -> None:
     """Write JSON with sorted keys and no NaN, readable in a diff."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _finite(value: float, what: str) -> float:
-    """A score as it is stored; a metric that returns NaN without saying why is a defect."""
-    if not math.isfinite(value):
-        raise ValueError(f"{what} is {value}")
-    return round(value, DIGITS)
 
 
 def _row(line: Sequence[str], metrics: Sequence[str]) -> Row:

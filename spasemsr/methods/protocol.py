@@ -66,12 +66,14 @@ class Method(Trainable):
 
     `conditions` are what its results follow besides the picture: `tags`, `boxes`, `caption`, `maps` (of labels, edges,
     depth), `soft` (a recogniser's representation). `condition_features` names the features that the last two consist
-    of. `object_rows` are the keys that each object has in `attentions`.
+    of. `constraints` names what of hr a loss of its own holds parts of the network to, and the features of hr, beside
+    its latents, that each is compared with. `object_rows` are the keys that each object has in `attentions`.
     """
 
     restore_columns: frozenset[str]
     conditions: frozenset[str] = frozenset()
     condition_features: Mapping[str, tuple[str, ...]] = {}
+    constraints: Mapping[str, tuple[str, ...]] = {}
     object_rows: int = 0
     adds_to_restored: bool = False  # whether its result is the restorer's image and something beside
     grid: Grid
@@ -104,6 +106,16 @@ class Method(Trainable):
     def seeing(self, batch: Batch, shown_B3HW: Tensor) -> Batch:
         """The batch with the features of another picture, as if the network were shown that, in [0, 1]."""
         return batch
+
+    def read_off(
+        self, batch: Batch, hr_B3HW: Tensor, noise: Noise, sampling: SampleSpec
+    ) -> dict[str, list[tuple[Tensor, Tensor]]]:
+        """By name of `constraints`, layer by layer, what the network says of hr and what hr is, (B, ., h_i, w_i) twice.
+
+        At the last timestep, where sampling starts and latents show next to nothing of hr. `batch` holds what `restore`
+        reads, and those features of hr, (B, 3, H, W) in [0, 1], that `constraints` names.
+        """
+        return {}
 
     @abstractmethod
     def in_tile(self, batch: Batch, tile: Tile, height: float, width: float) -> Batch:

@@ -71,6 +71,7 @@ def test_every_method_has_scores_of_the_same_images_beside_the_baselines(bench):
     for name in METHODS:
         scores = bench.json(f"reports/evaluate/{name}/metrics.json")["val"]
         assert set(scores) == {name, "bicubic", "restorer", "hr"}
+        assert ("semantics_error" in scores[name]) == ("structure_error" in scores[name]) == (name == "spasemsr")
         assert all(8 < scores[method]["psnr"] < 60 for method in (name, "bicubic", "restorer"))
         rows = csv.DictReader((bench.folder / f"reports/evaluate/{name}/per_image.csv").open())
         images[name] = {row["key"] for row in rows if row["method"] == name}

@@ -29,7 +29,11 @@ def project(finished, tmp_path) -> Project:
 
 def test_every_out_is_there(finished):
     assert finished.json("reports/ingest.json")["images"].keys() == {"train", "val"}
-    scores = finished.json("reports/evaluate/spasemsr/metrics.json")["val"]
+    measured = finished.json("reports/evaluate/spasemsr/metrics.json")
+    scores, intervals = measured["val"], measured["intervals"]
+    for name in ("structure_error", "semantics_error"):  # of eq. 9
+        assert 0 < intervals[name]["low"] <= scores["spasemsr"][name] <= intervals[name]["high"] < 2
+        assert name not in scores["bicubic"]
     for method in ("spasemsr", "bicubic", "restorer"):
         assert scores[method]["psnr"] > 10 and 0 < scores[method]["ssim"] <= 1 and scores[method]["niqe"] > 0
     sweep = list(csv.DictReader((finished.folder / "reports/dial/spasemsr.csv").open()))

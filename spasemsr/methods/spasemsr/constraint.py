@@ -43,25 +43,36 @@ def reference_at(reference_BChw: Tensor, size: Sequence[int]) -> Tensor:
     return F.adaptive_avg_pool2d(reference_BChw, tuple(size))
 
 
+def readings(
+    residuals: Sequence[Tensor], latents_ref_BChw: Tensor, features_ref_BChw: Tensor | None, heads: ConstraintHeads
+) -> dict[str, list[tuple[Tensor, Tensor]]]:
+    """What the heads read off each layer and the reference of each, {"img": 13 pairs, "sem": 13 pairs}, float32.
+
+    `latents_ref` is the scaled VAE posterior mean of hr, `features_ref` its SAM features, both (B, ., h, w); a pair is
+    (B, ., h_i, w_i) twice. A half whose heads are absent is absent, and needs no reference.
+    """
+    parts = {"img": (0, heads.img, latents_ref_BChw), "sem": (1, heads.sem, features_ref_BChw)}
+    found = {}
+    for name, (half, convs, reference) in parts.items():
+        if convs is None:
+            continue
+        assert reference is not None, "the semantic half needs features of hr"
+        found[name] = [
+            (conv(residual.chunk(2, dim=1)[half]).float(), reference_at(reference.float(), residual.shape[2:]))
+            for residual, conv in zip(residuals, convs, strict=True)
+        ]
+    return found
+
+
 def layer_distances(
     residuals: Sequence[Tensor], latents_ref_BChw: Tensor, features_ref_BChw: Tensor, heads: ConstraintHeads
 ) -> dict[str, Tensor]:
     """The terms of eq. 9 before weighting, {"img": (13,), "sem": (13,)}: mean |P^i(x^i) - ref_i|.
 
-    Means are over B, channels and pixels. `latents_ref` is the scaled VAE posterior mean of hr, `features_ref` its SAM
-    features, both (B, ., h, w). A half whose heads are absent is absent.
+    Means are over B, channels and pixels. References and absent halves are those of `readings`.
     """
-    parts = {"img": (0, heads.img, latents_ref_BChw), "sem": (1, heads.sem, features_ref_BChw)}
-    distances = {}
-    for name, (half, convs, reference) in parts.items():
-        if convs is None:
-            continue
-        terms = []
-        for residual, conv in zip(residuals, convs, strict=True):
-            projected = conv(residual.chunk(2, dim=1)[half]).float()
-            terms.append((projected - reference_at(reference.float(), residual.shape[2:])).abs().mean())
-        distances[name] = torch.stack(terms)
-    return distances
+    found = readings(residuals, latents_ref_BChw, features_ref_BChw, heads)
+    return {name: torch.stack([(read - ref).abs().mean() for read, ref in pairs]) for name, pairs in found.items()}
 
 
 def weighted(distances: dict[str, Tensor], lambda_: float) -> dict[str, Tensor]:

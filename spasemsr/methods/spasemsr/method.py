@@ -23,7 +23,7 @@ from spasemsr.methods.guided import AroundBase
 from spasemsr.methods.latent import Carry, Prediction
 from spasemsr.methods.prompts import tag_prompt
 from spasemsr.methods.spasemsr.conditioning import Conditioning
-from spasemsr.methods.spasemsr.constraint import semantic_degradation_loss
+from spasemsr.methods.spasemsr.constraint import readings, semantic_degradation_loss
 from spasemsr.methods.spasemsr.network import Encoded, SpaSemNetwork
 from spasemsr.methods.view import View
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FEATURE = "sam"  # the member of features/spasemsr
 WHOLE = (0.0, 0.0, 1.0, 1.0)
+HALVES = {"img": "structure", "sem": "semantics"}  # of eq. 9
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class SpaSemSR(AroundBase):
         self.spec = spec
         had = {"tags": spec.text.objects or spec.base_text == "tags", "boxes": spec.places, "caption": True}
         self.conditions = frozenset(name for name, there in had.items() if there)
+        halves = {"img": (spec.constraint.img, ()), "sem": (spec.constraint.sem, (FEATURE,))}
+        self.constraints = {HALVES[half]: compared for half, (on, compared) in halves.items() if on}
         self.object_rows = spec.objects.tokens
         self.lambda_ = lambda_
         self.controlnet_weight = controlnet_weight
@@ -131,6 +134,19 @@ class SpaSemSR(AroundBase):
             prediction.aux, latents_ref_BChw, batch.features[FEATURE], self.network.heads, self.lambda_
         )
         return {f"semdeg_{half}": self.controlnet_weight * loss for half, loss in halves.items()}
+
+    @torch.no_grad()
+    def read_off(
+        self, batch: Batch, hr_B3HW: Tensor, noise: Noise, sampling: SampleSpec
+    ) -> dict[str, list[tuple[Tensor, Tensor]]]:
+        """What the two halves of the hybrid features say of hr, by their heads, layer by layer (eq. 8, 9)."""
+        latents = self._lr_latents(hr_B3HW)
+        timesteps = torch.full((len(batch.keys),), self.num_train_timesteps - 1, device=latents.device)
+        eps = noise.gaussian("noise", batch.keys, latents.shape[1:]).to(latents)
+        encoded = self.encode(View(self._lr_up(batch), None, batch.features), self.condition(batch, sampling))
+        hybrid = self.network.hybrid(self.schedule.add_noise(latents, eps, timesteps), timesteps, encoded)
+        found = readings(hybrid, latents, batch.features.get(FEATURE), self.network.heads)
+        return {HALVES[half]: pairs for half, pairs in found.items()}
 
     def in_tile(self, batch: Batch, tile: Tile, height: float, width: float) -> Batch:
         """Boxes clipped to the tile and renormalised; objects it hardly shows are left out.

@@ -145,11 +145,7 @@ class SpaSemNetwork(GuidedNetwork):
 
         `conditioning_scale` multiplies what the ControlNet adds: the residuals, and the branch of SemImgAtten.
         """
-        checkpointing = self.gradient_checkpointing
-        states = self.control(
-            noisy_latents, timesteps, encoded.features_BChw, encoded.spatial_BMD, encoded.spatial_mask_BM,
-            encoded.caption_BLD, checkpointing, encoded.inside_BNhw,
-        )  # fmt: skip
+        states = self._states(noisy_latents, timesteps, encoded)
         residuals = self.control.residuals(states)
 
         def after(cell: Cell, attention: "Transformer2DModel | None", hidden: Tensor) -> Tensor:
@@ -166,6 +162,18 @@ class SpaSemNetwork(GuidedNetwork):
 
         sample = self.guided(noisy_latents, timesteps, after, residuals, conditioning_scale)
         return NetworkOutput(sample, residuals, residuals if self.hyb_tap == "residual" else tuple(states))
+
+    def hybrid(self, noisy_latents: Tensor, timesteps: Tensor, encoded: Encoded) -> tuple[Tensor, ...]:
+        """The features of eq. 8 alone, as `predict` gives them, by the ControlNet without the UNet."""
+        states = self._states(noisy_latents, timesteps, encoded)
+        return self.control.residuals(states) if self.hyb_tap == "residual" else tuple(states)
+
+    def _states(self, noisy_latents: Tensor, timesteps: Tensor, encoded: Encoded) -> list[Tensor]:
+        """The ControlNet's 13 states h_i."""
+        return self.control(
+            noisy_latents, timesteps, encoded.features_BChw, encoded.spatial_BMD, encoded.spatial_mask_BM,
+            encoded.caption_BLD, self.gradient_checkpointing, encoded.inside_BNhw,
+        )  # fmt: skip
 
 
 def skip_of(up_position: int) -> int:

@@ -12,13 +12,12 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from pipeline.tools import experiment, paired
+from pipeline.tools import experiment
 from pipeline.tools import recipes as recipes_of
 from pipeline.tools.recipes import LAMBDAS, recipes, switches
 from spasemsr.config import Params, parse_params
 from spasemsr.errors import UserError
 from spasemsr.evaluation.published import Number, published, render, titles, write_csv
-from spasemsr.evaluation.scores import Row, ScoreTable
 from spasemsr.evaluation.testsets import SETS
 from spasemsr.methods import method, names
 from tests.worlds import ROOT
@@ -157,23 +156,6 @@ def test_what_experiments_take_and_resolve_is_said_before_they_start(monkeypatch
     # a first phase of 2,000 steps and 15 variants of 2,000, each evaluated
     assert said[0] == f"16 experiments, about {16 * 10 + 15 * 0.1:.1f} hours of a CPU core (measured here)"
     assert "50 images are scored" in said[1] and "0.021 dB of PSNR apart" in said[1]
-
-
-def test_differences_are_paired_by_image_and_drawn_over_photographs_and_seeds():
-    keys = [f"{index:016x}" for index in range(12)]
-
-    def table(values: list[float]) -> ScoreTable:
-        rows = [Row("val", key, "spasemsr", {"psnr": value}) for key, value in zip(keys, values, strict=True)]
-        return ScoreTable("val", ("psnr",), ("spasemsr",), tuple(rows))
-
-    hard = [20.0 + index for index in range(12)]  # images differ far more than trainings do
-    less = [[value - 0.1 - 0.001 * index for index, value in enumerate(hard)], [value - 0.3 for value in hard]]
-    (line,) = paired.lines({"Ours": [table(hard)] * 2, "w/o": [table(values) for values in less]}, "spasemsr")
-    assert line.startswith("w/o minus Ours: psnr -0.2028 [-0.3000, -0.10")
-    assert line.endswith("by seed -0.1055 -0.3000, 12 images")
-    one = paired.interval([{key: float(index % 2) for index, key in enumerate(keys)}])
-    assert one is not None and 0.2 < one[0] < 0.3 and 0.7 < one[1] < 0.8  # a share of 1/2 in twelve: +- 0.28
-    assert paired.interval([{keys[0]: 1.0}]) is None
 
 
 def row(

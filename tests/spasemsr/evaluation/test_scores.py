@@ -75,7 +75,7 @@ def test_a_metric_that_has_no_value_anywhere_is_null_not_nan(tmp_path):
     scored = table({"spasemsr": [math.nan, math.nan]}, "niqe")
     row = summarize([scored], METRICS, seed=0)["rows"][0]
     assert (row["mean"], row["low"], row["n"]) == (None, None, 0)
-    write_metrics(tmp_path / "metrics.json", [scored])
+    write_metrics(tmp_path / "metrics.json", [scored], {"psnr": None})
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"val": {"spasemsr": {}}}
 
 

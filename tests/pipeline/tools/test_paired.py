@@ -1,0 +1,45 @@
+"""What one training changes against another, image by image."""
+
+import pytest
+
+from pipeline.tools import experiment, paired
+from spasemsr.errors import UserError
+from spasemsr.evaluation.scores import Row, ScoreTable
+
+
+def test_differences_are_paired_by_image_and_drawn_over_photographs_and_seeds():
+    keys = [f"{index:016x}" for index in range(12)]
+
+    def table(values: list[float]) -> ScoreTable:
+        rows = [Row("val", key, "spasemsr", {"psnr": value}) for key, value in zip(keys, values, strict=True)]
+        return ScoreTable("val", ("psnr",), ("spasemsr",), tuple(rows))
+
+    hard = [20.0 + index for index in range(12)]  # images differ far more than trainings do
+    less = [[value - 0.1 - 0.001 * index for index, value in enumerate(hard)], [value - 0.3 for value in hard]]
+    (line,) = paired.lines({"Ours": [table(hard)] * 2, "w/o": [table(values) for values in less]}, "spasemsr")
+    assert line.startswith("w/o minus Ours: psnr -0.2028 [-0.3000, -0.10")
+    assert line.endswith("by seed -0.1055 -0.3000, 12 images")
+    one = paired.interval([{key: float(index % 2) for index, key in enumerate(keys)}])
+    assert one is not None and 0.2 < one[0] < 0.3 and 0.7 < one[1] < 0.8  # a share of 1/2 in twelve: +- 0.28
+    assert paired.interval([{keys[0]: 1.0}]) is None
+
+
+def test_experiments_are_compared_by_every_score_that_both_have(monkeypatch):
+    """A constraint that is off has no error; other images, or no scores, are refused."""
+
+    def table(shift: float, keys: str = "abc", **more: float) -> ScoreTable:
+        rows = [Row("val", key, "spasemsr", {"psnr": shift + place} | more) for place, key in enumerate(keys)]
+        return ScoreTable("val", ("psnr", *more), ("spasemsr",), tuple(rows))
+
+    there = {name: table(20.0, structure_error=0.5) for name in ("with", "again")}
+    there |= {"without": table(21.0), "other": table(9.0, "abd"), "none": None}
+    monkeypatch.setattr(experiment, "_scores", lambda name, _: there[name])
+    (line,) = experiment.compare(["with"], ["without"], "spasemsr")
+    assert line == "without minus with: psnr +1.0000 [+1.0000, +1.0000], 3 images"
+    assert [line.split()[3] for line in experiment.compare(["with"], ["again"], "spasemsr")] == [
+        "psnr",
+        "structure_error",
+    ]
+    for after, word in ((["other"], "different images"), (["none"], "in none"), (["with"] * 2, "1 before, 2 after")):
+        with pytest.raises(UserError, match=word):
+            list(experiment.compare(["with"], after, "spasemsr"))
