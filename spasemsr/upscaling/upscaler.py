@@ -9,7 +9,7 @@ One seed, one model and one picture give the same pixels, however many threads w
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -24,6 +24,7 @@ from spasemsr.backends.protocols import Restorer
 from spasemsr.config import load_params
 from spasemsr.data.dataset import Batch
 from spasemsr.determinism import cores, single_threaded, torch_threads
+from spasemsr.diffusion.lean import lean
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.diffusion.tiling import Tile, TileMap, boxes_seen_from
 from spasemsr.errors import RejectedSample
@@ -197,7 +198,8 @@ class Upscaler:
         boxes = {dial: None if dial == settings.dial else of_dial(regions, dial, size, scale) for dial in dials}
         lr, seeds = visible(picture).colour, range(settings.seed, settings.seed + (MAP_SEEDS if with_map else 1))
         called = self._counter(windows, samplings.values(), len(seeds), report)
-        with self._lock, single_threaded(), self._tiles_in_threads() as run_tiles, refused_for_memory():
+        in_few_passes = lean(self._method) if self.device == "cpu" else nullcontext()
+        with self._lock, single_threaded(), self._tiles_in_threads() as run_tiles, refused_for_memory(), in_few_passes:
             seen = self._describer.seen(description, visible(picture).rgb8(), windows)
 
             def drawn(seed: int) -> npt.NDArray[np.uint16]:

@@ -7,7 +7,9 @@ key would fall back to an average of padding. Padding objects are zero and maske
 whoever builds a Conditioning gives it encoded text.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -23,3 +25,12 @@ class Conditioning:
     pooled_BND: Tensor  # t_k: the EOS row of each object
     boxes_BN4: Tensor  # x0 y0 x1 y1 in [0, 1]; null object 0 0 1 1, padding zeros
     use_boxes_B: Tensor  # bool; False: the box displacement of eq. 5 is zero for this sample
+
+    def present(self) -> Conditioning:
+        """Without the objects at the end that no sample of the batch has: their keys weigh nothing and take time."""
+        there = self.token_mask_BNG.any(dim=2).any(dim=0).nonzero()
+        count = int(there.max()) + 1 if len(there) else 0
+        tokens, masks, pooled, boxes = (
+            rows[:, :count] for rows in (self.tokens_BNGD, self.token_mask_BNG, self.pooled_BND, self.boxes_BN4)
+        )
+        return replace(self, tokens_BNGD=tokens, token_mask_BNG=masks, pooled_BND=pooled, boxes_BN4=boxes)

@@ -30,7 +30,7 @@ class HintStack(nn.Module):
         """(B, 3, H, W) in [0, 1] -> (B, channels[-1], h, w)."""
         hidden = images_B3HW
         for layer in self.layers:
-            hidden = F.silu(layer(hidden))
+            hidden = F.silu(layer(hidden), inplace=not torch.is_grad_enabled())
         return hidden
 
 

@@ -1,0 +1,58 @@
+"""The lean forms of a network's layers: the numbers of the plain ones up to rounding, and nothing left behind."""
+
+import pytest
+import torch
+
+from spasemsr.diffusion import lean as module
+from spasemsr.diffusion.attention import build_attention
+from spasemsr.diffusion.lean import attend, lean
+from tests.worlds.small_networks import pico_network, random_condition, random_inputs, redraw_zeros
+
+
+@pytest.mark.parametrize("changes", [{}, {"spatial": {"binding": "bias"}, "base_text": "spa"}])
+@pytest.mark.parametrize("size", [(16, 16), (9, 20)])
+def test_a_whole_network_predicts_the_same(size, changes):
+    network = redraw_zeros(pico_network(**changes), scale=0.1).eval()
+    inputs = random_inputs(2, *size)
+    with torch.no_grad():
+        encoded = network.encode(inputs["lr_up"], random_condition())
+        plain = network.predict(inputs["latents"], inputs["timesteps"], encoded)
+        with lean(network):
+            found = network.predict(inputs["latents"], inputs["timesteps"], encoded)
+        again = network.predict(inputs["latents"], inputs["timesteps"], encoded)
+    assert torch.equal(plain.sample, again.sample)
+    assert not torch.equal(plain.sample, found.sample)  # another order of sums, so the forms did run
+    pairs = [(plain.sample, found.sample), *zip(plain.residuals, found.residuals, strict=True)]
+    assert max((a - b).abs().max() / a.abs().max() for a, b in pairs) < 2e-5
+
+
+@pytest.mark.parametrize("kind", ["full", "cross"])
+@pytest.mark.parametrize("keys", [7, 100])
+def test_one_block_with_and_without_a_mask(kind, keys, monkeypatch):
+    monkeypatch.setattr(module, "_BATCHED", 5000)  # 100 keys and 63 cells are taken head by head, 40 cells at a time
+    monkeypatch.setattr(module, "_CACHED", 4000)
+    block = build_attention(kind, 16, 32, heads=2, groups=8)
+    x, kv = torch.randn(3, 16, 9, 7), torch.randn(3, keys, 32)
+    mask = torch.rand(3, keys) < 0.5
+    mask[:, 0] = True
+    with torch.no_grad():
+        for given in (None, mask):
+            plain = block(x, kv, given)
+            with lean(block):
+                assert (block(x, kv, given) - plain).abs().max() < 2e-6
+                assert (block(x[:1], kv[:1], None if given is None else given[:1]) - plain[:1]).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize("keys", [5, 300])
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e-3])
+def test_logits_beyond_the_range_of_exponentials(keys, size):
+    """Without a shift, exp(100) is infinite and exp(-200) zero."""
+    draw = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, 8, n, generator=draw) for n in (200, keys, keys))
+    query = size * query
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        *(x.view(1, 2, 4, -1).transpose(2, 3) for x in (query, key, value)), scale=1.0
+    )
+    assert (attend(query, key, value, 2) - expected.transpose(2, 3).reshape(1, 8, 200)).abs().max() < 2e-5
+    lower = torch.full((2, keys, 1), -300.0)
+    assert (attend(query, key, value, 2, lower) - attend(query, key, value, 2)).abs().max() < 2e-5
