@@ -7,6 +7,7 @@ C channels, h w latent cells, N objects.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ SIGMA = 0.1  # of the tile's side
 MIN_VISIBLE = 0.10  # an object is dropped from a tile that shows less than this share of its box
 MIN_COVER = 0.01  # ... or whose visible part covers less than this share of the tile
 
-CELLS = 4 * 24**2  # latent cells that share a call of the network; on a CPU a larger batch is not faster
+CELLS = 8 * 24**2  # latent cells that share a call of the network; on a CPU a larger batch is not faster
 
 TileMap = Callable[[Callable[[int], Any], Iterable[int]], Iterable[Any]]  # `map`, or the map of a thread pool
 
@@ -79,11 +80,14 @@ def _bell(length: int) -> Tensor:
 def together(tiles: Sequence[Tile], samples: int) -> list[range]:
     """Indices of the tiles that go through a network in one call, for a batch of so many samples.
 
-    Small tiles spend much of their time between two operations, so up to `CELLS` of them share a call. How they are
-    grouped depends on their size alone: bits depend neither on the machine nor on its cores.
+    Small tiles spend much of their time between two operations, so up to `CELLS` of them share a call; four or more are
+    two calls at least, for two cores. How they are grouped depends on size and number alone: bits depend neither on the
+    machine nor on its cores.
     """
-    count = max(CELLS // (tiles[0].height * tiles[0].width * samples), 1)
-    return [range(first, min(first + count, len(tiles))) for first in range(0, len(tiles), count)]
+    most = max(CELLS // (tiles[0].height * tiles[0].width * samples), 1)
+    count = max(-(-len(tiles) // most), min(len(tiles) // 2, 2))
+    bounds = [len(tiles) * index // count for index in range(count + 1)]
+    return [range(*span) for span in pairwise(bounds)]
 
 
 def stitch(like_BChw: Tensor, tiles: Sequence[Tile], predictions: Iterable[Tensor]) -> Tensor:

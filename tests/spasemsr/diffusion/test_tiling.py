@@ -76,8 +76,11 @@ def test_what_depends_on_the_place_alone_survives_tiling():
 
 def test_small_tiles_share_a_call_and_large_ones_do_not():
     small, large = tile_grid(64, 64, 24, 4), tile_grid(64, 64, 64, 8)
-    assert [list(group) for group in together(small, 1)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8]]
-    assert [list(group) for group in together(small, 4)] == [[index] for index in range(9)]
+    assert [list(group) for group in together(small, 1)] == [[0, 1, 2, 3], [4, 5, 6, 7, 8]]
+    assert [len(group) for group in together(small[:5], 1)] == [2, 3]
+    assert [len(group) for group in together(small[:3], 1)] == [3]
+    assert {len(group) for group in together(368 * small[:1], 1)} == {8}
+    assert [len(group) for group in together(small, 4)] == [1, 2, 2, 2, 2]
     assert together(large, 1) == [range(1)]
 
 
