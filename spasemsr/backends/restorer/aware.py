@@ -52,6 +52,7 @@ class AwareRestorer:
             return [self._restore(image) for image in images]
 
     def _restore(self, image: ImageU8) -> ImageU8:
+        from spasemsr.backends.restorer.aware_bands import residual_in_bands
         from spasemsr.backends.restorer.aware_network import REACH, anchored, grid_of
 
         lr_13hw = to_tensor(image).to(choose_device(self._device))
@@ -61,7 +62,7 @@ class AwareRestorer:
         for (top, bottom), (left, right) in even_tiles(height, width, self._tile, REACH):
             y, x = max(top - REACH, 0), max(left - REACH, 0)
             window = lr_13hw[..., y : bottom + REACH, x : right + REACH]
-            residual = _without_lattice(self._network.residual(window, changes), self._sharpness)
+            residual = _without_lattice(residual_in_bands(self._network, window, changes), self._sharpness)
             large = bicubic_upsample(window, SCALE) + anchored(residual, window)
             if self._sharpness:
                 large -= grid_of(residual)

@@ -7,6 +7,7 @@ import torch
 
 from spasemsr.backends.restorer import aware, build_restorer
 from spasemsr.backends.restorer.aware import AwareRestorer
+from spasemsr.backends.restorer.aware_bands import residual_in_bands
 from spasemsr.backends.restorer.spec import AWARE as AWARE_WEIGHTS
 from spasemsr.backends.restorer.spec import (
     AWARE_SHARP,
@@ -134,6 +135,16 @@ def test_tiles_give_what_one_pass_gives():
     lr = photograph("coffee")[:150, :170]
     whole, tiled = AWARE.restore([lr], 4)[0], AwareRestorer("cpu", tile=64).restore([lr], 4)[0]
     assert np.abs(whole.astype(int) - tiled.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("height", "width", "band"), [(37, 50, 500), (5, 60, 60), (3, 2, 8192)])
+def test_bands_of_rows_give_the_bits_of_one_pass(height, width, band, threads):
+    lr = torch.from_numpy(photograph("coffee")[:height, :width].copy()).permute(2, 0, 1)[None] / 255
+    network = AWARE._network
+    with torch.inference_mode(), torch_threads(threads):
+        changes = network.modulation(lr, torch.tensor([[0.2, 0.5, 0.1]]))
+        assert torch.equal(residual_in_bands(network, lr, changes, band), network.residual(lr, changes))
 
 
 @pytest.mark.parametrize(
