@@ -12,11 +12,10 @@ logits as it is.
 from typing import Literal
 
 import torch
-from diffusers import Transformer2DModel
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from spasemsr.diffusion.guided import attentions_of
+from spasemsr.diffusion.library import Attention, Transformer2DModel
 
 Kind = Literal["full", "cross"]
 

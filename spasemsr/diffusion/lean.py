@@ -15,13 +15,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from diffusers import Transformer2DModel
-from diffusers.models.attention_processor import Attention
-from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 from torch.nn import functional
 
 from spasemsr.diffusion.attention import Cross2D, Full2D
+from spasemsr.diffusion.library import Attention, ResnetBlock2D, Transformer2DModel
 
 _CACHED = 1 << 19  # floats of intermediate results that a core keeps close
 _BATCHED = 40_000  # logits of a head; below, all heads are computed at once, which saves calls

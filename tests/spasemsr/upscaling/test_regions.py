@@ -145,7 +145,7 @@ def test_another_strength_is_sampled_where_its_boxes_are_and_the_result_is_the_s
     monkeypatch.setattr(tiny, "sampling", SAMPLE.model_copy(update={"steps": 1}))
     predict, calls, done = tiny.method.predict, [], []
     monkeypatch.setattr(tiny.method, "predict", lambda *given: calls.append(1) or predict(*given))
-    settings = Settings(dial=0.5, dials=(("sign@0.05,0.1,0.2,0.2", 0.0),))
+    settings = Settings(dial=0.5, dials=(("sign@0.05,0.02,0.2,0.1", 0.0),))
 
     def restored():
         calls.clear()
