@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ImageU8 = npt.NDArray[np.uint8]  # (H, W, 3) RGB
+_EIGHT_BITS = ((np.arange(1 << 16) + 128) // 257).astype(np.uint8)  # of each level of 16 bits
 
 
 def to_tensor(pixels: npt.NDArray[np.uint8]) -> "Tensor":
@@ -37,7 +38,7 @@ def to_pixels(images_B3HW: "Tensor") -> npt.NDArray[np.uint8]:
 
 def to_eight_bits(values: npt.NDArray) -> npt.NDArray[np.uint8]:
     """Levels of 16 bits -> 8 bits, full range to full range, rounded; 8 bits stay what they are."""
-    return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return values if values.dtype == np.uint8 else _EIGHT_BITS[values]
 
 
 def png_bytes(picture: npt.NDArray[np.uint8]) -> bytes:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from spasemsr.methods.noise import Noise
 
 MULTIPLE = 64  # output sides are padded to this many pixels: 8 latent cells, three halvings of the UNet
+STRIP = 32  # rows of latent cells
 LOGVAR_RANGE = (-30.0, 20.0)  # diffusers' clamp of the posterior's log-variance
 
 
@@ -185,9 +186,28 @@ class LatentDiffusion(Method):
             lambda index: noise.gaussian(f"solver/{index}", batch.keys, lr_latents.shape[1:]),
         )
         with torch.autocast(latents.device.type, enabled=False):
-            restored = self._image(latents, padded, lr_latents)
-        restored = restored[..., :height, :width]
-        return fix_colors(sampling.colorfix, restored, bicubic_upsample(batch.lr, self.scale))
+            restored = self._image_in_strips(latents, padded, lr_latents, run_tiles)[..., :height, :width]
+        own_colours = sampling.colorfix == "none"
+        return fix_colors(
+            sampling.colorfix, restored, restored if own_colours else bicubic_upsample(batch.lr, self.scale)
+        )
+
+    def _image_in_strips(
+        self, latents_BChw: Tensor, lr_up_B3HW: Tensor, lr_latents_BChw: Tensor, run_strips: TileMap
+    ) -> Tensor:
+        """`_image`, strip by strip where every cell is decoded alone: 4000x2800 are 134 MB at every step."""
+        if self.grid.learned:
+            return self._image(latents_BChw, lr_up_B3HW, lr_latents_BChw)
+        image = torch.empty_like(lr_up_B3HW, memory_format=torch.contiguous_format)
+
+        def strip(first: int) -> None:
+            cells, rows = (slice(first * size, (first + STRIP) * size) for size in (1, self.grid.cell))
+            shown = lr_up_B3HW[:, :, rows], lr_latents_BChw[:, :, cells]
+            image[:, :, rows] = self._image(latents_BChw[:, :, cells], *shown)
+
+        for _ in run_strips(strip, range(0, latents_BChw.shape[2], STRIP)):
+            pass
+        return image
 
     def _image(self, latents_BChw: Tensor, lr_up_B3HW: Tensor, lr_latents_BChw: Tensor | None) -> Tensor:
         """Latents decoded; what the network adds to keeps the detail that the autoencoder has no room for."""

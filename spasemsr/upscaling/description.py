@@ -68,7 +68,7 @@ class Describer:
     """The annotating models of a profile; each is built when it is first needed."""
 
     def __init__(self, spec: InferenceSpec, scale: int, device: str = "cpu", threads: int = 1) -> None:
-        """`threads` of the restorer, which do not change a pixel."""
+        """`threads` of what looks at every pixel, which do not change a bit."""
         self._spec, self._scale, self._device, self._threads = spec, scale, device, threads
         self._ground = with_what_is_here(spec.ground)
         self._restorers: dict[RestorerSpec, Restorer] = {}
@@ -130,7 +130,10 @@ class Describer:
         said = [box for box in description.boxes if box.tag in TEXTURES]
         found: list[Box] = []
         for window in windows:
-            for area in self._textures.recognised(self.restored(np.ascontiguousarray(window.crop(lr)))):
+            restored = self.restored(np.ascontiguousarray(window.crop(lr)))
+            with torch_threads(self._threads):
+                areas = self._textures.recognised(restored)
+            for area in areas:
                 box = replace(area, xyxy=window.in_picture(area.xyxy, lr.shape[:2]))
                 if window.owns(*_centre(box, lr)) and all(_covered(box, hand) <= 0.5 for hand in said):
                     found.append(box)

@@ -277,7 +277,7 @@ class Upscaler:
             inside = None if near is None else [window.seen(box, scale) for box in near]
             batch = batch.to(self.device)
             restored = method.restore(batch, FieldNoise(seed, 0, y, x), own_colours, run_tiles, called, inside)
-            paste(canvas, window, restored[0].permute(1, 2, 0).float().cpu().numpy(), scale)
+            paste(canvas, window, restored[0].permute(1, 2, 0).float().cpu().numpy(), scale, run_tiles)
         with torch_threads(self.workers):
             fix_canvas(sampling.colorfix, canvas, lr, scale)
         return canvas

@@ -21,12 +21,15 @@ from spasemsr.randomness import generator
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from spasemsr.diffusion.tiling import TileMap
+
 ALIGN = 16  # lr pixels: 64 of the result, one cell of the network's coarsest level, so windows see the same grid
 MARGIN = 16  # lr pixels next to an inner border that are not used
 RAMP = 32  # lr pixels over which one window gives way to the next
 OVERLAP = 2 * MARGIN + RAMP
 MIN_SIDE = 192  # lr pixels of the smallest window: most of it must be more than overlap
 _BLOCK = 32  # latent cells a side of a block of noise
+_STRIP = 256  # rows of the result that are added at a time
 
 
 @dataclass(frozen=True)
@@ -113,14 +116,29 @@ def spans(length: int, window: int, scale: int) -> list[Span]:
     ]
 
 
-def paste(canvas: npt.NDArray[np.uint16], window: Window, restored: npt.NDArray[np.float32], scale: int) -> None:
-    """Add a window's result (H, W, C) in [0, 1], by its weights, to the 16-bit canvas of the whole image."""
+def paste(
+    canvas: npt.NDArray[np.uint16],
+    window: Window,
+    restored: npt.NDArray[np.float32],
+    scale: int,
+    run_strips: TileMap = map,
+) -> None:
+    """Add a window's result (H, W, C) in [0, 1], by its weights, to the 16-bit canvas of the whole image.
+
+    `run_strips` works through strips of rows: `map`, or that of a thread pool.
+    """
     rows, columns = window.rows, window.columns
-    weights = rows.weights[:, None, None] * columns.weights[None, :, None]
-    share = np.rint(restored * (weights * np.float32(65535))).astype(np.uint16)
-    place = canvas[rows.start * scale : rows.end * scale, columns.start * scale : columns.end * scale]
-    # rounding may carry the sum of four shares over the top
-    np.minimum(place.astype(np.uint32) + share, 65535, out=place, casting="unsafe")
+    whole = canvas[rows.start * scale : rows.end * scale, columns.start * scale : columns.end * scale]
+
+    def strip(first: int) -> None:
+        part = slice(first, first + _STRIP)
+        weights = rows.weights[part, None, None] * columns.weights[None, :, None]
+        share = np.rint(restored[part] * (weights * np.float32(65535))).astype(np.uint16)
+        # rounding may carry the sum of four shares over the top
+        np.minimum(whole[part].astype(np.uint32) + share, 65535, out=whole[part], casting="unsafe")
+
+    for _ in run_strips(strip, range(0, len(restored), _STRIP)):
+        pass
 
 
 @dataclass(frozen=True)
