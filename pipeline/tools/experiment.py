@@ -186,7 +186,7 @@ def elsewhere(photographs: str | Path) -> dict[str, str]:
 
 
 def measured() -> list[Measured]:
-    """The workspace and every experiment of the current commit that has metrics; a name's last run counts."""
+    """The workspace and every finished experiment of the current commit; a name's last run counts."""
     answer = _dvc(["exp", "show", "--json"])
     if answer.returncode:
         last = (answer.stderr.strip() or "DVC said nothing").splitlines()[-1]
@@ -195,6 +195,8 @@ def measured() -> list[Measured]:
     for row in json.loads(answer.stdout):
         runs = [(row.get("name") or row["rev"], row.get("data"))]
         for entry in row.get("experiments") or []:
+            if (entry.get("executor") or {}).get("state", "success") != "success":
+                continue  # queued, running or broken off: its metrics are those of the commit it began at
             runs += [(state.get("name") or state["rev"][:7], state.get("data")) for state in entry["revs"][:1]]
         for name, data in runs:
             if result := _measurement(name, data or {}):

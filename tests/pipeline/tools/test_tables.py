@@ -215,6 +215,11 @@ def test_experiments_that_are_there_are_not_run_again(monkeypatch):
     shown(monkeypatch, *(row(recipe.name, VARIANTS["Ours"], 1.0) for recipe in recipes(other, "tables")))
     lines = list(experiment.run(other, "tables"))
     assert sum("is there already" in line for line in lines) == 4
+    answer = json.loads(experiment._dvc([]).stdout)
+    for entry in answer[1]["experiments"][1:]:  # what was killed still says that it runs, with the commit's metrics
+        entry["executor"] = {"state": "running", "name": "tempdir"}
+    monkeypatch.setattr(experiment, "_dvc", lambda *_, **__: subprocess.CompletedProcess([], 0, json.dumps(answer), ""))
+    assert sum("is there already" in line for line in experiment.run(other, "tables")) == 1
 
 
 def test_a_first_phase_is_run_once_and_variants_begin_with_its_weights(monkeypatch, tmp_path):
