@@ -184,10 +184,9 @@ class Upscaler:
         RejectedSample.
         """
         planned = self.plan(picture.size, settings, max_memory, with_map)
-        description = description or self.describe(picture, settings)
+        description, lettering = self._looked(picture, settings, description)
         regions = regions_of(settings, description.boxes)
         scale, size = self.config.scale, picture.size
-        lettering = self._lettering(picture, settings)
         if lettering and self._dial_matters(settings) and (text := lettering.regions(size[1] * scale, size[0] * scale)):
             regions = in_order((*regions, *text))
             both = settings.model_copy(update={"dials": (*settings.dials, (TAG, FAITHFUL))})
@@ -221,13 +220,15 @@ class Upscaler:
         result = finished(picture, canvas, alpha, settings)
         return Restored(result, description, samplings[settings.dial], planned, deviation, regions, readings)
 
-    def _lettering(self, picture: Picture, settings: Settings) -> Lettering | None:
-        """The picture's text, if it is to be safe and can be read."""
-        reader = reader_for(settings)
-        if reader is None:
-            return None
-        with self._lock, single_threaded():
-            return Lettering(reader, self._describer.looked_at(visible(picture).rgb8()))
+    def _looked(
+        self, picture: Picture, settings: Settings, known: Description | None
+    ) -> tuple[Description, Lettering | None]:
+        """What is in a picture, unless that is known, beside its text, if it is to be safe and can be read."""
+        reader, lr = reader_for(settings), visible(picture).rgb8()
+        with self._lock, single_threaded(), ThreadPoolExecutor(1) as beside:
+            read = beside.submit(Lettering, reader, self._describer.looked_at(lr)) if reader else None
+            found = known or self._describer.describe(lr, settings.tags, settings.caption)
+            return found, read.result() if read else None
 
     def _dial_matters(self, settings: Settings) -> bool:
         """Whether anything in the result would be another with the dial at its faithful end."""

@@ -63,7 +63,7 @@ class AwareRestorer:
             y, x = max(top - REACH, 0), max(left - REACH, 0)
             window = lr_13hw[..., y : bottom + REACH, x : right + REACH]
             residual = _without_lattice(residual_in_bands(self._network, window, changes), self._sharpness)
-            large = bicubic_upsample(window, SCALE) + anchored(residual, window)
+            large = anchored(residual, window).add_(bicubic_upsample(window, SCALE))
             if self._sharpness:
                 large -= grid_of(residual)
             inner = large[..., (top - y) * SCALE : (bottom - y) * SCALE, (left - x) * SCALE : (right - x) * SCALE]

@@ -95,8 +95,8 @@ def anchored(residual_B3HW: Tensor, lr_B3uv: Tensor) -> Tensor:
     What is added is at most the range of lr's values around: where nothing varies there is nothing to restore.
     """
     highest, lowest = (functional.max_pool2d(sign * lr_B3uv, NEAR, 1, NEAR // 2) for sign in (1, -1))
-    most = functional.interpolate(highest + lowest, scale_factor=SCALE, mode="nearest") + SLACK
-    residual_B3HW = torch.minimum(torch.maximum(residual_B3HW, -most), most)
+    most = functional.interpolate(highest + lowest + SLACK, scale_factor=SCALE, mode="nearest")
+    residual_B3HW = residual_B3HW.clamp(-most, most)
     luma = lr_B3uv.new_tensor(LUMA).view(1, 3, 1, 1)
     low = _mean(functional.avg_pool2d(residual_B3HW, SCALE))
     y = (lr_B3uv * luma).sum(1, keepdim=True)
