@@ -6,6 +6,11 @@ next band, and what lies between two layers is written to memory that is there a
 Shapes: u v pixels of lr, F features.
 """
 
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -27,26 +32,59 @@ def residual_in_bands(network: AwareNetwork, lr_13uv: Tensor, changes: Tensor, b
     bands = list(pairwise(height * index // count for index in range(count + 1)))
     features = network.body[-1].in_channels
     shown = functional.pad(lr_13uv, (0, 0, _BORDER, _BORDER)).contiguous(memory_format=torch.channels_last)
-    source, partial = shown, _rows(lr_13uv, PARTIAL)
+    source, first = shown, _rows(lr_13uv, PARTIAL)
     target, other = _rows(lr_13uv, features), _rows(lr_13uv, features)
-    for depth in range(len(network.body) // 2):
-        conv, activation = network.body[2 * depth], network.body[2 * depth + 1]
-        for span in bands:
-            x = activation(_seen(conv, source, span))
-            if depth % EVERY == 0:
-                scale, shift = changes[depth // EVERY]
-                x = x.mul_(1 + scale).add_(shift)
-                _at(partial, span).copy_(x[:, :PARTIAL])
-            _at(target, span).copy_(x)
-        if depth and depth % EVERY == 0:
-            for span in bands:
-                _at(target, span)[:, :PARTIAL].add_(_seen(network.wide[depth // EVERY - 1], partial, span))
-        source, target, other = target, other, target
     out = lr_13uv.new_empty(1, 3, height * SCALE, width * SCALE)
-    for top, bottom in bands:
-        x = _seen(network.body[-1], source, (top, bottom)).add_(_seen(network.skip, shown, (top, bottom)))
-        out[:, :, top * SCALE : bottom * SCALE] = functional.pixel_shuffle(x, SCALE)
+    with _side_by_side() as for_each:
+        for depth in range(len(network.body) // 2):
+            for_each(partial(_layer, network, depth, changes, source, target, first), bands)
+            if depth and depth % EVERY == 0:
+                for_each(partial(_widened, network.wide[depth // EVERY - 1], first, target), bands)
+            source, target, other = target, other, target
+        for_each(partial(_last, network, source, shown, out), bands)
     return out
+
+
+def _layer(
+    network: AwareNetwork, depth: int, changes: Tensor, source: Tensor, target: Tensor, first: Tensor, span: Span
+) -> None:
+    """One convolution with its activation and modulation; where it has one, `first` gets the first channels as well."""
+    x = network.body[2 * depth + 1](_seen(network.body[2 * depth], source, span))
+    if depth % EVERY == 0:
+        scale, shift = changes[depth // EVERY]
+        x = x.mul_(1 + scale).add_(shift)
+        _at(first, span).copy_(x[:, :PARTIAL])
+    _at(target, span).copy_(x)
+
+
+def _widened(wide: nn.Module, first: Tensor, target: Tensor, span: Span) -> None:
+    _at(target, span)[:, :PARTIAL].add_(_seen(wide, first, span))
+
+
+def _last(network: AwareNetwork, source: Tensor, shown: Tensor, out: Tensor, span: Span) -> None:
+    x = _seen(network.body[-1], source, span).add_(_seen(network.skip, shown, span))
+    out[:, :, span[0] * SCALE : span[1] * SCALE] = functional.pixel_shuffle(x, SCALE)
+
+
+@contextmanager
+def _side_by_side() -> Iterator[Callable[[Callable[[Span], None], list[Span]], object]]:
+    """What runs a function for every band: in as many threads as torch has, each of which computes alone.
+
+    Threads within an operation would wait for each other after every one, and while they wait they take a core's time.
+    """
+
+    def alone(work: Callable[[Span], None]) -> Callable[[Span], None]:
+        def one(span: Span) -> None:
+            with torch.inference_mode():  # a thread has its own
+                work(span)
+
+        return one
+
+    if (threads := torch.get_num_threads()) == 1:
+        yield lambda work, bands: deque(map(alone(work), bands), maxlen=0)
+        return
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield lambda work, bands: deque(pool.map(alone(work), bands), maxlen=0)
 
 
 def _rows(like_13uv: Tensor, channels: int) -> Tensor:
