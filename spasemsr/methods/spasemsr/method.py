@@ -179,7 +179,9 @@ class SpaSemSR(AroundBase):
         device = batch.lr.device
         with torch.no_grad():
             states = self.text_encoder.encode(texts)
-        rows_by_text = dict(zip(texts, zip(states.states_BLD, states.mask_BL, strict=True), strict=True))
+        # Laid out in host memory and moved once: a copy for each object would wait for a GPU each time.
+        rows = zip(states.states_BLD.cpu(), states.mask_BL.cpu(), strict=True)
+        rows_by_text = dict(zip(texts, rows, strict=True))
 
         size, count, group = len(batch.keys), self.spec.objects.max + 1, self.spec.objects.tokens
         width = self.text_encoder.width
