@@ -1,8 +1,8 @@
 """The rule behind `restore.sharpness`: `python experiments/choose_sharpness.py PHOTOGRAPHS`.
 
 Of 0, 0.1, ... 1 the sharpness with the least ST-LPIPS, mean over presets, among those that hardly cost truth: the mean
-PSNR-Y of each preset is at most 0.05 dB below that of sharpness 0, and on clean input (an area mean and nothing else),
-where there is nothing to restore, no photograph falls more than half a dB below bicubic. Asked of the restorer alone,
+PSNR-Y over presets is at most 0.1 dB below that of sharpness 0, and on clean input (an area mean and nothing else),
+where there is nothing to restore, no photograph falls more than 0.05 dB below bicubic. Asked of the restorer alone,
 on every tenth photograph from the sixth on by name, which neither its training nor the model card's tables have seen.
 """
 
@@ -22,7 +22,7 @@ SIDE, EVERY, TUNING = 512, 10, 5
 PRESETS = ("camera", "stablesr", "seesr")
 CLEAN = "clean"
 SHARPNESSES = tuple(step / 10 for step in range(11))
-LOST, LOST_CLEAN = 0.05, 0.5  # dB
+LOST, LOST_CLEAN = 0.1, 0.05  # dB
 
 
 def pairs(folder: Path) -> list[tuple[str, ImageU8, ImageU8]]:
@@ -59,7 +59,7 @@ def main() -> None:
         cells = [f"{gain:+.2f}, {far:.3f}, {unnatural:.2f}" for gain, far, unnatural in means]
         print(f"| {sharpness:g} | " + " | ".join(cells) + f" | {least:+.2f} |", flush=True)
         faithful = faithful if faithful.size else means[:, 0]
-        if least >= -LOST_CLEAN and (means[:, 0] >= faithful - LOST).all():
+        if least >= -LOST_CLEAN and means[:, 0].mean() >= faithful.mean() - LOST:
             best = min(best, (float(means[:, 1].mean()), sharpness))
     print(f"\nrestore.sharpness: {best[1]:g}")
 

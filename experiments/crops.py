@@ -2,13 +2,18 @@
 
 Crops of the photographs, whole and reduced, are degraded by the mixture of presets; a tenth are only reduced in size,
 and some of these softened before, hr too, because not every soft picture lost its detail on the way. A pool of crops is
-kept and renewed one by one. The whole crop, which is nearly as large as a test picture, is what the network judges the
-degradation by. Every tenth photograph by name (the benchmark's) and every tenth from the sixth on (for tuning) are
-left out. Crop i and step s are functions of their numbers, so a training that was killed sees what it would have seen.
+kept on the device and renewed one by one by processes of their own. The whole crop, which is nearly as large as a test
+picture, is what the network judges the degradation by. Every tenth photograph by name (the benchmark's) and every tenth
+from the sixth on (for tuning) are left out. Crop i and step s are functions of their numbers, so a training that was
+killed sees what it would have seen.
 """
 
+import multiprocessing
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count as numbers_from
 from pathlib import Path
 
 import cv2
@@ -26,7 +31,8 @@ from spasemsr.randomness import derive_seed, generator
 
 SEED, EVERY, TUNING = 77, 10, 5
 CROP = 96  # lr pixels
-POOL, RENEW = 1500, 3  # crops, steps from one new crop to the next
+POOL, USED = 1500, 24  # crops, patches that are taken between one new crop and the next
+AHEAD = 64  # crops that may wait to be taken into the pool
 SIZES = (1.0, 0.75, 0.5)  # at which a photograph is used
 CLEAN_SHARE, SOFT_SHARE = 0.1, 0.6  # of the crops, reduced in size and nothing else; of these, softened with their hr
 SOFT = (0.6, 3.0)  # sigma of the Gaussian, pixels of hr
@@ -59,16 +65,16 @@ class Crop:
 
 def pictures(folder: Path) -> list[ImageU8]:
     """The training photographs at each of `SIZES` that leaves a whole crop."""
-    found = []
-    for i, path in enumerate(sorted(folder.iterdir())):
-        if i % EVERY in (0, TUNING):
-            continue
-        pixels = read_image(path, 100_000_000, 40_000_000).pixels
-        for size in SIZES:
-            shape = round(pixels.shape[1] * size), round(pixels.shape[0] * size)
-            if min(shape) >= CROP * SCALE:
-                found.append(np.asarray(Image.fromarray(pixels).resize(shape, Image.Resampling.LANCZOS)))
-    return found
+    chosen = [path for i, path in enumerate(sorted(folder.iterdir())) if i % EVERY not in (0, TUNING)]
+    with ThreadPoolExecutor() as pool:
+        return [picture for each in pool.map(_at_sizes, chosen) for picture in each]
+
+
+def _at_sizes(path: Path) -> list[ImageU8]:
+    pixels = read_image(path, 100_000_000, 40_000_000).pixels
+    shapes = [(round(pixels.shape[1] * size), round(pixels.shape[0] * size)) for size in SIZES]
+    shapes = [shape for shape in shapes if min(shape) >= CROP * SCALE]
+    return [np.asarray(Image.fromarray(pixels).resize(shape, Image.Resampling.LANCZOS)) for shape in shapes]
 
 
 def shares_of(sources: list[ImageU8]) -> np.ndarray:
@@ -82,7 +88,7 @@ def make_crop(number: int, sources: list[ImageU8], shares: np.ndarray) -> Crop:
     rng, side = generator(SEED, "crop", number), CROP * SCALE
     picture = int(rng.choice(len(sources), p=shares))
     y, x = (int(rng.integers(0, length - side + 1)) for length in sources[picture].shape[:2])
-    hr = sources[picture][y : y + side, x : x + side]  # a view: the pool takes the memory of its lr
+    hr = sources[picture][y : y + side, x : x + side]
     if rng.random() < CLEAN_SHARE:
         if rng.random() < SOFT_SHARE:
             hr = cv2.GaussianBlur(hr, (0, 0), float(rng.uniform(*SOFT)))
@@ -92,42 +98,84 @@ def make_crop(number: int, sources: list[ImageU8], shares: np.ndarray) -> Crop:
         lr = degrade(np.ascontiguousarray(hr), MIXTURE, SCALE, derive_seed(SEED, "degradation", number)).lr
     with torch.no_grad():
         reference = squared(bicubic_upsample(to_tensor(lr), SCALE) - to_tensor(hr))
-    return Crop(hr, lr, measures_of(lr), float(reference[0]))
+    return Crop(np.ascontiguousarray(hr), lr, measures_of(lr), float(reference[0]))
 
 
-def batches(folder: Path, step: int, last: int, patch: int, count: int) -> Iterator[Batch]:
-    """Of steps `step` to `last`: `count` patches of `patch` lr pixels a side out of crops of a folder's pictures."""
-    sources = pictures(folder)
-    shares = shares_of(sources)
-    renewed = -(-step // RENEW)  # crops made anew so far; crop n lies at n modulo POOL
-    pool = [make_crop(renewed + (i - renewed) % POOL, sources, shares) for i in range(POOL)]
-    for now in range(step, last):
-        if now % RENEW == 0:
-            pool[now // RENEW % POOL] = make_crop(now // RENEW + POOL, sources, shares)
-        yield batch_of(now, pool, patch, count)
+class Pool:
+    """The crops of a training on its device; processes make new ones meanwhile. A context: they end with it."""
+
+    def __init__(self, folder: Path, step: int, patch: int, count: int, device: str, workers: int) -> None:
+        """Of `count` patches of `patch` lr pixels a side, from `step` on. Make it before anything runs on a GPU, since
+        its workers are forked."""
+        self._patch, self._count, self._ended, self._room = patch, count, False, threading.Semaphore(AHEAD)
+        cv2.setNumThreads(1)
+        torch.set_num_threads(1)
+        sources = pictures(folder)
+        self._next = step * count // USED
+        self._workers = multiprocessing.get_context("fork").Pool(workers, _begin, (sources, shares_of(sources)))
+        self._made: Iterator[Crop] = self._workers.imap(_crop, self._numbers(self._next))
+        side = CROP * SCALE
+        self._hr = torch.empty(POOL, side, side, 3, dtype=torch.uint8, device=device)
+        self._lr = torch.empty(POOL, CROP, CROP, 3, dtype=torch.uint8, device=device)
+        self._measures = torch.empty(POOL, len(measures_of(np.zeros((8, 8, 3), np.uint8))), device=device)
+        self._references = torch.empty(POOL, device=device)
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended = True
+        self._workers.terminate()
+
+    def _numbers(self, first: int) -> Iterator[int]:
+        """Of the crops to make, each when there is room for one more."""
+        for number in numbers_from(first):
+            while not self._room.acquire(timeout=0.2):
+                if self._ended:
+                    return
+            yield number
+
+    def batch(self, step: int) -> Batch:
+        """The patches of a step. Steps must be asked for in order."""
+        patch, count = self._patch, self._count
+        while self._next < step * count // USED + POOL:
+            crop, place = next(self._made), self._next % POOL
+            self._room.release()
+            self._hr[place], self._lr[place] = torch.from_numpy(crop.hr), torch.from_numpy(crop.lr)
+            self._measures[place] = torch.tensor(crop.measures)
+            self._references[place] = crop.reference
+            self._next += 1
+        rng, device = generator(SEED, "step", step), self._lr.device
+        drawn = np.stack([rng.integers(0, most, count) for most in (POOL, CROP - patch + 1, CROP - patch + 1, 8)])
+        crop_B, y_B, x_B, turn_B = torch.from_numpy(drawn).to(device)
+
+        def cut(images: Tensor, y_B: Tensor, x_B: Tensor, side: int) -> Tensor:
+            along = torch.arange(side, device=device)
+            rows = y_B[:, None] + torch.where((turn_B & 1 > 0)[:, None], side - 1 - along, along)
+            columns = x_B[:, None] + torch.where((turn_B & 2 > 0)[:, None], side - 1 - along, along)
+            found = images[crop_B[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+            return torch.where((turn_B & 4 > 0)[:, None, None, None], found.transpose(2, 3), found) / 255
+
+        zero = torch.zeros_like(y_B)
+        return Batch(
+            cut(self._lr, y_B, x_B, patch),
+            cut(self._hr, y_B * SCALE, x_B * SCALE, patch * SCALE),
+            cut(self._lr, zero, zero, CROP),
+            self._measures[crop_B],
+            self._references[crop_B],
+        )
 
 
-def batch_of(step: int, pool: list[Crop], patch: int, count: int) -> Batch:
-    """The patches of one step."""
-    rng = generator(SEED, "step", step)
-    small, large, whole, chosen = [], [], [], []
-    for i in rng.integers(0, len(pool), count):
-        crop, turn = pool[i], int(rng.integers(8))
-        y, x = (int(place) for place in rng.integers(0, CROP - patch + 1, 2))
-        top, left, side = SCALE * y, SCALE * x, SCALE * patch
-        small.append(turned(crop.lr[y : y + patch, x : x + patch], turn))
-        large.append(turned(crop.hr[top : top + side, left : left + side], turn))
-        whole.append(turned(crop.lr, turn))
-        chosen.append(crop)
-    measures, references = [crop.measures for crop in chosen], [crop.reference for crop in chosen]
-    images = (to_tensor(np.stack(each)) for each in (small, large, whole))
-    return Batch(*images, torch.tensor(measures), torch.tensor(references))
+_drawn_from: tuple[list[ImageU8], np.ndarray]
 
 
-def turned(pixels: ImageU8, turn: int) -> ImageU8:
-    """One of the eight symmetries of a square."""
-    pixels = pixels[:: -1 if turn & 1 else 1, :: -1 if turn & 2 else 1]
-    return np.ascontiguousarray(pixels.transpose(1, 0, 2) if turn & 4 else pixels)
+def _begin(sources: list[ImageU8], shares: np.ndarray) -> None:
+    global _drawn_from
+    _drawn_from = sources, shares
+
+
+def _crop(number: int) -> Crop:
+    return make_crop(number, *_drawn_from)
 
 
 def squared(error_B3HW: Tensor) -> Tensor:

@@ -1,15 +1,14 @@
 # The weights in data/pretrained/nano, from a folder of photographs: sh experiments/nano.sh PHOTOGRAPHS [OUT]
 # Three runs of the pipeline's own trainer, base denoiser and side modules jointly: small patches at a high rate, larger
-# ones from there, cooling down, all with boxes in the keys and no textures; then words bound to their places, areas of
-# like texture, and the mixture of degradations. Killed and started again it goes on; with a GPU, raise global_batch and
+# ones from there, cooling down, both without textures and harshly degraded; then, by nano_textures.sh, areas of like
+# texture and the mixture of degradations. Killed and started again it goes on; with a GPU, raise global_batch (64) and
 # steps. The third alone, from the weights that ship: sh experiments/nano_textures.sh PHOTOGRAPHS [OUT]
-# The restorer that both are shown ships with the package; its weights are made by the same means:
-#   dvc exp run (data as in the second run, variants=12) synthesize && python experiments/restorer.py OUT
+# The restorer whose image all are shown ships with the package; its weights are made by restorers.py.
 set -e
 photographs=${1:?a folder of photographs}
 out=${2:-data/pretrained/nano}
 middle=data/pretrained/middle
-data="-S embedded.ground.textures=null -S embedded.methods.spasemsr.model.spatial.binding=keys
+data="-S embedded.ground.textures=null
   -S degradation.preset=seesr -S photographs=$photographs -S embedded.data.packages=[] -S embedded.data.val_fraction=0.04"
 train="-S embedded.train.ema_decay=0.998 -S embedded.train.save_every=250"
 dvc exp run $data $train \
