@@ -1,6 +1,6 @@
 """Restorer: the paper's degradation removal module (DRM), which cleans lr before objects are looked for.
 
-The embedded kind, `aware`, is the network of `experiments/aware_restorer.py`, whose weights lie beside this file;
+The embedded kind, `aware`, is the network of `experiments/restorers.py`, whose weights lie beside this file;
 `compact` is its predecessor, of `experiments/restorer.py`; `filter` needs no weights.
 """
 

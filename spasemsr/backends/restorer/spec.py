@@ -14,7 +14,7 @@ VERSIONS = {"filter": 1, "bicubic": 1, "aware": 2, "compact": 1, "spandrel": 1}
 AWARE = Path(__file__).parent / "aware.safetensors"  # the weights of AwareRestorerSpec at sharpness 0
 AWARE_SHARP = Path(__file__).parent / "aware_sharp.safetensors"  # ... and at 1
 # What the sharp end of a dial asks for: beyond it ST-LPIPS gains nothing, decibels fall (data/pretrained/nano/runs.md).
-SHARPEST = 0.9
+SHARPEST = 0.8
 COMPACT = Path(__file__).parent / "compact.safetensors"  # the weights of CompactRestorerSpec
 
 

@@ -19,7 +19,7 @@ NANO = ROOT / "data/pretrained/nano"
 NEVER_TRAINED_ON = (("package:skimage", "chelsea.png"), ("package:sklearn", "china.jpg"))
 SIDE = 256
 # Grey levels of a repeated pattern, by dial: photographs themselves have up to 0.3, and 0.5 is what rounding adds.
-LEVELS = {0.5: 0.25, 1.0: 0.75}
+LEVELS = {0.5: 0.3, 1.0: 0.75}
 
 
 def square(source: str, name: str) -> np.ndarray:
