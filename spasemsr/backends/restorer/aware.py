@@ -14,6 +14,7 @@ import numpy as np
 
 from spasemsr.backends.networks.runtime import choose_device
 from spasemsr.backends.restorer.spec import AWARE, AWARE_SHARP
+from spasemsr.determinism import torch_threads
 from spasemsr.errors import UserError
 from spasemsr.images.quality import measure
 from spasemsr.pixels import ImageU8, bicubic_upsample, to_pixels, to_tensor
@@ -56,7 +57,8 @@ class AwareRestorer:
         from spasemsr.backends.restorer.aware_network import REACH, anchored, grid_of
 
         lr_13hw = to_tensor(image).to(choose_device(self._device))
-        changes = self._network.modulation(lr_13hw, lr_13hw.new_tensor([measures_of(image)]))
+        with torch_threads(1):  # sums over the whole picture, whose bits would depend on the number
+            changes = self._network.modulation(lr_13hw, lr_13hw.new_tensor([measures_of(image)]))
         height, width = image.shape[:2]
         restored = np.empty((height * SCALE, width * SCALE, 3), np.uint8)
         for (top, bottom), (left, right) in even_tiles(height, width, self._tile, REACH):

@@ -1,4 +1,4 @@
-"""The network of `aware_network.py` over bands of rows that stay in cache: the same bits in two thirds of the time.
+"""The network of `aware_network.py` over bands of rows that stay in cache: the bits of one pass in two thirds of its time.
 
 A picture's features are larger than a cache, and a layer goes over them several times: a convolution, its activation,
 at some depths scales, shifts and a wide convolution. Here each band of rows is taken through a whole layer before the
@@ -26,9 +26,13 @@ Span = tuple[int, int]
 
 
 def residual_in_bands(network: AwareNetwork, lr_13uv: Tensor, changes: Tensor, band: int = _BAND) -> Tensor:
-    """`network.residual` of one picture, (1, 3, 4u, 4v)."""
+    """`network.residual` of one picture, (1, 3, 4u, 4v), with the bits of one pass in one thread.
+
+    One pass in several threads may differ from that in the last bit: where a picture is too small to share its pixels
+    among them, some CPUs share out the terms of a sum.
+    """
     height, width = lr_13uv.shape[-2:]
-    count = max(height * width // band, 1)
+    count = min(max(height * width // band, 1), height)
     bands = list(pairwise(height * index // count for index in range(count + 1)))
     features = network.body[-1].in_channels
     shown = functional.pad(lr_13uv, (0, 0, _BORDER, _BORDER)).contiguous(memory_format=torch.channels_last)
