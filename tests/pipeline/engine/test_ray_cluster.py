@@ -1,10 +1,12 @@
 """Ray on two nodes, of which one dies in the middle; a Ray of a run's own, and which item killed a worker there."""
 
+import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -29,49 +31,60 @@ class MarkedWorker(NoteWorker):
 
 
 @pytest.fixture
-def cluster(monkeypatch) -> Iterator[object]:
+def apart() -> Iterator[Callable[..., object]]:
+    """Calls a function in a process of its own and returns what it returns.
+
+    Ray ends the process that it was started in, a minute later and without a word, where a thread that it left behind
+    still asks a cluster that is gone: here that would be a worker of the test run.
+    """
     pytest.importorskip("ray")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_DISABLE_IMPORT_WARNING", "1")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result()
+
+
+def note_while_a_node_dies(folder: Path) -> tuple[str, str]:
+    """The column `note` by Ray into folder/"ray", on two nodes of which one is killed: the state and the executor.
+
+    Every node leaves its marks in folder/"marks".
+    """
+    os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1", MARK: "right"})
     import ray
     from ray.cluster_utils import Cluster
 
+    marks, patches, toy = folder / "marks", patches_of(photographs(16)), Toy(folder / "ray")
+    marks.mkdir()
+    toy.hr(patches)
+    toy.lr(patches)
     unseen = {"include_dashboard": False, "include_log_monitor": False}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **unseen})
     try:
-        yield cluster
+        second = cluster.add_node(num_cpus=1, env_vars={MARK: "wrong"})
+        ray.init(address=cluster.address, log_to_driver=False)
+
+        def kill_when_both_work() -> None:
+            while len(list(marks.iterdir())) < 2:
+                time.sleep(0.05)
+            time.sleep(0.5)
+            cluster.remove_node(second, allow_graceful=False)
+
+        killer = threading.Thread(target=kill_when_both_work, daemon=True)
+        killer.start()
+        account = toy.note(patches, RayData(2), batch_size=1, make=partial(MarkedWorker, marks))
+        killer.join()
     finally:
         ray.shutdown()
         cluster.shutdown()
+    return account.state, account.executor
 
 
-def test_a_node_that_dies_changes_no_byte(cluster, tmp_path, monkeypatch):
-    import ray
-
-    monkeypatch.setenv(MARK, "right")
-    second = cluster.add_node(num_cpus=1, env_vars={MARK: "wrong"})
-    ray.init(address=cluster.address, log_to_driver=False)
-    patches, marks = patches_of(photographs(16)), tmp_path / "marks"
-    marks.mkdir()
-    serial, toy = Toy(tmp_path / "serial"), Toy(tmp_path / "ray")
-    for each in (serial, toy):
-        each.hr(patches)
-        each.lr(patches)
+def test_a_node_that_dies_changes_no_byte(apart, tmp_path):
+    serial, patches = Toy(tmp_path / "serial"), patches_of(photographs(16))
+    serial.hr(patches)
+    serial.lr(patches)
     serial.note(patches, batch_size=1)
-
-    def kill_when_both_work() -> None:
-        while len(list(marks.iterdir())) < 2:
-            time.sleep(0.05)
-        time.sleep(0.5)
-        cluster.remove_node(second, allow_graceful=False)
-
-    killer = threading.Thread(target=kill_when_both_work, daemon=True)
-    killer.start()
-    account = toy.note(patches, RayData(2), batch_size=1, make=partial(MarkedWorker, marks))
-    killer.join()
-    assert account.state == "done" and account.executor == "ray"
-    assert toy.tree() == serial.tree()
-    assert {path.name.rpartition("-")[2] for path in marks.iterdir()} == {"right"}
+    assert apart(note_while_a_node_dies, tmp_path) == ("done", "ray")
+    assert Toy(tmp_path / "ray").tree() == serial.tree()
+    assert {path.name.rpartition("-")[2] for path in (tmp_path / "marks").iterdir()} == {"right"}
 
 
 class Deadly:
@@ -83,15 +96,21 @@ class Deadly:
         return item * item
 
 
-def test_the_item_that_kills_its_workers_is_named_and_no_other(monkeypatch):
+def squares(items: Sequence[int]) -> tuple[dict[int, int | Failed], bool]:
+    """By a Ray that is started for this run; and whether it is still there."""
+    os.environ.pop("RAY_ADDRESS", None)
+    import ray
+
+    return dict(RayData(1).map(Deadly, items)), ray.is_initialized()
+
+
+def test_the_item_that_kills_its_workers_is_named_and_no_other(apart):
     """By a Ray that is started for this run and ends with it."""
-    ray = pytest.importorskip("ray")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    results = dict(RayData(1).map(Deadly, [*range(20), 99, *range(20, 30)]))
+    results, still_there = apart(squares, [*range(20), 99, *range(20, 30)])
     failed = {item: result for item, result in results.items() if isinstance(result, Failed)}
     assert set(failed) == {99} and failed[99].kind == "killed" and "died, twice" in failed[99].what
     assert all(result == item * item for item, result in results.items() if item != 99)
-    assert not ray.is_initialized()
+    assert not still_there
 
 
 @pytest.mark.parametrize("count", [1, 7, 40, 5000])
