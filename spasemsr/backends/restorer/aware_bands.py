@@ -1,4 +1,4 @@
-"""The network of `aware_network.py` over bands of rows that stay in cache: the bits of one pass in two thirds of its time.
+"""The network of `aware_network.py` over bands of rows that stay in cache: one pass in two thirds of its time.
 
 A picture's features are larger than a cache, and a layer goes over them several times: a convolution, its activation,
 at some depths scales, shifts and a wide convolution. Here each band of rows is taken through a whole layer before the
