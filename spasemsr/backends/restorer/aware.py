@@ -17,7 +17,7 @@ from spasemsr.backends.restorer.spec import AWARE, AWARE_SHARP
 from spasemsr.determinism import torch_threads
 from spasemsr.errors import UserError
 from spasemsr.images.quality import measure
-from spasemsr.pixels import ImageU8, bicubic_upsample, to_pixels, to_tensor
+from spasemsr.pixels import ImageU8, to_tensor
 from spasemsr.weights.tensors import load_strictly, read_state_dict
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class AwareRestorer:
             return [self._restore(image) for image in images]
 
     def _restore(self, image: ImageU8) -> ImageU8:
-        from spasemsr.backends.restorer.aware_bands import residual_in_bands
-        from spasemsr.backends.restorer.aware_network import REACH, anchored, grid_of
+        from spasemsr.backends.restorer.aware_bands import pixels_in_bands, residual_in_bands
+        from spasemsr.backends.restorer.aware_network import REACH
 
         lr_13hw = to_tensor(image).to(choose_device(self._device))
         with torch_threads(1):  # sums over the whole picture, whose bits would depend on the number
@@ -65,11 +65,9 @@ class AwareRestorer:
             y, x = max(top - REACH, 0), max(left - REACH, 0)
             window = lr_13hw[..., y : bottom + REACH, x : right + REACH]
             residual = _without_lattice(residual_in_bands(self._network, window, changes), self._sharpness)
-            large = anchored(residual, window).add_(bicubic_upsample(window, SCALE))
-            if self._sharpness:
-                large -= grid_of(residual)
-            inner = large[..., (top - y) * SCALE : (bottom - y) * SCALE, (left - x) * SCALE : (right - x) * SCALE]
-            restored[top * SCALE : bottom * SCALE, left * SCALE : right * SCALE] = to_pixels(inner)[0]
+            large = pixels_in_bands(residual, window, without_grid=self._sharpness > 0)
+            inner = large[(top - y) * SCALE : (bottom - y) * SCALE, (left - x) * SCALE : (right - x) * SCALE]
+            restored[top * SCALE : bottom * SCALE, left * SCALE : right * SCALE] = inner
         return restored
 
     @cached_property

@@ -7,7 +7,8 @@ import torch
 
 from spasemsr.backends.restorer import aware, build_restorer
 from spasemsr.backends.restorer.aware import AwareRestorer
-from spasemsr.backends.restorer.aware_bands import residual_in_bands
+from spasemsr.backends.restorer.aware_bands import pixels_in_bands, residual_in_bands
+from spasemsr.backends.restorer.aware_network import _mean, anchored, grid_of
 from spasemsr.backends.restorer.spec import AWARE as AWARE_WEIGHTS
 from spasemsr.backends.restorer.spec import (
     AWARE_SHARP,
@@ -24,7 +25,7 @@ from spasemsr.determinism import torch_threads
 from spasemsr.errors import UserError
 from spasemsr.evaluation.metrics import niqe, psnr_y, ssim_y
 from spasemsr.hashing import sha256_file
-from spasemsr.pixels import bicubic_upsample
+from spasemsr.pixels import bicubic_upsample, to_pixels
 from tests.worlds.photographs import FLAT, blurred, noisy, photograph, psnr, shrunk
 
 RESTORER = build_restorer(FilterRestorerSpec(kind="filter"))
@@ -147,6 +148,27 @@ def test_bands_of_rows_give_the_bits_of_one_pass_in_one_thread(height, width, ba
         one_pass = network.residual(lr, changes)
     with torch.inference_mode(), torch_threads(threads):
         assert torch.equal(residual_in_bands(network, lr, changes, band), one_pass)
+
+
+@pytest.mark.parametrize("without_grid", [False, True])
+@pytest.mark.parametrize(("height", "width", "band"), [(150, 90, 1000), (5, 60, 60), (3, 2, 8192)])
+def test_pixels_in_bands_are_those_of_the_whole_picture(height, width, band, without_grid):
+    lr = torch.from_numpy(photograph("coffee")[:height, :width].copy()).permute(2, 0, 1)[None] / 255
+    residual = 0.2 * torch.randn(1, 3, 4 * height, 4 * width, generator=torch.Generator().manual_seed(0))
+    whole = bicubic_upsample(lr, 4) + anchored(residual, lr) - without_grid * grid_of(residual)
+    found = []
+    for threads in (1, 2):
+        with torch.inference_mode(), torch_threads(threads):
+            found.append(pixels_in_bands(residual.clone(), lr, without_grid, band))
+    apart = np.abs(to_pixels(whole)[0].astype(int) - found[0])
+    assert np.array_equal(*found) and apart.max() <= 1 and (apart > 0).mean() < 1e-3  # another order of sums
+
+
+@pytest.mark.parametrize("shape", [(50, 70), (33, 16), (1, 100)])
+def test_means_of_areas_are_those_of_what_lies_inside(shape):
+    values = torch.rand(1, 2, *shape)
+    expected = torch.nn.functional.avg_pool2d(values.double(), 33, 1, 16, count_include_pad=False)
+    assert torch.allclose(_mean(values).double(), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
