@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from spasemsr.diffusion.attention import Cross2D, Full2D
 from spasemsr.diffusion.library import Attention, ResnetBlock2D, Transformer2DModel
+from spasemsr.diffusion.products import product, products
 
 _CACHED = 1 << 19  # floats of intermediate results that a core keeps close
 _BATCHED = 40_000  # logits of a head; below, all heads are computed at once, which saves calls
@@ -59,16 +60,13 @@ class Linear(NamedTuple):
 
     def __call__(self, x_BCN: Tensor) -> Tensor:
         """(B, C_in, N) -> (B, C_out, N)."""
-        out = torch.bmm(self._each(x_BCN), x_BCN)
+        out = products(self.weight, x_BCN)
         return out if self.bias is None else out.add_(self.bias)
 
     def add_to(self, sum_BCN: Tensor, x_BCN: Tensor) -> Tensor:
         """What this makes of x is added to `sum`, in place."""
-        sum_BCN.baddbmm_(self._each(x_BCN), x_BCN)
+        sum_BCN.add_(products(self.weight, x_BCN))
         return sum_BCN if self.bias is None else sum_BCN.add_(self.bias)
-
-    def _each(self, x_BCN: Tensor) -> Tensor:
-        return self.weight.expand(len(x_BCN), *self.weight.shape)
 
 
 class Attending:
@@ -132,20 +130,18 @@ def _head_by_head(
         query_BCN.new_empty(size, heads, cells),
     )
     step = max(_CACHED // keys, 64)
-    kept = query_BCN.new_empty(keys * min(step, cells))
     for sample in range(size):
         for head in range(heads):
             rows = slice(head * depth, (head + 1) * depth)
             key, value = key_BCM[sample, rows].t(), value_BCM[sample, rows]
             for first in range(0, cells, step):
                 part = slice(first, min(first + step, cells))
-                query = query_BCN[sample, rows, part]
-                weights = torch.mm(key, query, out=kept[: keys * query.shape[1]].view(keys, -1))
+                weights = product(key, query_BCN[sample, rows, part])
                 if shift:
                     weights.sub_(weights.amax(0))
                 weights.exp2_()
                 torch.sum(weights, 0, out=sums[sample, head, part])
-                torch.mm(value, weights, out=out[sample, rows, part])
+                out[sample, rows, part] = product(value, weights)
     return out, sums
 
 
@@ -200,8 +196,7 @@ def _normed_by_groups(norm: nn.GroupNorm, x_BCHW: Tensor) -> Tensor:
 
 def _beside(x_BCHW: Tensor, layer: Linear, hidden_BCN: Tensor) -> Tensor:
     """x and what a layer makes of the hidden states."""
-    out = torch.baddbmm(x_BCHW.flatten(2), layer.weight.expand(len(x_BCHW), *layer.weight.shape), hidden_BCN)
-    return (out if layer.bias is None else out.add_(layer.bias)).view(x_BCHW.shape)
+    return layer(hidden_BCN).add_(x_BCHW.flatten(2)).view(x_BCHW.shape)
 
 
 def _unit(x_BCN: Tensor, eps: float) -> Tensor:

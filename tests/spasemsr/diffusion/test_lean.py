@@ -6,14 +6,25 @@ import pytest
 import torch
 
 from spasemsr.diffusion import lean as module
+from spasemsr.diffusion import products as libraries
 from spasemsr.diffusion.attention import build_attention
 from spasemsr.diffusion.lean import attend, lean
+from spasemsr.diffusion.products import product, products
 from tests.worlds.small_networks import pico_network, random_condition, random_inputs, redraw_zeros
+
+
+@pytest.fixture(params=["MKL", "oneDNN"])
+def library(request, monkeypatch):
+    """Every product by one library, whatever CPU this is."""
+    if request.param == "oneDNN" and not torch.backends.mkldnn.is_available():
+        pytest.skip("torch was built without oneDNN")
+    monkeypatch.setattr(libraries, "mkl_is_slow", lambda: request.param == "oneDNN")
+    monkeypatch.setattr(libraries, "_LARGE", 0)
 
 
 @pytest.mark.parametrize("changes", [{}, {"spatial": {"binding": "bias"}, "base_text": "spa"}])
 @pytest.mark.parametrize("size", [(16, 16), (9, 20)])
-def test_a_whole_network_predicts_the_same(size, changes):
+def test_a_whole_network_predicts_the_same(size, changes, library):
     network = redraw_zeros(pico_network(**changes), scale=0.1).eval()
     inputs = random_inputs(2, *size)
     with torch.no_grad():
@@ -30,7 +41,7 @@ def test_a_whole_network_predicts_the_same(size, changes):
 
 @pytest.mark.parametrize("kind", ["full", "cross"])
 @pytest.mark.parametrize("keys", [7, 100])
-def test_one_block_with_and_without_a_mask(kind, keys, monkeypatch):
+def test_one_block_with_and_without_a_mask(kind, keys, monkeypatch, library):
     monkeypatch.setattr(module, "_BATCHED", 5000)  # 100 keys and 63 cells are taken head by head, 40 cells at a time
     monkeypatch.setattr(module, "_CACHED", 4000)
     block = build_attention(kind, 16, 32, heads=2, groups=8)
@@ -47,7 +58,7 @@ def test_one_block_with_and_without_a_mask(kind, keys, monkeypatch):
 
 @pytest.mark.parametrize("keys", [5, 300])
 @pytest.mark.parametrize("size", [1.0, 1e3, 1e-3])
-def test_logits_beyond_the_range_of_exponentials(keys, size):
+def test_logits_beyond_the_range_of_exponentials(keys, size, library):
     """Without a shift, 2^200 is infinite and 2^-200 zero."""
     draw = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(1, 8, n, generator=draw) for n in (200, keys, keys))
@@ -59,3 +70,11 @@ def test_logits_beyond_the_range_of_exponentials(keys, size):
     assert (attend(query, key, value, 2) - expected.transpose(2, 3).reshape(1, 8, 200)).abs().max() < rounding
     lower = torch.full((2, keys, 1), -300.0)
     assert (attend(query, key, value, 2, lower) - attend(query, key, value, 2)).abs().max() < 2e-5
+
+
+def test_products_of_any_layout(library):
+    a, b = torch.randn(12, 7), torch.randn(3, 7, 40)
+    exact = a.double() @ b.double()
+    turned = b.transpose(1, 2).contiguous().transpose(1, 2)[..., 5:30]
+    assert torch.allclose(products(a, b).double(), exact, atol=1e-5)
+    assert torch.allclose(product(a.t().contiguous().t(), turned[1]).double(), exact[1, :, 5:30], atol=1e-5)
