@@ -82,7 +82,10 @@ def tables(
     from pipeline.tools import experiment
     from pipeline.tools.rankings import rankings
     from spasemsr.evaluation.published import render, write_csv
+    from spasemsr.evaluation.scores import require_writable
 
+    if csv:
+        require_writable(csv)
     numbers = experiment.numbers()
     say([*render(numbers), "", *experiment.sweep_lines(), *rankings(experiment.scored())])
     if csv:

@@ -7,18 +7,19 @@ what stage audit asks of the evaluation split: every condition in every state, a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from spasemsr.cache import Cache
 from spasemsr.data.dataset import Batch
 from spasemsr.data.pairs import make_pair, photographs
+from spasemsr.data.spec import PresetName
 from spasemsr.determinism import pin_threads
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.evaluation import audit
 from spasemsr.evaluation.attention import attention_ratios
 from spasemsr.evaluation.metrics import Metric, build_metrics
 from spasemsr.evaluation.restoration import CachedRestoration
-from spasemsr.evaluation.scores import write_json
+from spasemsr.evaluation.scores import require_writable, write_json
 from spasemsr.images.names import shown
 from spasemsr.images.picture import Picture
 from spasemsr.methods.truth import Truth
@@ -44,15 +45,19 @@ class Request:
 def run(request: Request, upscaler: Upscaler) -> Iterator[str]:
     """Ask, write `json`; yields the findings in words, then the rows they come from.
 
-    A file that cannot be read is named and left out. Raises UserError where no photograph is left.
+    A file that cannot be read is named and left out. Raises UserError where no photograph is left, and before any work
+    for a preset or metric that is not there and for a `json` that cannot be written.
     """
+    if request.preset not in get_args(PresetName):
+        raise UserError(f"No preset {request.preset!r}.", f"Choose from: {', '.join(get_args(PresetName))}")
+    metrics = build_metrics(request.metrics)
+    require_writable(request.json)
     pin_threads()
     samples, left_out = described(upscaler, request)
     for name, why in left_out.items():
         yield f"left out {name}: {why}"
     if not samples:
         raise UserError(f"{request.photographs} holds no photograph that can be asked about.", "Name another folder.")
-    metrics = build_metrics(request.metrics)
     found = ask(upscaler, samples, metrics, range(request.seeds), with_truth=True)
     record = {
         "method": upscaler.config.method,
@@ -93,6 +98,9 @@ def described(upscaler: Upscaler, request: Request) -> tuple[list[Sample], dict[
     for path in photographs(request.photographs):
         if len(samples) == request.images:
             break
+        if path.stem in {sample.key for sample in samples}:  # scores are kept by key
+            left_out[shown(path.name)] = f"another file is called {path.stem} too"
+            continue
         try:
             samples.append(make_sample(upscaler, path, request.preset, request.side))
         except RejectedSample as rejected:

@@ -1,7 +1,6 @@
 """`spasemsr score`: outputs of any code against hr by the one protocol; means with intervals, CSV and JSON."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from spasemsr.evaluation.fid import COLOUR_SPACE, LABEL, RECIPE, Fid
 from spasemsr.evaluation.folders import index
 from spasemsr.evaluation.intervals import summarize
 from spasemsr.evaluation.metrics import Metric, build_metric
-from spasemsr.evaluation.scores import ScoreTable, write_json, write_per_image
+from spasemsr.evaluation.scores import ScoreTable, require_writable, write_json, write_per_image
 
 METRICS = (*metrics.NAMES, "fid")
 SEED = 0  # of the bootstrap: an interval is a function of the scores
@@ -40,7 +39,7 @@ def run(request: Request) -> Iterator[str]:
     """Score and write; yields the lines to print. Raises UserError before anything is written."""
     known = testsets.named(request.test_set) if request.test_set else None
     for path in filter(None, (request.csv, request.json)):
-        _check_writable(path)
+        require_writable(path)
     hr_folder = request.hr or (known.folder("hr") if known and known.paired else None)
     if hr_folder is None and known is None:
         raise UserError("There is nothing to compare with.", "Give --hr FOLDER, or --set NAME.")
@@ -121,13 +120,6 @@ def kind_of(row: Mapping[str, Any]) -> tuple[str, ...]:
     """What makes two scores of one name comparable: rows that differ here are two metrics."""
     parts = ("implementation", "version", "weights", "colour_space", "crop", "protocol")
     return tuple(str(row.get(part, "")) for part in parts)
-
-
-def _check_writable(path: Path) -> None:
-    """What is to be written can be, or a UserError before anything is scored."""
-    above = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not above.is_dir() or not os.access(path if path.exists() else above, os.W_OK):
-        raise UserError(f"{path} cannot be written.", "Name a file in a folder that you may write to.")
 
 
 def _inputs(known: testsets.TestSet, endings: Sequence[str]) -> dict[str, Path]:

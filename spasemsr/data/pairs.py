@@ -10,6 +10,7 @@ from spasemsr.data.spec import MIN_SIDE, DegradationSpec
 from spasemsr.errors import RejectedSample
 from spasemsr.images.flat import read_image
 from spasemsr.images.formats import SUFFIXES
+from spasemsr.images.names import is_utf8, shown
 from spasemsr.pixels import ImageU8
 
 SCALE, SEED = 4, 20260314  # of every table of the model cards, and of the test set that is built here
@@ -38,10 +39,13 @@ def read_photograph(path: Path) -> ImageU8:
 def make_pair(path: Path, preset: str, most: int) -> Pair:
     """The central square of at most `most` px, a multiple of 4, degraded by a preset.
 
-    Raises RejectedSample for a file that is no photograph, and for one smaller than degradations need.
+    Raises RejectedSample for a file that is no photograph, for one smaller than degradations need, and for a name that
+    no seed can be drawn from.
     """
+    if not is_utf8(path.name):
+        raise RejectedSample("name_not_utf8", f"rename it: {shown(path.name)} is not UTF-8")
     pixels = read_photograph(path)
-    side = min(most, min(pixels.shape[:2]) // SCALE * SCALE)
+    side = min(most, *pixels.shape[:2]) // SCALE * SCALE
     if side < MIN_SIDE:
         raise RejectedSample("too_small", f"{pixels.shape[1]}x{pixels.shape[0]} pixels; {MIN_SIDE} a side are needed")
     y, x = ((length - side) // 2 for length in pixels.shape[:2])

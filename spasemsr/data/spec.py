@@ -8,6 +8,7 @@ from spasemsr.scenes.spec import ScenesSpec
 from spasemsr.spec import Fraction, Positive, Spec
 
 Range = tuple[float, float]
+PresetName = Literal["seesr", "stablesr", "camera", "mild", "mixture"]
 MIN_SIDE = 80  # of hr: the largest kernel reaches 10 px, and the first resize may leave 0.15 of the side
 
 
@@ -46,7 +47,7 @@ class DegradationSpec(Spec):
     `usm_target` sharpens hr before degrading; `mixture` is read by the preset of that name alone.
     """
 
-    preset: Literal["seesr", "stablesr", "camera", "mild", "mixture"] = "seesr"
+    preset: PresetName = "seesr"
     usm_target: bool = False
     override: DegradationRanges = DegradationRanges()
     mixture: MixtureShares = MixtureShares()

@@ -9,6 +9,7 @@ that means always compare equal sets; `n` beside each mean tells.
 import csv
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,6 +212,13 @@ def write_tradeoff(path: Path, tables: Sequence[ScoreTable]) -> None:
             for method, values in methods.items():
                 cells = [f"{values[metric]:.{DIGITS}f}" if metric in values else "" for metric in metrics]
                 writer.writerow([split, method, *cells, count])
+
+
+def require_writable(path: Path) -> None:
+    """Raise UserError where a file cannot be written: asked before scores are computed, so that they are not lost."""
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not above.is_dir() or not os.access(path if path.exists() else above, os.W_OK):
+        raise UserError(f"{path} cannot be written.", "Name a file in a folder that you may write to.")
 
 
 def write_json(path: Path, value: object) -> None:

@@ -1,23 +1,30 @@
 """`spasemsr guidance`: what guidance does to a model's results on a folder of photographs, in words and as JSON."""
 
 import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import pytest
 
 from pipeline.tools.audit import Request, run
 from spasemsr.errors import UserError
 from spasemsr.evaluation.findings import CHANGE
+from spasemsr.upscaling.upscaler import Upscaler
 from tests.worlds.tiny_upscaler import photograph, tiny_upscaler
 
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory):
-    """The lines and the record of two photographs and a file that is none."""
+    """The lines and the record of two photographs and of files that cannot be asked; 82 px are no multiple of 4."""
     folder = tmp_path_factory.mktemp("photographs")
     photograph(96, 96).save(folder / "a.png")
     photograph(80, 80).save(folder / "b.png")
+    photograph(80, 96).save(folder / "a.webp")
+    photograph(80, 96).save(os.fsencode(folder) + b"/caf\xe9.png", "PNG")
     (folder / "broken.png").write_bytes(b"not a picture")
-    request = Request(folder, images=3, seeds=1, side=80, preset="seesr", metrics=("psnr",), json=folder / "audit.json")
+    request = Request(folder, images=5, seeds=1, side=82, preset="seesr", metrics=("psnr",), json=folder / "audit.json")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPASEMSR_CACHE", str(folder / "cache"))
         lines = list(run(request, tiny_upscaler(workers=1)))
@@ -39,7 +46,9 @@ def test_every_condition_is_said_in_words_and_measured(asked):
 def test_a_file_that_is_no_photograph_is_left_out_and_said(asked):
     lines, record = asked
     assert record["photographs"] == ["a", "b"]
-    assert list(record["left_out"]) == ["broken.png"] and lines[0].startswith("left out broken.png: ")
+    left_out = record["left_out"]
+    assert [*left_out] == ["a.webp", "broken.png", "caf\\xe9.png"] and lines[1].startswith("left out broken.png: ")
+    assert left_out["a.webp"] == "another file is called a too" and "not UTF-8" in left_out["caf\\xe9.png"]
 
 
 def test_a_folder_without_photographs_is_refused(tmp_path):
@@ -47,3 +56,17 @@ def test_a_folder_without_photographs_is_refused(tmp_path):
     with pytest.raises(UserError, match="no photograph"):
         list(run(request, tiny_upscaler(workers=1)))
     assert not request.json.exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"preset": "fog"}, "No preset 'fog'"),
+        ({"metrics": ("beauty",)}, "No metric named"),
+        ({"json": Path(__file__) / "audit.json"}, "cannot be written"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_work(tmp_path, wrong, said):
+    request = replace(Request(tmp_path, 2, 1, 80, "seesr", ("psnr",), tmp_path / "audit.json"), **wrong)
+    with pytest.raises(UserError, match=said):
+        next(run(request, cast(Upscaler, None)))
