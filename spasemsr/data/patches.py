@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from spasemsr import atomic
 from spasemsr.errors import UserError
 
 Split = Literal["train", "val"]
+MAX_SIDE = 100_000  # pixels of a photograph: a key has five digits for a corner
 KEY = re.compile(r"[0-9a-f]{16}_[0-9]{5}_[0-9]{5}")
 
 
@@ -54,18 +56,17 @@ def grid(height: int, width: int, size: int, stride: int) -> list[tuple[int, int
 
 def write_patches(path: Path, patches: Iterable[Patch]) -> None:
     """Write `patches.jsonl`, sorted by key."""
-    lines = [json.dumps(asdict(patch), sort_keys=True) + "\n" for patch in sorted(patches)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(lines), encoding="utf-8")
+    atomic.write_text(path, "".join(json.dumps(asdict(patch), sort_keys=True) + "\n" for patch in sorted(patches)))
 
 
 def read_patches(path: Path) -> list[Patch]:
-    """Read `patches.jsonl`; a missing file is a UserError naming the stage that writes it."""
+    """Read `patches.jsonl`; one that is missing or damaged is a UserError naming the stage that writes it."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        return [Patch(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.", "Run: dvc repro ingest") from None
-    return [Patch(**json.loads(line)) for line in lines]
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} is not a list of patches: {error}.", "Run: dvc repro -f ingest") from None
 
 
 def of_splits(patches: Sequence[Patch], splits: Sequence[Split]) -> list[Patch]:

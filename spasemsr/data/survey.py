@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from spasemsr.data.likeness import look_of, near_copies, pixels_sha256
-from spasemsr.data.patches import Patch, Split, bucket_of, grid, make_key
+from spasemsr.data.patches import MAX_SIDE, Patch, Split, bucket_of, grid, make_key
 from spasemsr.data.sources import Photograph, Sources, fixed_split
 from spasemsr.data.spec import DataSpec
 from spasemsr.errors import RejectedSample, UserError
@@ -76,6 +76,8 @@ def examine(photograph: Photograph, sources: Sources, spec: DataSpec, store: Sto
         height, width = verdict["height"], verdict["width"]
         if min(height, width) < spec.patch:
             raise RejectedSample("too_small", f"{width}x{height} holds no patch of {spec.patch}x{spec.patch} pixels")
+        if max(height, width) > MAX_SIDE:
+            raise RejectedSample("too_large", f"{width}x{height} is over the limit of {MAX_SIDE} pixels a side")
     except RejectedSample as reject:
         return Reject(photograph, reject.reason, reject.detail)
     treatments = tuple(verdict["treatments"])

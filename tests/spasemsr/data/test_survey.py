@@ -9,7 +9,7 @@ from PIL import Image
 
 from spasemsr.config import load_params
 from spasemsr.data import survey
-from spasemsr.data.patches import grid
+from spasemsr.data.patches import KEY, MAX_SIDE, grid, make_key, read_patches
 from spasemsr.data.sources import Photograph, Sources, missing_from_packages
 from spasemsr.data.spec import DataSpec
 from spasemsr.errors import UserError
@@ -90,6 +90,7 @@ def test_folders_are_searched_and_every_reject_has_a_reason(tmp_path):
     photograph(tmp_path / "sub" / "b.PNG", 2)
     photograph(tmp_path / "copy.png", 1)
     photograph(tmp_path / "small.png", 3, (100, 400))
+    Image.new("1", (MAX_SIDE + 1, 128)).save(tmp_path / "long.png")  # its last corner would have no key
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff no photograph")
     (tmp_path / "empty.png").touch()
     (tmp_path / "movie.gif").write_bytes(b"GIF89a")
@@ -100,11 +101,25 @@ def test_folders_are_searched_and_every_reject_has_a_reason(tmp_path):
     assert {r.photograph.path: r.reason for r in rejects} == {
         "copy.png": "duplicate",
         "small.png": "too_small",
+        "long.png": "too_large",
         "broken.jpg": "corrupt",
         "empty.png": "empty",
         "movie.gif": "unsupported_format",
     }
     assert Sources((), tmp_path).photographs()[1] == 1
+
+
+def test_the_last_corner_of_the_largest_picture_has_a_key():
+    (_, x), *_ = reversed(grid(1, MAX_SIDE, 1, 1))
+    assert KEY.fullmatch(make_key("0" * 64, 0, x)) and not KEY.fullmatch(make_key("0" * 64, 0, x + 1))
+
+
+@pytest.mark.parametrize("text", ['{"key": "0', '{"key": "0"}\n', "[]\n"])
+def test_a_damaged_list_of_patches_says_what_to_run(tmp_path, text):
+    (tmp_path / "patches.jsonl").write_text(text)
+    with pytest.raises(UserError, match="is not a list of patches") as error:
+        read_patches(tmp_path / "patches.jsonl")
+    assert "dvc repro -f ingest" in error.value.remedy
 
 
 def test_loops_of_links_end(tmp_path):
