@@ -110,7 +110,7 @@ class Params(Spec):
     """The whole of `params.yaml`; `active` is the profile in use, and every profile is validated on every load."""
 
     profile: ProfileName
-    photographs: str
+    photographs: Annotated[str, Field(min_length=1)]
     lambda_: Annotated[Fraction, Field(alias="lambda")]
     seed: int
     scale: Literal[4]

@@ -24,9 +24,9 @@ def later(default: Any) -> Any:
 
 
 class Spec(BaseModel):
-    """Base of every section: frozen, and an unknown key is an error."""
+    """Base of every section: frozen; an unknown key is an error, and so is a number that is not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
     def plain(self) -> dict[str, Any]:
         """The section as JSON-ready values, with the names `params.yaml` uses."""

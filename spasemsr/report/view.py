@@ -262,7 +262,7 @@ def digits(value: float, metric: Metric) -> str:
 def featured(data: ReportData, shown: Sequence[Example]) -> int:
     """The shown image on which the method has its median score of the first metric: neither picked nor best."""
     table = data.tables[0]
-    values = table.values(data.ours.name, data.metrics[0].name)
+    values = table.values(data.ours.name, data.metrics[0].name) if data.metrics else {}
     ranked = sorted(
         (values[e.key], place) for place, e in enumerate(shown) if e.split == table.split and e.key in values
     )

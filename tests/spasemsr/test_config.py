@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import math
 
 import pytest
 import yaml
@@ -64,6 +65,9 @@ def test_what_came_later_is_said_where_it_is_not_the_default():
         ("lambda", "half", "lambda = 'half'"),
         ("embedded.train.steps", 0, "greater than or equal to 1"),
         ("embedded.train.stepz", 3, "embedded.train.stepz = 3: no such key (allowed: init, shards, steps"),
+        ("embedded.train.lr", math.inf, "embedded.train.lr = inf: Input should be a finite number"),
+        ("degradation.override", {"noise_range": [math.nan, 20]}, "Input should be a finite number"),
+        ("photographs", "", "photographs = ''"),  # the project's own folder, results and all
         ("embedded.caption", {"kind": "poet"}, "embedded.caption.kind = 'poet'"),
         ("embedded.dial.sweeps", ["speed"], "embedded.dial.sweeps.0 = 'speed'"),
         ("embedded.dial.seeds", 1, "greater than or equal to 2"),

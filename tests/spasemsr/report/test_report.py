@@ -113,6 +113,12 @@ def test_a_report_of_lr_only_images_and_no_training(built, tmp_path):
     assert "grey levels" not in html and "Pareto" not in html
 
 
+def test_a_report_without_metrics_shows_pictures_and_names(built, tmp_path):
+    bare = replace(built[0], metrics=[])  # those of params.yaml may all need a package that is not installed
+    build_page(bare, tmp_path / "report.html", tmp_path / "tradeoff.csv")
+    assert view.featured(bare, bare.examples) == 0 and 'id="p0-hr"' in (tmp_path / "report.html").read_text()
+
+
 def test_pictures_shrink_to_the_budget_all_alike(tmp_path):
     random, paths = np.random.default_rng(0), []
     for number in range(8):
