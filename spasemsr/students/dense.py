@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from spasemsr.backends.extractors.dense import DEPTH_SIDE, SEGFORMER_SIDE, in_cells, prepared
 from spasemsr.backends.networks.lora import LoraLinear, add_lora, merged_state, thin_layers
 from spasemsr.students.columns import DEPTH, FEATURES, LABELS
-from spasemsr.students.losses import depth_loss
+from spasemsr.students.losses import depth_loss, label_loss
 from spasemsr.students.pupil import Pupil
 from spasemsr.students.writing import write_pretrained
 
@@ -33,7 +32,7 @@ class SegmenterPupil(Pupil):
 
     def losses(self, answers: Mapping[str, Tensor], taught: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropy against the labels of hr, mean over cells."""
-        return {"labels": functional.cross_entropy(answers[LABELS].float(), taught[LABELS][:, 0].long())}
+        return {"labels": label_loss(answers[LABELS], taught[LABELS])}
 
     def adapt(self) -> nn.Module:
         """The whole network."""

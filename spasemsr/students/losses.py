@@ -1,6 +1,6 @@
-"""Losses of DAGE, the degradation-aware students of MegaSR (eq. 4, 6): answers for lr against the teacher's for hr.
+"""Losses of students, most of them DAGE's (MegaSR eq. 4, 6): answers for lr against the teacher's for hr.
 
-B batch, H W pixels; features are of any shape that student and teacher share.
+B batch, H W pixels, K classes, h w cells; features are of any shape that student and teacher share.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,12 @@ def silog(depth_BHW: Tensor, reference_BHW: Tensor) -> Tensor:
     difference = depth_BHW.clamp_min(EPSILON).log() - reference_BHW.clamp_min(EPSILON).log()
     mean, square = difference.flatten(1).mean(1), difference.square().flatten(1).mean(1)
     return ((square - 0.5 * mean.square() + EPSILON).sqrt() - EPSILON**0.5).mean()
+
+
+def label_loss(logits_BKhw: Tensor, labels_B1hw: Tensor) -> Tensor:
+    """Cross-entropy against labels in [0, K), mean over cells."""
+    # Of each cell, then the mean: cross_entropy's own has no deterministic form on a GPU, and torch refuses it there.
+    return functional.cross_entropy(logits_BKhw.float(), labels_B1hw[:, 0].long(), reduction="none").mean()
 
 
 def depth_loss(features: Tensor, reference: Tensor, depth_BHW: Tensor, target_BHW: Tensor, gamma: float) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from spasemsr.backends.extractors.spec import AnyStudentSpec, StudentLabelsSpec, StudentMapSpec
 from spasemsr.backends.networks.small_student import PLACE, small_student
 from spasemsr.students.columns import ANSWER, LABELS
+from spasemsr.students.losses import label_loss
 from spasemsr.students.pupil import Pupil
 from spasemsr.students.spec import WEIGHTS
 from spasemsr.weights.tensors import save_tensors
@@ -36,7 +37,7 @@ class SmallPupil(Pupil):
             case StudentMapSpec():
                 return {"map": functional.l1_loss(answers[ANSWER].float().sigmoid(), taught[ANSWER])}
             case StudentLabelsSpec():
-                return {"labels": functional.cross_entropy(answers[LABELS].float(), taught[LABELS][:, 0].long())}
+                return {"labels": label_loss(answers[LABELS], taught[LABELS])}
         return {"rows": functional.mse_loss(answers[ANSWER].float(), taught[ANSWER][..., :-PLACE])}
 
     def adapt(self) -> nn.Module:

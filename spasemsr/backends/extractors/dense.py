@@ -6,7 +6,7 @@ says is averaged over latent cells.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from spasemsr.backends.extractors.ram_rows import DEVIATION, MEAN
 from spasemsr.backends.extractors.spec import CELL, DepthSpec, SegformerFeaturesSpec, SegformerLabelsSpec
+from spasemsr.backends.networks.resampled import resampled
 from spasemsr.backends.networks.runtime import choose_device, compute, pixels_of
 from spasemsr.backends.protocols import Array
 from spasemsr.errors import UserError
@@ -61,9 +62,10 @@ def prepared(images_B3HW: Tensor, multiple: int) -> Tensor:
 
 def in_cells(found_BCxy: Tensor, images_B3HW: Tensor) -> Tensor:
     """What a network says of images -> (B, C, h, w), means of their cells."""
-    cells = tuple(side // CELL for side in images_B3HW.shape[2:])
+    cells = (images_B3HW.shape[2] // CELL, images_B3HW.shape[3] // CELL)
     finer = found_BCxy.shape[2] > cells[0]
-    return functional.interpolate(found_BCxy, size=cells, mode="bilinear", antialias=finer, align_corners=False)
+    bilinear = partial(functional.interpolate, mode="bilinear", antialias=finer, align_corners=False)
+    return resampled(bilinear, found_BCxy, cells)
 
 
 class Depth(_Dense):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spasemsr.backends.extractors.spec import CELL, AnyStudentSpec, StudentLabelsSpec, StudentMapSpec
+from spasemsr.backends.networks.resampled import resampled
 
 PLACE = 2  # last numbers of a row: where its cell is, which needs no network
 
@@ -39,8 +40,8 @@ class SmallStudent(nn.Module):
         cells_BOhw = self.head(hidden)
         if self.grid is None:
             return cells_BOhw
-        means = [functional.adaptive_avg_pool2d(cells_BOhw, side).flatten(2) for side in (1, self.grid)]
-        return torch.cat(means, dim=2).transpose(1, 2)
+        means = [resampled(functional.adaptive_avg_pool2d, cells_BOhw, (side, side)) for side in (1, self.grid)]
+        return torch.cat([mean.flatten(2) for mean in means], dim=2).transpose(1, 2)
 
 
 def small_student(spec: AnyStudentSpec) -> SmallStudent:

@@ -90,5 +90,9 @@ def build_guidance(channels: Sequence[int], groups: int, edges: bool, regions: b
 
 
 def at_size(maps_BMhw: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps averaged over the cells of a coarser grid, so that no thin edge is lost."""
-    return functional.adaptive_avg_pool2d(maps_BMhw, tuple(size))
+    """Maps averaged over the cells of a coarser grid, so that no thin edge is lost.
+
+    The last cells of an odd side average what is left of it. Adaptive pooling has no deterministic gradient on a GPU.
+    """
+    strides = [-(-side // wanted) for side, wanted in zip(maps_BMhw.shape[2:], size, strict=True)]
+    return functional.avg_pool2d(maps_BMhw, strides, ceil_mode=True)

@@ -49,5 +49,6 @@ def as_carry(labels_Bhw: Tensor, classes: int) -> Tensor:
 def label_loss(logits_BKhw: Tensor, labels_Bhw: Tensor) -> Tensor:
     """Cross-entropy of the predicted s_0, mean over known cells; zero, with a gradient, where none is known."""
     classes = logits_BKhw.shape[1]
-    total = functional.cross_entropy(logits_BKhw.float(), labels_Bhw, ignore_index=classes, reduction="sum")
-    return total / (labels_Bhw != classes).sum().clamp_min(1)
+    # Of each cell, then summed: cross_entropy's own sum has no deterministic form on a GPU, and torch refuses it there.
+    each_Bhw = functional.cross_entropy(logits_BKhw.float(), labels_Bhw, ignore_index=classes, reduction="none")
+    return each_Bhw.sum() / (labels_Bhw != classes).sum().clamp_min(1)

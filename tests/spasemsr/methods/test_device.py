@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pipeline.engine import restoring
+from spasemsr.backends.networks.stlpips import ShiftTolerantNetwork
 from spasemsr.cache import Cache
 from spasemsr.errors import UserError
 from spasemsr.evaluation.restoration import CachedRestoration
@@ -15,6 +16,7 @@ from spasemsr.methods import folder
 from spasemsr.methods.noise import Noise
 from tests.worlds.second_device import DEVICE, There, second_device
 from tests.worlds.small_methods import sampling, small_batch, small_method
+from tests.worlds.strict_gpu import StrictGpu
 
 TILES = {"tile": 16, "tile_overlap": 4}
 
@@ -56,6 +58,18 @@ def test_training_happens_where_the_method_is():
     assert {loss.device for loss in losses.values()} == {DEVICE}
     for name, loss in losses.items():
         assert loss.held.item() == pytest.approx(expected[name].item(), rel=1e-4)
+
+
+def test_a_gpu_refuses_no_step_for_want_of_determinism():
+    """Nor does the network of the perceptual loss, with its own weights or others."""
+    method, batch = small_method(spatial={"binding": "bias"}), small_batch(["a", "c"])
+    images = torch.rand(1, 3, 64, 64, requires_grad=True)
+    network = ShiftTolerantNetwork()
+    with StrictGpu():
+        sum(method(batch, Noise(1, 0)).values()).backward()
+        network(images, network.features(images.detach().flip(-1))).backward()
+        with pytest.raises(RuntimeError, match="does not have a deterministic"):
+            torch.nn.functional.adaptive_avg_pool2d(images, 2).sum().backward()
 
 
 def test_evaluation_follows_the_method_to_its_device_and_keeps_its_pictures_apart(tmp_path):

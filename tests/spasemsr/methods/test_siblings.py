@@ -11,6 +11,7 @@ from spasemsr.methods import method
 from spasemsr.methods.noise import Noise
 from tests.worlds.siblings import NAMES, sibling, sibling_batch
 from tests.worlds.small_methods import NONE, rows_of
+from tests.worlds.strict_gpu import StrictGpu
 
 NOISE = Noise(5, 0)
 
@@ -41,6 +42,13 @@ def test_losses_are_finite_and_reach_the_network(name):
     assert all(loss.isfinite() and loss > 0 for loss in losses.values())
     silent = [p for part in built.trainable().values() for p in part.parameters() if p.grad is None]
     assert silent == []
+
+
+def test_a_gpu_refuses_no_step_for_want_of_determinism(name):
+    built = sibling(name)
+    batch = sibling_batch(name, built)
+    with StrictGpu():
+        sum(built(batch, NOISE).values()).backward()
 
 
 def test_a_batch_of_two_is_two_batches_of_one(name, built):

@@ -20,6 +20,7 @@ from spasemsr.students.spec import AnyLearner, with_students
 from spasemsr.students.student import Student
 from tests.worlds.photographs import photograph, shrunk
 from tests.worlds.small_methods import small_batch
+from tests.worlds.strict_gpu import StrictGpu
 from tests.worlds.tiny_vision import vision_features, write_vision
 
 NOISE = Noise(0, 0)
@@ -94,6 +95,17 @@ def test_it_learns_and_its_extractor_says_what_it_has_learnt(learner, tmp_path):
     (before,) = build_extractor(learner.teacher).extract([picture])
     assert answer.shape == before.shape == spec.shape(96) and answer.dtype == before.dtype
     _same(student.pupil.answers(to_tensor(picture)), answer)
+
+
+def test_a_gpu_refuses_no_step_for_want_of_determinism(learner):
+    """And what is computed in another way where a gradient is wanted is the same up to rounding."""
+    batch, student = _batch(learner), _student(learner).train()
+    with StrictGpu():
+        losses = student(batch, NOISE)
+        sum(losses.values()).backward()
+    with torch.no_grad():
+        plain = student(batch, NOISE)
+    assert all(losses[name].item() == pytest.approx(value.item(), rel=1e-4) for name, value in plain.items())
 
 
 def _extractor(learner: AnyLearner, folder: str) -> Any:

@@ -31,6 +31,14 @@ def test_maps_are_merged_where_they_are():
     assert difference[:4, :4].min() > 5 * difference[6:, 6:].max()
 
 
+def test_cells_at_an_odd_side_average_what_is_left():
+    """As the UNet's convolutions of stride 2 divide 9 cells: 5, then 3, then 2."""
+    maps = torch.arange(9.0).expand(1, 1, 9, 9)
+    assert at_size(maps, (5, 5))[0, 0, 0].tolist() == [0.5, 2.5, 4.5, 6.5, 8.0]
+    assert [tuple(at_size(maps, (side, side)).shape[2:]) for side in (9, 5, 3, 2)] == [(9, 9), (5, 5), (3, 3), (2, 2)]
+    assert torch.equal(at_size(maps, (9, 9)), maps)
+
+
 def test_a_thin_edge_survives_reduction():
     edges = torch.zeros(1, 1, 64, 64)
     edges[..., 13] = 1.0
