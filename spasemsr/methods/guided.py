@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from spasemsr.backends.autoencoder.block_dct import BlockDCT
 from spasemsr.diffusion.base import build_base
 from spasemsr.diffusion.network import GuidedNetwork
+from spasemsr.diffusion.tiling import pad_reflect
 from spasemsr.methods.latent import Carry, LatentDiffusion, Prediction
 from spasemsr.methods.prompts import encode_prompts, tag_prompt
 from spasemsr.methods.protocol import Boxes, Called, Grid
@@ -102,7 +103,8 @@ class GuidedDiffusion(AroundBase):
         boxes: Boxes | None = None,
     ) -> Tensor:
         """As every latent method does, with the features of a picture that is in no column made first."""
-        batch = self.extractors.completed(batch, self._lr_up(batch))
+        whole_cells_B3HW = pad_reflect(self._lr_up(batch), self.grid.cell)  # extractors leave parts of a cell out
+        batch = self.extractors.completed(batch, whole_cells_B3HW)
         return super().restore(batch, noise, sampling, run_tiles, called, boxes)
 
 

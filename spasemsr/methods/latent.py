@@ -224,7 +224,8 @@ class LatentDiffusion(Method):
         """A feature map grown as the picture was, to a whole number of values for each latent cell."""
         if value.ndim != 4:
             return value
-        each = max(round(value.shape[-2] * self.grid.cell / height), 1)
+        one = value.shape[-2] <= -(-height // self.grid.cell)
+        each = 1 if one else round(value.shape[-2] * self.grid.cell / height)
         grown = pad_reflect(value, MULTIPLE // self.grid.cell * each)
         wanted = [side // self.grid.cell * each for side in padded_B3HW.shape[-2:]]
         if list(grown.shape[-2:]) != wanted:

@@ -10,7 +10,7 @@ from spasemsr.evaluation.conditions import silenced
 from spasemsr.methods import method
 from spasemsr.methods.noise import Noise
 from tests.worlds.siblings import NAMES, sibling, sibling_batch
-from tests.worlds.small_methods import NONE, rows_of
+from tests.worlds.small_methods import NONE, rows_of, small_batch
 from tests.worlds.strict_gpu import StrictGpu
 
 NOISE = Noise(5, 0)
@@ -70,6 +70,14 @@ def test_restoring_gives_a_picture_of_the_right_size_and_the_same_one_again(name
 def test_a_picture_in_no_column_gets_its_features_here(name, built):
     batch = sibling_batch(name, built, training=False)
     assert torch.equal(_restore(built, replace(batch, features={})), _restore(built, batch))
+
+
+@pytest.mark.parametrize(("height", "width"), [(17, 23), (1, 33)])
+def test_a_picture_in_no_column_may_have_any_size(name, built, height, width):
+    """Sides that are no whole cells, one of them less than a cell, and one value more than cells that are padded to."""
+    batch = replace(small_batch(training=False, height=height, width=width), features={})
+    picture = _restore(built, batch, steps=1)
+    assert picture.shape == (2, 3, 4 * height, 4 * width) and picture.isfinite().all()
 
 
 def test_tiles_agree_with_the_whole(name, built):
