@@ -48,12 +48,12 @@ class ChannelNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gain = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.gain = nn.Parameter(torch.ones(channels))  # a vector, as what weight decay spares is
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         variance, mean = torch.var_mean(x_BCHW, dim=1, correction=0, keepdim=True)
-        return (x_BCHW - mean) * (variance + 1e-5).rsqrt() * self.gain
+        return (x_BCHW - mean) * (variance + 1e-5).rsqrt() * self.gain[:, None, None]
 
 
 class Attention(nn.Module):

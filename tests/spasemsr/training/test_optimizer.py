@@ -8,6 +8,7 @@ import torch
 from spasemsr.training.log import LossLog
 from spasemsr.training.optimizer import Average, build_optimizer, learning_rate, named_parameters
 from tests.worlds.short_training import SPEC, equal, trained, weights_of
+from tests.worlds.siblings import sibling
 from tests.worlds.small_methods import Colours, small_method
 
 
@@ -21,6 +22,9 @@ def test_decay_spares_biases_norms_and_layer_scales():
     assert {"e_sem.blocks.0.layer_scale", "fusion.norm.weight", "controlnet.conv_in.bias"} <= spared
     assert {"controlnet.conv_in.weight", "e_img.stack.layers.0.weight", "fusion.layers.0.weight"} <= decayed
     assert not any(name.endswith("bias") or ".norm" in name for name in decayed)
+    labels = sibling("segsr").trainable()
+    names = {id(p): name for name, p in named_parameters(labels).items()}
+    assert not any(names[id(p)].endswith("gain") for p in build_optimizer(labels, SPEC).param_groups[0]["params"])
     assert not any(name.startswith("unet.") for name in names.values())
 
 
