@@ -91,9 +91,8 @@ class MethodCost:
         """Device-hours of restoring the evaluation split once."""
         branches = 1 if self.sample.guidance == 1.0 else 2
         area = (counts.val_patch / counts.patch) ** 2
-        steps = max(round(self.sample.steps * self.sample.start), 1)
         share = ASSUMED_MFU if self.hardware.gpu is not None else 1.0
-        calls = -(-counts.evaluation // self.pictures) * steps * branches  # the last is filled up
+        calls = -(-counts.evaluation // self.pictures) * self.sample.steps * branches  # the last is filled up
         operations = calls * self.pictures * self.step.forward
         return operations * area / (share * self.hardware.flops) / 3600
 

@@ -38,7 +38,8 @@ class SpaSemTraced(Traced):
         caption, rows = (torch.randn(samples, count, self._width) for count in (self._rows, spatial))
         mask = torch.ones(samples, spatial, dtype=torch.bool)
         base, base_mask = (rows, mask) if self._spec.base_text == "spa" else (torch.randn_like(caption), None)
-        encoded = Encoded(self.network.see(lr_up), base, caption, rows, mask, base_mask_BL=base_mask)
+        inside = torch.rand(samples, objects.max + 1, cells, cells) if self.network.bound else None
+        encoded = Encoded(self.network.see(lr_up), base, caption, rows, mask, inside, base_mask)
         noisy = torch.randn(samples, self._latents, cells, cells)
         prediction = self.network.predict(noisy, torch.zeros(samples, dtype=torch.int64), encoded)
         reference = torch.randn(samples, self._features, cells, cells)

@@ -7,9 +7,13 @@ import pytest
 from pipeline.planning import counted as counting
 from pipeline.planning import training
 from pipeline.planning.counted import step_cost
+from pipeline.planning.counts import Counts
+from pipeline.planning.hardware import Hardware
+from pipeline.planning.methods import MethodCost
 from pipeline.planning.step import StepCost
 from spasemsr.backends.autoencoder.spec import BlockDCTSpec
 from spasemsr.config import load_params
+from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.methods import method
 from spasemsr.training.devices import PEAK
 from spasemsr.training.loop import train
@@ -63,6 +67,25 @@ def test_operations_and_state_are_those_of_a_real_step(asked, tmp_path, monkeypa
     assert cost.state.weights == cost.state.gradients == cost.state.moments // 2 == 4 * trained
     assert cost.per_sample > 2 * cost.per_sample_checkpointed > 0
     assert cost.memory(4, False) > cost.memory(2, False) > cost.state.total
+
+
+def test_places_that_words_are_bound_to_are_part_of_the_counted_step(asked):
+    face, given, _ = asked
+    model = {**PICO, "spatial": {"binding": "bias"}}
+    section = face.section.model_validate({"model": model, "features": {"sam": {"kind": "filter_bank", "channels": 4}}})
+    step = face.trace(replace(given, section=section, patch=64))
+    step.loss(1).backward()
+    strengths = step.trainable()["binding"].parameters()
+    assert all(strength.grad is not None for strength in strengths)
+
+
+@pytest.mark.parametrize("start", [1.0, 0.3])
+def test_evaluation_takes_every_step_wherever_sampling_starts(start):
+    """`sample.start` says where the steps lie, not how many of them there are."""
+    sample = SampleSpec(steps=20, start=start, guidance=1.0)
+    cost = MethodCost("x", TrainSpec(), sample, COST, None, Hardware(None, 1, 0, False))
+    counts = Counts(1, 1, 512, 512, 1, "")
+    assert cost.evaluate_hours(counts) * 3600 * cost.hardware.flops == pytest.approx(20 * COST.forward)
 
 
 def test_a_step_is_counted_once_and_what_stands_beside_it_is_added_later(counted, asked):
