@@ -179,6 +179,7 @@ class Params(Spec):
 
     @model_validator(mode="after")
     def _across_sections(self) -> "Params":
+        known = _given()
         for name in get_args(ProfileName):
             profile: Profile = getattr(self, name)
             _check_train(profile.train, f"{name}.train")
@@ -190,13 +191,26 @@ class Params(Spec):
                     self._section(profile, own, self.learners)
             for own in profile.learners:
                 _check_train(_trained(profile, own, name, learner=True), f"{name}.learners.{own}.train")
+            for own, learner in profile.learners.items():
+                if unknown := [given for given in learner.gives if given not in known]:
+                    told = f"no method has such a feature (there are: {', '.join(sorted(known))})"
+                    raise ValueError(f"{name}.learners.{own}.gives: {unknown[0]}: {told}")
         if unknown := [own for own in self.learners if own not in self.active.learners]:
-            known = ", ".join(self.active.learners) or "none"
-            raise ValueError(f"learners: {unknown[0]} is none of {self.profile}.learners (there are: {known})")
-        stated = [own for own, _ in self.active.methods.items()]
-        if missing := [own for own in self.methods if own not in stated]:
+            stated = ", ".join(self.active.learners) or "none"
+            raise ValueError(f"learners: {unknown[0]} is none of {self.profile}.learners (there are: {stated})")
+        sections = [own for own, _ in self.active.methods.items()]
+        if missing := [own for own in self.methods if own not in sections]:
             raise ValueError(f"{self.profile}.methods.{missing[0]}: missing, and `methods` lists {missing[0]}")
         return self
+
+
+def _given() -> set[str]:
+    """What a student can give: the features of all methods, and areas of like texture."""
+    given = {"textures"}
+    for name in names():
+        features: Any = method(name).section.model_fields["features"]
+        given.update(features.annotation.model_fields)
+    return given
 
 
 def _trained(profile: Profile, own: str, name: str, learner: bool = False) -> TrainSpec:

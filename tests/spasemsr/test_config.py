@@ -80,6 +80,7 @@ def test_what_came_later_is_said_where_it_is_not_the_default():
         ("embedded.methods.spasemsr.model.depth", 3, "spasemsr.model.depth = 3: no such key (allowed: input, base"),
         ("embedded.methods.spasemsr.train.steps", 0, "embedded.methods.spasemsr.train.steps = 0: Input should be"),
         ("embedded.methods.spasemsr.train.stepz", 9, "embedded.methods.spasemsr.train.stepz = 9: no such key"),
+        ("embedded.learners.dape.gives", ["sfot"], "embedded.learners.dape.gives: sfot: no method has such a feature"),
         ("embedded.methods.spasemsr.train.warmup_steps", 101, "embedded.methods.spasemsr.train.warmup_steps exceeds"),
         ("embedded.methods.spasemsr", None, "embedded.methods.spasemsr: missing, and `methods` lists spasemsr"),
         ("embedded.data.patch", 100, "multiple of 64"),
