@@ -119,7 +119,8 @@ def compare(
     """Say what one experiment changes against another: every score image by image, with 95 % intervals."""
     from pipeline.tools.experiment import compare
 
-    say(compare(before.split(","), after.split(","), method))
+    one, other = ([name.strip() for name in side.split(",")] for side in (before, after))
+    say(compare(one, other, method))
 
 
 @testset_app.command("list")

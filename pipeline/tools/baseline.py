@@ -23,25 +23,37 @@ SCALE = 4
 def run(lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...], device: str) -> Iterator[str]:
     """Restore every picture of `lr` into `outputs/<key>.png`; bicubic without a checkpoint.
 
-    Raises UserError for a folder that already holds something, and whatever reading and the network refuse.
+    Raises UserError for a folder that already holds something or cannot be written, and whatever reading and the
+    network refuse.
     """
     import torch
 
     pin_threads()
     files = index(lr, "lr", strip)
-    if outputs.exists() and any(outputs.iterdir()):
-        raise UserError(f"{outputs} is not empty.", "Name a new folder: old files would be scored with the new ones.")
+    try:
+        outputs.mkdir(parents=True, exist_ok=True)
+        if any(outputs.iterdir()):
+            what = f"{outputs} is not empty."
+            raise UserError(what, "Name a new folder: old files would be scored with the new ones.")
+    except OSError as error:
+        raise _cannot_write(outputs, error) from None
     method = Restored(_network(checkpoint, device), SCALE) if checkpoint else Bicubic(SCALE)
-    outputs.mkdir(parents=True, exist_ok=True)
     progress = Progress("baseline", len(files), unit="images")
     for key, path in files.items():
         pixels = to_tensor(read_scored(path).pixels)
         with torch.inference_mode():
             restored = method.restore(Batch([key], pixels, [], [], None, {}, None), Noise(0, 0), SampleSpec())
-        write_png(outputs / f"{key}.png", to_pixels(restored)[0])
+        try:
+            write_png(outputs / f"{key}.png", to_pixels(restored)[0])
+        except OSError as error:
+            raise _cannot_write(outputs, error) from None
         progress.advance()
     progress.close()
     yield f"{len(files)} images in {outputs} · {checkpoint or 'bicubic'}"
+
+
+def _cannot_write(outputs: Path, error: OSError) -> UserError:
+    return UserError(f"{outputs} cannot be written: {error.strerror}.", "Name a new folder, where there is room.")
 
 
 def _network(checkpoint: str, device: str) -> Restorer:

@@ -132,8 +132,10 @@ def compared(chosen: Sequence[Recipe]) -> Iterator[str]:
 def compare(before: Sequence[str], after: Sequence[str], method_name: str) -> Iterator[str]:
     """What experiments after change against those before, of which there are as many, one for each seed.
 
-    Raises UserError for one that has no scores of the method.
+    Raises UserError for one that has no scores of the method, and for the same experiments on both sides.
     """
+    if list(before) == list(after):
+        raise UserError(f"There is one thing to compare, {', '.join(before)}.", "Name another experiment.")
     if len(before) != len(after):
         counts = f"{len(before)} before, {len(after)} after"
         raise UserError(f"Experiments are compared seed by seed: {counts}.", "Name as many on both sides.")

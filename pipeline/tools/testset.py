@@ -63,8 +63,8 @@ class CropWorker:
         y, x = (int(random.integers(0, side - self._side + 1)) for side in pixels.shape[:2])
         hr = np.ascontiguousarray(pixels[y : y + self._side, x : x + self._side])
         files = [self._target / part / f"{key}.png" for part in ("hr", "lr")]
-        lr = _existing(files[1])
-        if lr is None or lr.shape[0] != self._side // SCALE or _existing(files[0]) is None:
+        kept, lr = map(_existing, files)
+        if kept is None or not np.array_equal(kept, hr) or lr is None or lr.shape[0] != self._side // SCALE:
             lr = degrade_variant(hr, self._spec, SCALE, SEED, key, 0).lr
             for path, picture in zip(files, (hr, lr), strict=True):
                 write_png(path, picture)

@@ -40,6 +40,11 @@ def test_experiments_are_compared_by_every_score_that_both_have(monkeypatch):
         "psnr",
         "structure_error",
     ]
-    for after, word in ((["other"], "different images"), (["none"], "in none"), (["with"] * 2, "1 before, 2 after")):
+    for after, word in (
+        (["with"], "one thing"),
+        (["other"], "different images"),
+        (["none"], "in none"),
+        (["with"] * 2, "1 before, 2 after"),
+    ):
         with pytest.raises(UserError, match=word):
             list(experiment.compare(["with"], after, "spasemsr"))

@@ -274,6 +274,9 @@ def test_bicubic_baseline_is_scored_like_any_other(tmp_path):
     assert 15 < float(ask((tmp_path / "out", tmp_path / "hr"))[1].split()[1]) < 40
     with pytest.raises(UserError, match="not empty"):
         list(baseline(tmp_path / "lr", tmp_path / "out", None, (), "cpu"))
+    for place in ("out/a.png", "out/a.png/new"):
+        with pytest.raises(UserError, match="cannot be written"):
+            list(baseline(tmp_path / "lr", tmp_path / place, None, (), "cpu"))
 
 
 def test_metric_names_match_what_is_built():

@@ -129,6 +129,9 @@ def test_family_a_is_a_function_of_the_key(tmp_path, monkeypatch):
     assert lr.shape == (32, 32, 3)
     (tmp_path / "one" / "lr" / "0801_01.png").unlink()  # stopped here: the rest is kept, this one comes back
     assert built("one") == once
+    hr = tmp_path / "one" / "hr" / "0802_00.png"  # of other photographs of these names, as an earlier build left it
+    Image.new("RGB", (128, 128)).save(hr)
+    assert built("one") == once and np.ptp(np.asarray(Image.open(hr))) > 0
     (source / "0802.png").rename(source / "0902.png")
     with pytest.raises(UserError, match=r"lacks 1 of 2 keys \(0802\) and has extra 1 of 2 keys \(0902\)"):
         built("three")
