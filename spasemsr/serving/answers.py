@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from spasemsr.serving.session import Refusal
+from spasemsr.serving.session import Refusal, Session
 
 
 @contextmanager
@@ -17,6 +17,16 @@ def shown_errors() -> Iterator[None]:
         yield
     except Refusal as refusal:
         raise gradio.Error(str(refusal), print_exception=False) from None
+
+
+def at_once(click: Callable[..., Any], session: Session) -> Any:
+    """The event of a click, before its work has its turn in the queue: a stop from now on is of that work."""
+    import gradio
+
+    def begun(request: gradio.Request) -> None:
+        session.begin(request.session_hash or "")
+
+    return click(begun, queue=False, show_progress="hidden", api_visibility="private")
 
 
 def reporting(progress: Any, doing: str, unit: str) -> Callable[[int, int], None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from spasemsr.errors import UserError
 from spasemsr.images.formats import READ, SUFFIXES
-from spasemsr.serving.answers import reporting, shown_errors
+from spasemsr.serving.answers import at_once, reporting, shown_errors
 from spasemsr.serving.controls import object_controls, shown_controls
 from spasemsr.serving.editing import Edit
 from spasemsr.serving.preview import preview_button, preview_sheet
@@ -183,7 +183,8 @@ def build_page(session: Session) -> "Blocks":
         file.change(looked, [file, chosen], shown_first, api_visibility="private")
         table.input(edited, [file, table], [marked, *controls], show_progress="hidden", api_visibility="private")
         asked = [file, table, caption, scale, dial, seed, safe, chosen]
-        restore.click(restored, asked, [slider, summary, download], api_visibility="private")
+        begun = at_once(restore.click, session)
+        begun.then(restored, asked, [slider, summary, download], api_visibility="private")
         stop.click(stopped, queue=False, show_progress="hidden", api_visibility="private")
     return page
 

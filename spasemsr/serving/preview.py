@@ -6,7 +6,7 @@ A click into the photograph says which piece; before one it is that with most de
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from spasemsr.serving.answers import reporting, shown_errors
+from spasemsr.serving.answers import at_once, reporting, shown_errors
 from spasemsr.serving.session import Asked, Session
 from spasemsr.upscaling.settings import Settings
 
@@ -66,7 +66,8 @@ def preview_sheet(
         return gr.Image(value=pixels, visible=True)
 
     marked.select(clicked, marked, place, show_progress="hidden", api_visibility="private")
-    button.click(compared, [file, *asked, place], sheet, api_visibility="private")
+    begun = at_once(button.click, session)
+    begun.then(compared, [file, *asked, place], sheet, api_visibility="private")
     file.change(
         lambda: (None, gr.Image(value=None, visible=False)), None, [place, sheet], show_progress="hidden",
         api_visibility="private",

@@ -3,6 +3,7 @@
 A table row is an object, see `editing`. What goes wrong becomes `Refusal`, one sentence that the page shows.
 """
 
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -142,8 +143,12 @@ class Session:
 
         return self._said(run)
 
+    def begin(self, visitor: str = "") -> None:
+        """From now on this visitor waits for something: an earlier stop is not of that."""
+        self._stopping.discard(visitor)
+
     def stop(self, visitor: str = "") -> None:
-        """End what this visitor is waiting for."""
+        """End what this visitor is waiting for, also where it waits for its turn."""
         self._stopping.add(visitor)
 
     def close(self) -> None:
@@ -151,14 +156,17 @@ class Session:
         self._folder.cleanup()
 
     def _watched(self, visitor: str, report: Report) -> Report:
-        """`report`, which ends the work once the visitor asked to stop."""
-        self._stopping.discard(visitor)
+        """`report`, which ends the work once the visitor asked to stop; Refusal where that was before its turn."""
 
-        def watched(done: int, total: int) -> None:
+        def heed() -> None:
             if visitor in self._stopping:
                 raise Stopped
+
+        def watched(done: int, total: int) -> None:
+            heed()
             report(done, total)
 
+        self._said(heed)
         return watched
 
     def _upscaler(self, chosen: str) -> Upscaler:
@@ -200,7 +208,7 @@ class Session:
             file.write_bytes(writing.encode(result))
             self._results.append(file)
             for old in self._results[:-KEPT_RESULTS]:
-                old.unlink(missing_ok=True)
+                shutil.rmtree(old.parent, ignore_errors=True)
             del self._results[:-KEPT_RESULTS]
         return file
 

@@ -168,7 +168,20 @@ def test_a_visitor_can_stop(actions, photo):
 
     with pytest.raises(Refusal, match="Stopped"):
         actions.restore(Asked(str(photo), [], "", Settings(), visitor="me"), stop)
+    actions.begin("me")
     assert actions.restore(Asked(str(photo), [], "", Settings(), visitor="me"), ignore).file.exists()
+
+
+def test_a_stop_before_its_turn_ends_what_was_asked_for_and_nothing_later(actions, photo):
+    asked = Asked(str(photo), [], "", Settings(), visitor="me")
+    for ask in (actions.restore, actions.compare):
+        actions.begin("me")
+        actions.stop("me")  # another visitor's picture is being restored
+        with pytest.raises(Refusal, match="Stopped"):
+            ask(asked, lambda *_: pytest.fail("it was begun"))
+    actions.stop("me")  # nothing is waited for
+    actions.begin("me")
+    assert actions.restore(asked, ignore).file.exists()
 
 
 def test_only_the_latest_results_are_kept(actions, tmp_path, monkeypatch):
@@ -178,7 +191,7 @@ def test_only_the_latest_results_are_kept(actions, tmp_path, monkeypatch):
         actions.restore(Asked(str(tmp_path / "small.png"), [], "", Settings(seed=seed)), ignore).file
         for seed in range(3)
     ]
-    assert [path.exists() for path in results] == [False, True, True]
+    assert [path.parent.exists() for path in results] == [False, True, True]
 
 
 # Served.
