@@ -1,10 +1,12 @@
-"""The `spasemsr` command: its panels put together, and errors of the user said in two lines.
+"""The `spasemsr` command: its panels put together, and errors of the user and of the disk said in two lines.
 
 Commands import what they use when they run, so that `spasemsr --help` answers at once.
 """
 
+import errno
 import logging
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -18,20 +20,32 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free space and run the same again; what is finished is kept."),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "Give yourself permission there."),
+}
 for panel in (pictures, stages, tools, scores):
     panel.register(app)
 
 
 def main() -> None:
-    """Run a command; a UserError becomes two lines and exit status 2."""
+    """Run a command; a UserError, a full disk and a want of permission become two lines and exit status 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for chatty in ("httpx", "PIL", "matplotlib", "ray"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         app()
     except UserError as error:
-        sys.stderr.write(f"error: {error.what}\n       {error.remedy}\n")
-        sys.exit(2)
+        _end(error.what, error.remedy)
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            raise
+        _end(f"{error.filename or 'A file of this run'}: {error.strerror}.", REMEDIES[error.errno])
+
+
+def _end(what: str, remedy: str) -> NoReturn:
+    sys.stderr.write(f"error: {what}\n       {remedy}\n")
+    sys.exit(2)
 
 
 if __name__ == "__main__":

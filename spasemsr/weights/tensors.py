@@ -5,6 +5,7 @@ holds anything but tensors is refused.
 """
 
 import json
+import os
 import pickle
 import re
 from collections.abc import Iterable, Mapping
@@ -20,6 +21,7 @@ _MAX_HEADER = 100_000_000
 # Constants that older versions of the libraries saved and current ones compute.
 _NOT_WEIGHTS = re.compile(r"(^|\.)(position_ids|rotary_emb\.inv_freq)$")
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # how torch names what a restricted load refused
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _AGAIN = "Fetch it again (spasemsr models fetch), or correct `source` in params.yaml."
 
 
@@ -81,10 +83,19 @@ def require_whole(path: Path, remedy: str = _AGAIN) -> None:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, "Tensor"]) -> None:
-    """Safetensors with sorted names and no metadata, so that the bytes are a function of names and values."""
+    """Safetensors with sorted names and no metadata, so that the bytes are a function of names and values.
+
+    Raises OSError where the file cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    save_file({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}, path)
+    try:
+        save_file({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}, path)
+    except SafetensorError as error:  # the system's own error is in its text alone
+        if (number := _OS_ERROR.search(str(error))) is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def load_strictly(module: "nn.Module", state: Mapping[str, Any], origin: str) -> None:

@@ -1,10 +1,12 @@
 """Help and refusals come before anything heavy is imported: modules are compared, not seconds."""
 
+import errno
 import shutil
 
 import pytest
 import yaml
 
+from pipeline import cli
 from pipeline.cli import app
 from tests.worlds import ROOT, imports
 
@@ -61,3 +63,19 @@ def test_a_missing_folder_of_initial_weights_is_refused(project):
     (project / "params.yaml").write_text(yaml.safe_dump(params))
     ((printed, _),) = imports.run([["train", "spasemsr"]], project, first=False)
     assert "status 2" in printed
+
+
+def test_a_full_disk_is_said_in_two_lines_and_a_defect_keeps_its_traceback(monkeypatch, capsys):
+    def fail(error):
+        def command():
+            raise error
+
+        monkeypatch.setattr(cli, "app", command)
+        cli.main()
+
+    with pytest.raises(SystemExit) as ended:
+        fail(OSError(errno.ENOSPC, "No space left on device", "models/a"))
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.startswith("error: models/a: No space left on device.\n       Free space")
+    with pytest.raises(FileNotFoundError):
+        fail(FileNotFoundError(errno.ENOENT, "No such file or directory"))
