@@ -1,10 +1,7 @@
 """How many samples a profile will have: from `patches.jsonl` where that is the profile's, else from picture sizes."""
 
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from PIL import Image
 
 from pipeline import layout
 from spasemsr.config import Params, ProfileName
@@ -14,6 +11,7 @@ from spasemsr.data.sources import Sources, fixed_split
 from spasemsr.data.spec import DataSpec
 from spasemsr.errors import UserError
 from spasemsr.images.formats import SUFFIXES
+from spasemsr.images.opening import header
 
 
 @dataclass(frozen=True)
@@ -71,12 +69,10 @@ def _estimated(sources: Sources, spec: DataSpec) -> Counts:
     named = [photograph for photograph in found if Path(photograph.path).suffix.lower() in SUFFIXES]
     train = evaluation = images = 0.0
     for photograph in named:
-        try:
-            with warnings.catch_warnings(), Image.open(sources.file(photograph.source, photograph.path)) as picture:
-                warnings.simplefilter("ignore")
-                width, height = picture.size
-        except (OSError, ValueError, Image.DecompressionBombError):
+        stated = header(sources.file(photograph.source, photograph.path))
+        if stated is None:
             continue
+        width, height = stated[1]
         cut = min(len(grid(height, width, spec.patch, spec.stride)), spec.max_patches)
         held = min(len(grid(height, width, spec.val_patch, spec.val_patch)), spec.val_max_patches)
         images += 1

@@ -53,6 +53,6 @@ def index(folder: Path, what: str, strip: Sequence[str] = ()) -> dict[str, Path]
 
 def _key(stem: str, strip: Sequence[str]) -> str:
     for ending in strip:
-        if stem.endswith(ending) and len(stem) > len(ending):
+        if ending and stem.endswith(ending) and len(stem) > len(ending):
             return stem[: -len(ending)]
     return stem

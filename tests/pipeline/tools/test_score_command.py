@@ -263,7 +263,7 @@ def test_a_named_set_that_is_not_here_says_where_to_get_it(folders, tmp_path, mo
 def test_endings_that_are_no_part_of_the_key(tmp_path):
     for name in ("x_1_out.png", "x_2_out.png"):
         png(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
-    assert list(index(tmp_path, "outputs", ["_out"])) == ["x_1", "x_2"]
+    assert list(index(tmp_path, "outputs", ["", "_out"])) == ["x_1", "x_2"]
 
 
 def test_bicubic_baseline_is_scored_like_any_other(tmp_path):
