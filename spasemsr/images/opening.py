@@ -60,6 +60,8 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
 def header(file: Path | bytes) -> tuple[str, tuple[int, int]] | None:
     """Format, and width and height before orientation, as the header states them; None for what cannot be read."""
     with contextlib.suppress(RejectedSample), decoding(), contextlib.ExitStack() as opened:
+        if isinstance(file, Path) and not file.is_file():
+            return None  # a pipe would be waited for
         source = io.BytesIO(file) if isinstance(file, bytes) else opened.enter_context(file.open("rb"))
         formats = formats_for(source.read(_START))
         source.seek(0)

@@ -1,5 +1,6 @@
 """Which formats are read, by what, and what is said where the package that reads one is not installed."""
 
+import os
 import sys
 import types
 
@@ -13,7 +14,7 @@ from spasemsr.data.spec import DataSpec
 from spasemsr.errors import RejectedSample
 from spasemsr.images.flat import decode
 from spasemsr.images.formats import HEIC, JPEG_XL
-from spasemsr.images.opening import header
+from spasemsr.images.opening import header, read_bytes
 from spasemsr.images.picture import parse_picture
 from spasemsr.images.stored import read_scored
 from spasemsr.images.writing import encode, fitted, written_as
@@ -77,3 +78,14 @@ class _Store:
 
     def put(self, key: str, payload: bytes, label: str = "") -> None:
         self._held[key] = payload
+
+
+def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    pipe = os.open(tmp_path / "pipe.png", os.O_RDWR)  # without a writer, to open it to read would never end
+    os.write(pipe, b"\x89PNG of forty bytes, which nobody reads")
+    assert header(tmp_path / "pipe.png") is None
+    assert os.read(pipe, 100).startswith(b"\x89PNG")
+    os.close(pipe)
+    with pytest.raises(RejectedSample, match="empty"):
+        read_bytes(tmp_path / "pipe.png", 100)
