@@ -171,7 +171,7 @@ class LatentDiffusion(Method):
         lr_up = self._lr_up(batch)
         height, width = lr_up.shape[-2:]
         padded = pad_reflect(lr_up, MULTIPLE)
-        lr_latents = self._lr_latents(padded)
+        lr_latents = self._latents_in_strips(padded, run_tiles)
         features = {name: self._padded(name, value, height, padded) for name, value in batch.features.items()}
         view = View(padded, lr_latents, features)
         start = noise.gaussian("start", batch.keys, lr_latents.shape[1:]).to(lr_latents)
@@ -191,6 +191,17 @@ class LatentDiffusion(Method):
         return fix_colors(
             sampling.colorfix, restored, restored if own_colours else bicubic_upsample(batch.lr, self.scale)
         )
+
+    def _latents_in_strips(self, lr_up_B3HW: Tensor, run_strips: TileMap) -> Tensor:
+        """`_lr_latents`, strip by strip where every cell is encoded alone."""
+        if self.grid.learned:
+            return self._lr_latents(lr_up_B3HW)
+        rows = STRIP * self.grid.cell
+
+        def strip(first: int) -> Tensor:
+            return self._lr_latents(lr_up_B3HW[:, :, first : first + rows])
+
+        return torch.cat(list(run_strips(strip, range(0, lr_up_B3HW.shape[2], rows))), dim=2)
 
     def _image_in_strips(
         self, latents_BChw: Tensor, lr_up_B3HW: Tensor, lr_latents_BChw: Tensor, run_strips: TileMap

@@ -1,7 +1,7 @@
 """The colour fix of `diffusion/colorfix.py` on images too large for it: the same result, computed in strips.
 
-Wavelet needs 31 pixels around a strip. AdaIN needs the mean and deviation of whole images, which are summed up first.
-lr (u, v, 3) in 8 or 16 bits, the canvas (H, W, 3) in 16 bits, changed in place.
+Wavelet needs 31 pixels around a strip, which are kept as they were before any strip was fixed. AdaIN needs the mean
+and deviation of whole images, which are summed up first. lr (u, v, 3) in 8 or 16 bits, the canvas (H, W, 3) in 16 bits, changed in place.
 """
 
 from collections.abc import Iterator
@@ -12,22 +12,26 @@ import torch
 from torch import Tensor
 
 from spasemsr.diffusion.colorfix import LEVELS, MIN_STD, wavelet
+from spasemsr.diffusion.tiling import TileMap
 from spasemsr.images.picture import Pixels
 from spasemsr.methods.protocol import Boxes
 from spasemsr.pixels import bicubic_upsample
 
 _REACH = 2**LEVELS  # rows around a strip that its colours depend on: 1 + 2 + 4 + 8 + 16, rounded up
-_STRIP_PIXELS = 1 << 21
+_STRIP_PIXELS = 1 << 20
 _CUBIC = 4  # lr rows around a strip that bicubic upsampling looks at, with room
 
 
-def fix_canvas(kind: str, canvas: npt.NDArray[np.uint16], lr: Pixels, scale: int) -> None:
-    """Apply the fix `adain`, `wavelet` or `none` to a whole restored image."""
+def fix_canvas(kind: str, canvas: npt.NDArray[np.uint16], lr: Pixels, scale: int, run_strips: TileMap = map) -> None:
+    """Apply the fix `adain`, `wavelet` or `none` to a whole restored image.
+
+    `run_strips` works through strips of rows: `map`, or that of a thread pool.
+    """
     match kind:
         case "adain":
             _adain(canvas, lr, scale)
         case "wavelet":
-            _wavelet(canvas, lr, scale)
+            _wavelet(canvas, lr, scale, run_strips)
         case "none":
             pass
         case _:
@@ -53,15 +57,21 @@ def tensor_of(pixels_HW3: npt.NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels_HW3.transpose(2, 0, 1)))[None]
 
 
-def _wavelet(canvas: npt.NDArray[np.uint16], lr: Pixels, scale: int) -> None:
-    height = canvas.shape[0]
-    above = canvas[:0].copy()  # rows over the strip as they were before they were fixed
-    for start, end in _strips(canvas, scale):
-        top, bottom = start - len(above), min(end + _REACH, height)
-        restored = np.concatenate([above, canvas[start:bottom]])
-        above = canvas[max(end - _REACH, 0) : end].copy()
-        fixed = wavelet(tensor_of(restored.astype(np.float32) / np.float32(65535)), _lr_up(lr, top, bottom, scale))
+def _wavelet(canvas: npt.NDArray[np.uint16], lr: Pixels, scale: int, run_strips: TileMap) -> None:
+    strips = list(_strips(canvas, scale))
+    around = [
+        (canvas[max(start - _REACH, 0) : start].copy(), canvas[end : end + _REACH].copy()) for start, end in strips
+    ]
+
+    def fix(index: int) -> None:
+        (start, end), (above, below) = strips[index], around[index]
+        top, bottom = start - len(above), end + len(below)
+        restored = tensor_of(np.concatenate([above, canvas[start:end], below]).astype(np.float32))
+        fixed = wavelet(restored.div_(65535), _lr_up(lr, top, bottom, scale))
         canvas[start:end] = _sixteen(fixed[..., start - top : end - top, :])
+
+    for _ in run_strips(fix, range(len(strips))):
+        pass
 
 
 def _adain(canvas: npt.NDArray[np.uint16], lr: Pixels, scale: int) -> None:
@@ -99,4 +109,5 @@ def _lr_up(lr: Pixels, top: int, bottom: int, scale: int) -> Tensor:
 
 
 def _sixteen(image_13HW: Tensor) -> npt.NDArray[np.uint16]:
-    return np.rint(image_13HW[0].clamp(0, 1).permute(1, 2, 0).numpy() * 65535).astype(np.uint16)
+    levels = image_13HW[0].clamp(0, 1).mul_(65535).round_().permute(1, 2, 0)
+    return levels.contiguous().numpy().astype(np.uint16)

@@ -23,7 +23,7 @@ from PIL import Image
 from spasemsr.backends.protocols import Restorer
 from spasemsr.config import load_params
 from spasemsr.data.dataset import Batch
-from spasemsr.determinism import cores, single_threaded, torch_threads
+from spasemsr.determinism import cores, single_threaded
 from spasemsr.diffusion.lean import lean
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.diffusion.tiling import Tile, TileMap, boxes_seen_from
@@ -279,8 +279,7 @@ class Upscaler:
             batch = batch.to(self.device)
             restored = method.restore(batch, FieldNoise(seed, 0, y, x), own_colours, run_tiles, called, inside)
             paste(canvas, window, restored[0].permute(1, 2, 0).float().cpu().numpy(), scale, run_tiles)
-        with torch_threads(self.workers):
-            fix_canvas(sampling.colorfix, canvas, lr, scale)
+        fix_canvas(sampling.colorfix, canvas, lr, scale, run_tiles)
         return canvas
 
     def _batch(self, lr: Pixels, seen: Seen, dial: float) -> Batch:

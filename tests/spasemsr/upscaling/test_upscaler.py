@@ -1,6 +1,7 @@
 """The upscaler as Python callers use it: weights, seams, seeds, formats, memory."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -189,7 +190,8 @@ def test_colours_fixed_in_strips_are_those_of_the_whole(kind, depth, monkeypatch
     canvas = ((rng.random((200, 160, 3)) * 0.6 + 0.3) * 65535).astype(np.uint16)
     lr_up = bicubic_upsample(colour.tensor_of(colour.lr_float(lr)), 4)
     expected = fix_colors(kind, colour.tensor_of(canvas.astype(np.float32) / 65535), lr_up)
-    colour.fix_canvas(kind, canvas, lr, 4)
+    with ThreadPoolExecutor(3) as pool:
+        colour.fix_canvas(kind, canvas, lr, 4, pool.map)
     assert np.abs(canvas / 65535 - expected[0].permute(1, 2, 0).numpy()).max() < 3 / 65535
 
 
