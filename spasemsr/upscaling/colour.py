@@ -1,7 +1,8 @@
 """The colour fix of `diffusion/colorfix.py` on images too large for it: the same result, computed in strips.
 
 Wavelet needs 31 pixels around a strip, which are kept as they were before any strip was fixed. AdaIN needs the mean
-and deviation of whole images, which are summed up first. lr (u, v, 3) in 8 or 16 bits, the canvas (H, W, 3) in 16 bits, changed in place.
+and deviation of whole images, which are summed up first. lr (u, v, 3) in 8 or 16 bits, the canvas (H, W, 3) in 16
+bits, changed in place.
 """
 
 from collections.abc import Iterator
