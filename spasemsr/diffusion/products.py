@@ -17,7 +17,8 @@ _LARGE = 2_000_000  # multiplications; with less, MKL is as quick or quicker
 def product(a_MK: Tensor, b_KN: Tensor) -> Tensor:
     """(M, K) times (K, N)."""
     if a_MK.shape[0] * b_KN.numel() >= _LARGE and mkl_is_slow():
-        return torch.ops.mkldnn._linear_pointwise(a_MK, b_KN.t(), None, "none", [], "")
+        # rows with gaps between them, as those of a part of a matrix, would go to a kernel a thousand times slower
+        return torch.ops.mkldnn._linear_pointwise(a_MK.contiguous(), b_KN.contiguous().t(), None, "none", [], "")
     return torch.mm(a_MK, b_KN)
 
 
