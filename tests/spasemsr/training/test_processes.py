@@ -53,7 +53,7 @@ except SystemExit:
     (folder / f"left{rank}").write_text(str(any(state.glob("step-*"))))
     raise
 except loop.UserError as error:
-    print("ERROR", error, flush=True)
+    os.write(1, f"ERROR {error}\\n".encode())  # at once, since both processes say it into one pipe
     sys.exit(3)
 """
 
