@@ -186,11 +186,13 @@ class Params(Spec):
             for own, section in profile.methods.items():
                 method(own).check(self.ingredients(own, name))
                 if section.train:
-                    _check_train(_trained(profile, own, name), f"{name}.methods.{own}.train")
+                    runs = own in self.methods or "cooldown_steps" in section.train
+                    _check_train(_trained(profile, own, name), f"{name}.methods.{own}.train", runs)
                 if own in self.methods:
                     self._section(profile, own, self.learners)
-            for own in profile.learners:
-                _check_train(_trained(profile, own, name, learner=True), f"{name}.learners.{own}.train")
+            for own, learner in profile.learners.items():
+                runs = own in self.learners or "cooldown_steps" in learner.train
+                _check_train(_trained(profile, own, name, learner=True), f"{name}.learners.{own}.train", runs)
             for own, learner in profile.learners.items():
                 if unknown := [given for given in learner.gives if given not in known]:
                     told = f"no method has such a feature (there are: {', '.join(sorted(known))})"
@@ -222,10 +224,13 @@ def _trained(profile: Profile, own: str, name: str, learner: bool = False) -> Tr
         raise ValueError("; ".join(said)) from None
 
 
-def _check_train(train: TrainSpec, at: str) -> None:
-    """What no field can check alone."""
+def _check_train(train: TrainSpec, at: str, runs: bool = True) -> None:
+    """What no field can check alone. What does not run may inherit a cooldown that is longer than itself."""
     if train.warmup_steps > train.steps:
         raise ValueError(f"{at}.warmup_steps exceeds {at}.steps, {train.steps}")
+    if runs and train.cooldown_steps > train.steps:
+        told = f"the learning rate would never reach {at}.lr; lower the first, or raise the second"
+        raise ValueError(f"{at}.cooldown_steps, {train.cooldown_steps}, exceeds {at}.steps, {train.steps}: {told}")
     if train.global_batch % train.accumulate:
         raise ValueError(f"{at}.accumulate must divide {at}.global_batch, {train.global_batch}")
 

@@ -82,6 +82,10 @@ def test_what_came_later_is_said_where_it_is_not_the_default():
         ("embedded.methods.spasemsr.train.stepz", 9, "embedded.methods.spasemsr.train.stepz = 9: no such key"),
         ("embedded.learners.dape.gives", ["sfot"], "embedded.learners.dape.gives: sfot: no method has such a feature"),
         ("embedded.methods.spasemsr.train.warmup_steps", 101, "embedded.methods.spasemsr.train.warmup_steps exceeds"),
+        ("embedded.train.cooldown_steps", 101, "train.cooldown_steps, 101, exceeds embedded.train.steps, 100"),
+        ("probe.methods.spasemsr.train", {"steps": 74}, "probe.methods.spasemsr.train.cooldown_steps, 75, exceeds"),
+        ("embedded.methods.seesr.train.cooldown_steps", 201, "embedded.methods.seesr.train.cooldown_steps, 201, exc"),
+        ("embedded.learners.recogniser.train.steps", 999, "learners.recogniser.train.cooldown_steps, 1000, exceeds"),
         ("embedded.methods.spasemsr", None, "embedded.methods.spasemsr: missing, and `methods` lists spasemsr"),
         ("embedded.data.patch", 100, "multiple of 64"),
         ("embedded.data.patch", 64, "at least 80 pixels"),
@@ -111,6 +115,15 @@ def test_a_method_may_be_trained_otherwise(raw):
     own, common = params.embedded.train_of("spasemsr"), params.embedded.train
     assert own == common.model_copy(update={"steps": 7, "warmup_steps": 0}) != common
     assert params.foundation.train_of("spasemsr") == params.foundation.train
+
+
+def test_a_long_cooldown_is_refused_of_what_runs_alone(raw):
+    """A run of one method sets the profile's, which shorter methods and students that do not run inherit."""
+    raw["embedded"]["train"] |= {"steps": 1500, "cooldown_steps": 900}  # as experiments/nano.sh does
+    parse_params(raw, "params.yaml")
+    for listed, said in (({"methods": ["seesr"]}, "methods.seesr"), ({"learners": ["dape"]}, "learners.dape")):
+        with pytest.raises(UserError, match=rf"{said}\.train\.cooldown_steps, 900, exceeds .*\.steps, 200"):
+            parse_params(raw | listed, "params.yaml")
 
 
 def test_a_method_without_a_folder_is_refused_with_those_there_are():
