@@ -36,6 +36,7 @@ def _known(name: str) -> str:
 
 
 MethodName = Annotated[str, AfterValidator(_known)]
+_OF_METHODS = ("held", "validate_every", "keep_every")  # of a training; a student has none of them
 
 
 class MethodSections(Spec):
@@ -96,8 +97,11 @@ class Profile(Spec):
         return TrainSpec.model_validate({**self.train.plain(), **self.methods[name].train})
 
     def train_of_learner(self, name: str) -> TrainSpec:
-        """How a student is trained, likewise; never from a method's weights, nor on published shards."""
-        own = {"init": None, "shards": None, **self.learners[name].train}
+        """How a student is trained, likewise; never from a method's weights, nor on published shards.
+
+        It learns from all samples and is written once, at the end.
+        """
+        own = {"init": None, "shards": None, **dict.fromkeys(_OF_METHODS, 0), **self.learners[name].train}
         return TrainSpec.model_validate({**self.train.plain(), **own})
 
 
@@ -191,8 +195,12 @@ class Params(Spec):
                 if own in self.methods:
                     self._section(profile, own, self.learners)
             for own, learner in profile.learners.items():
+                at = f"{name}.learners.{own}.train"
+                if unused := [key for key in _OF_METHODS if learner.train.get(key)]:
+                    told = "a student learns from all samples and is written once, at the end; leave this out"
+                    raise ValueError(f"{at}.{unused[0]}: {told}")
                 runs = own in self.learners or "cooldown_steps" in learner.train
-                _check_train(_trained(profile, own, name, learner=True), f"{name}.learners.{own}.train", runs)
+                _check_train(_trained(profile, own, name, learner=True), at, runs)
             for own, learner in profile.learners.items():
                 if unknown := [given for given in learner.gives if given not in known]:
                     told = f"no method has such a feature (there are: {', '.join(sorted(known))})"
@@ -231,6 +239,9 @@ def _check_train(train: TrainSpec, at: str, runs: bool = True) -> None:
     if runs and train.cooldown_steps > train.steps:
         told = f"the learning rate would never reach {at}.lr; lower the first, or raise the second"
         raise ValueError(f"{at}.cooldown_steps, {train.cooldown_steps}, exceeds {at}.steps, {train.steps}: {told}")
+    if train.validate_every and not train.held:
+        told = f"there is nothing to validate on; raise {at}.held, or set the first to 0"
+        raise ValueError(f"{at}.validate_every is {train.validate_every}, but {at}.held is 0: {told}")
     if train.global_batch % train.accumulate:
         raise ValueError(f"{at}.accumulate must divide {at}.global_batch, {train.global_batch}")
 

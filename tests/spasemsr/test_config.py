@@ -86,6 +86,11 @@ def test_what_came_later_is_said_where_it_is_not_the_default():
         ("probe.methods.spasemsr.train", {"steps": 74}, "probe.methods.spasemsr.train.cooldown_steps, 75, exceeds"),
         ("embedded.methods.seesr.train.cooldown_steps", 201, "embedded.methods.seesr.train.cooldown_steps, 201, exc"),
         ("embedded.learners.recogniser.train.steps", 999, "learners.recogniser.train.cooldown_steps, 1000, exceeds"),
+        ("embedded.train.validate_every", 5, "embedded.train.validate_every is 5, but embedded.train.held is 0"),
+        ("foundation.methods.segsr.train", {"held": 0}, "segsr.train.validate_every is 5000, but foundation.methods"),
+        ("foundation.learners.dape.train", {"held": 64}, "foundation.learners.dape.train.held: a student learns from"),
+        ("embedded.learners.dape.train.validate_every", 5, "embedded.learners.dape.train.validate_every: a student"),
+        ("embedded.learners.dape.train.keep_every", 5, "embedded.learners.dape.train.keep_every: a student learns"),
         ("embedded.methods.spasemsr", None, "embedded.methods.spasemsr: missing, and `methods` lists spasemsr"),
         ("embedded.data.patch", 100, "multiple of 64"),
         ("embedded.data.patch", 64, "at least 80 pixels"),
@@ -124,6 +129,13 @@ def test_a_long_cooldown_is_refused_of_what_runs_alone(raw):
     for listed, said in (({"methods": ["seesr"]}, "methods.seesr"), ({"learners": ["dape"]}, "learners.dape")):
         with pytest.raises(UserError, match=rf"{said}\.train\.cooldown_steps, 900, exceeds .*\.steps, 200"):
             parse_params(raw | listed, "params.yaml")
+
+
+def test_a_student_is_not_validated_on_the_way_as_methods_are():
+    profile = load_params(SHIPPED).foundation
+    assert (profile.train.held, profile.train.validate_every, profile.train.keep_every) == (256, 5000, 20000)
+    student = profile.train_of_learner("dape")
+    assert (student.held, student.validate_every, student.keep_every) == (0, 0, 0)
 
 
 def test_a_method_without_a_folder_is_refused_with_those_there_are():
