@@ -9,6 +9,7 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import socket
 import threading
 import time
@@ -31,9 +32,9 @@ _SHELLS = frozenset(("sh", "bash", "dash", "zsh", "fish", "ksh"))
 def exclusive(stage: str, folder: Path = Path("data")) -> Iterator[None]:
     """Hold the stage of this name in this folder; a second copy waits here, saying so, until the first has ended.
 
-    The lock is the kernel's (flock), so it ends with its holder however that ends; where storage has none, a file that
-    its holder touches again and again (`claimed`). Also starts the watch on dvc. Of the processes of one launch
-    (torchrun, accelerate) the first holds it for all.
+    The lock is the kernel's (flock), so it ends with its holder however that ends; where storage has none, a folder
+    with a file that its holder touches again and again (`claimed`). Also starts the watch on dvc. Of the processes of
+    one launch (torchrun, accelerate) the first holds it for all.
     """
     end_with_dvc()
     if os.environ.get("RANK", "0") != "0":
@@ -50,7 +51,7 @@ def exclusive(stage: str, folder: Path = Path("data")) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN):
-                with claimed(stage, path.with_suffix(".lock-claim")):
+                with claimed(stage, path.with_suffix(".lock-claims")):
                     yield
                 return
             file.seek(0)
@@ -67,69 +68,100 @@ def exclusive(stage: str, folder: Path = Path("data")) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def claimed(stage: str, path: Path) -> Iterator[None]:
-    """The lock for storage without flock: a file made only if it is not there, touched as long as it is held.
+def claimed(stage: str, folder: Path) -> Iterator[None]:
+    """The lock for storage without flock: a folder that holds its holder's file, touched as long as it is held.
 
-    One that nobody has touched for a minute, or whose process on this machine is gone, is taken over. Raises UserError
-    where the file cannot be made.
+    A file that nobody has touched for a minute, or whose process on this machine is gone, is removed by whoever waits.
+    Each holder's has a name of its own, and a folder moves into place only where no other with a file in it is: of two
+    that find the same file abandoned, the slower can remove nothing of the faster one. Raises UserError where the
+    folder cannot be made.
     """
-    holder = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
+    own = folder / uuid.uuid4().hex
     said = False
     try:
-        while True:
-            try:
-                with path.open("x") as file:
-                    file.write(holder)
-                break
-            except FileExistsError:
-                if not said:
-                    log.warning("%-9s waits: %s holds the same outs", stage, _read(path) or "another process")
-                said = True
-                if not _abandoned(path):
-                    continue
-                path.unlink(missing_ok=True)
+        while not _placed(own):
+            other = _claim(folder)
+            if other is None:  # it has just gone
+                with contextlib.suppress(OSError):
+                    folder.rmdir()  # some storage moves no folder onto an empty one
+                time.sleep(_POLL_SECONDS)
+                continue
+            if not said:
+                log.warning("%-9s waits: %s holds the same outs", stage, _read(other) or "another process")
+            said = True
+            if _abandoned(other):
+                _remove(other)
     except OSError as error:
-        raise UserError(f"Cannot lock {path}: {error.strerror}.", "Give yourself write permission here.") from None
+        raise UserError(f"Cannot lock {folder}: {error.strerror}.", "Give yourself write permission here.") from None
     released = threading.Event()
-    threading.Thread(target=_touch, args=(path, released), name="lock-claim", daemon=True).start()
+    threading.Thread(target=_touch, args=(own, released), name="lock-claim", daemon=True).start()
     try:
         yield
     finally:
         released.set()
-        if _read(path) == holder:
-            path.unlink(missing_ok=True)
+        _remove(own)
 
 
-def _abandoned(path: Path) -> bool:
+def _placed(claim: Path) -> bool:
+    """Make a claim in a folder that is moved to where it is to be; False where there is one already."""
+    made = claim.parent.with_name(f"{claim.parent.name}-{claim.name}")
+    made.mkdir()
+    try:
+        (made / claim.name).write_text(f"{socket.gethostname()} {os.getpid()}")
+        made.rename(claim.parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return True
+
+
+def _claim(folder: Path) -> Path | None:
+    """The claim in a folder, if there is one."""
+    try:
+        return next((path for path in folder.iterdir() if not path.name.startswith(".nfs")), None)
+    except FileNotFoundError:
+        return None
+
+
+def _remove(claim: Path) -> None:
+    """Remove this claim, and the folder if no other is in it."""
+    claim.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        claim.parent.rmdir()
+
+
+def _abandoned(claim: Path) -> bool:
     """Watch a claim until it changes or a minute has passed in which it did not."""
-    host, _, rest = _read(path).partition(" ")
-    pid = rest.partition(" ")[0]
+    host, _, pid = _read(claim).partition(" ")
     if host == socket.gethostname() and pid.isdecimal() and not psutil.pid_exists(int(pid)):
         return True
-    end, touched = time.monotonic() + _STALE_SECONDS, _touched(path)
+    end, touched = time.monotonic() + _STALE_SECONDS, _touched(claim)
     while time.monotonic() < end:
         time.sleep(_POLL_SECONDS)
-        if _touched(path) != touched:
+        if _touched(claim) != touched:
             return False
     return True
 
 
-def _touch(path: Path, released: threading.Event) -> None:
+def _touch(claim: Path, released: threading.Event) -> None:
     while not released.wait(_STALE_SECONDS / 6):
         with contextlib.suppress(OSError):
-            os.utime(path)
+            os.utime(claim)
 
 
-def _read(path: Path) -> str:
+def _read(claim: Path) -> str:
     try:
-        return path.read_text()
+        return claim.read_text()
     except OSError:
         return ""
 
 
-def _touched(path: Path) -> int:
+def _touched(claim: Path) -> int:
     try:
-        return path.stat().st_mtime_ns
+        return claim.stat().st_mtime_ns
     except OSError:
         return 0
 

@@ -16,6 +16,7 @@ import pytest
 from pipeline.engine import lock
 from spasemsr.errors import UserError
 
+GONE = f"{socket.gethostname()} {2**22 + 1}"  # says a claim whose process is not there
 HOLD = """
 import logging, sys, time
 from pathlib import Path
@@ -104,31 +105,72 @@ def test_where_storage_has_no_flock_a_touched_file_holds_the_outs(tmp_path, monk
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(lock.fcntl, "flock", refuse)
-    claim = tmp_path / ".ground.lock-claim"
+    claims = tmp_path / ".ground.lock-claims"
     with lock.exclusive("ground", tmp_path):
+        (claim,) = claims.iterdir()
         assert str(os.getpid()) in claim.read_text()
-    assert not claim.exists()
-    claim.write_text(f"{socket.gethostname()} {2**22 + 1} a")  # its process is gone
+    assert not claims.exists()
+    claims.mkdir()
+    (claims / "gone").write_text(GONE)
     monkeypatch.setattr(lock, "_touched", lambda path: pytest.fail("watched for a minute"))
     with caplog.at_level("WARNING"), lock.exclusive("ground", tmp_path):
+        (claim,) = claims.iterdir()
         assert str(os.getpid()) in claim.read_text()
-    assert "waits" in caplog.text
+    assert f"waits: {GONE} holds the same outs" in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == [".ground.lock-held"]
 
 
 def test_a_claim_of_another_machine_counts_as_long_as_it_is_touched(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "_STALE_SECONDS", 0.3)
     monkeypatch.setattr(lock, "_POLL_SECONDS", 0.02)
-    claim = tmp_path / ".ground.lock-claim"
-    claim.write_text("elsewhere 1 a")
+    claims = tmp_path / ".ground.lock-claims"
+    claims.mkdir()
+    (claims / "a").write_text("elsewhere 1")
     ends = time.monotonic() + 0.6
 
     def touch():
         while time.monotonic() < ends:
-            os.utime(claim)
+            os.utime(claims / "a")
             time.sleep(0.05)
 
     holder = threading.Thread(target=touch)
     holder.start()
-    with lock.claimed("ground", claim):
+    with lock.claimed("ground", claims):
         assert time.monotonic() >= ends
     holder.join()
+
+
+def test_of_two_that_find_the_same_claim_abandoned_one_takes_it_over(tmp_path, monkeypatch):
+    """The slower of them removes the abandoned claim when the faster one's is there already."""
+    claims = tmp_path / "claims"
+    claims.mkdir()
+    (claims / "gone").write_text(GONE)
+    both, taken, tried = threading.Barrier(2), threading.Event(), threading.Event()
+    inside: list[int] = []
+    counts: list[int] = []
+
+    def abandoned(claim: Path) -> bool:
+        if claim.name != "gone":
+            tried.set()
+            return False
+        if both.wait(30) == 0:
+            assert taken.wait(30)
+        return True
+
+    def hold() -> None:
+        with lock.claimed("ground", claims):
+            inside.append(threading.get_ident())
+            counts.append(len(inside))
+            if taken.is_set():
+                tried.set()
+            taken.set()
+            assert tried.wait(30)
+            inside.remove(threading.get_ident())
+
+    monkeypatch.setattr(lock, "_abandoned", abandoned)
+    waiting = [threading.Thread(target=hold) for _ in range(2)]
+    for thread in waiting:
+        thread.start()
+    for thread in waiting:
+        thread.join()
+    assert counts == [1, 1] and not claims.exists()
