@@ -119,12 +119,12 @@ def weights_of(recipe: Recipe) -> Path | None:
 
 
 def compared(chosen: Sequence[Recipe]) -> Iterator[str]:
-    """Every variant minus the whole method, of the experiments of a grid that are there."""
+    """Every variant minus the whole method, seed by seed, of the experiments of a grid that are there."""
     for name in dict.fromkeys(recipe.method for recipe in chosen if recipe.row):
-        rows: dict[str, list[ScoreTable]] = {}
+        rows: dict[str, dict[Any, ScoreTable]] = {}
         for recipe in chosen:
             if recipe.method == name and recipe.row and (table := _scores(recipe.name, name)):
-                rows.setdefault(recipe.row, []).append(table)
+                rows.setdefault(recipe.row, {})[recipe.changes.get("seed")] = table
         if len(rows) > 1:
             yield from paired.lines(rows, name)
 
@@ -139,14 +139,14 @@ def compare(before: Sequence[str], after: Sequence[str], method_name: str) -> It
     if len(before) != len(after):
         counts = f"{len(before)} before, {len(after)} after"
         raise UserError(f"Experiments are compared seed by seed: {counts}.", "Name as many on both sides.")
-    rows: dict[str, list[ScoreTable]] = {}
+    rows: dict[str, dict[int, ScoreTable]] = {}
     for side in (before, after):
         found = {name: _scores(name, method_name) for name in side}
         if absent := [name for name, table in found.items() if table is None]:
             remedy = "The experiments there are: dvc exp list"
             raise UserError(f"There are no scores of {method_name} in {', '.join(absent)}.", remedy)
-        rows[", ".join(side)] = [table for table in found.values() if table is not None]
-    if len({table.keys_sha256 for tables in rows.values() for table in tables}) > 1:
+        rows[", ".join(side)] = {place: table for place, name in enumerate(side) if (table := found[name])}
+    if len({table.keys_sha256 for tables in rows.values() for table in tables.values()}) > 1:
         raise UserError("These experiments scored different images.", "Compare experiments on the same data.")
     yield from paired.lines(rows, method_name)
 

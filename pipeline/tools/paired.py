@@ -1,6 +1,7 @@
 """What one training changes against another: differences of every metric image by image, over photographs and seeds."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +15,19 @@ _SEED = 0
 Values = Mapping[str, float]  # by key
 
 
-def lines(scores: Mapping[str, Sequence[ScoreTable]], method: str) -> Iterator[str]:
+def lines(scores: Mapping[str, Mapping[Any, ScoreTable]], method: str) -> Iterator[str]:
     """A line for each row but the first: its scores minus the first row's, metric by metric, with 95 % intervals.
 
-    `scores` are tables of a split by row, in each row one for every seed, in the same order. Where there are several
-    seeds, the mean difference of each stands behind the interval.
+    `scores` are tables of a split by row and seed; what is compared are the seeds that both rows have. Where there are
+    several, the mean difference of each stands behind the interval.
     """
     (whole, first), *others = scores.items()
     for row, tables in others:
-        pairs = list(zip(first, tables, strict=False))
-        for metric in first[0].metrics:
+        pairs = [(one, tables[seed]) for seed, one in first.items() if seed in tables]
+        if not pairs:
+            yield f"{row} minus {whole}: no two trainings with the same seed are there"
+            continue
+        for metric in pairs[0][0].metrics:
             if not all(table.has(method, metric) for pair in pairs for table in pair):
                 continue  # a constraint that is off has no error
             gains = [difference(one.values(method, metric), two.values(method, metric)) for one, two in pairs]

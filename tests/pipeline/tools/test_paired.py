@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.tools import experiment, paired
+from pipeline.tools import experiment, paired, recipes
 from spasemsr.errors import UserError
 from spasemsr.evaluation.scores import Row, ScoreTable
 
@@ -16,12 +16,36 @@ def test_differences_are_paired_by_image_and_drawn_over_photographs_and_seeds():
 
     hard = [20.0 + index for index in range(12)]  # images differ far more than trainings do
     less = [[value - 0.1 - 0.001 * index for index, value in enumerate(hard)], [value - 0.3 for value in hard]]
-    (line,) = paired.lines({"Ours": [table(hard)] * 2, "w/o": [table(values) for values in less]}, "spasemsr")
+    without = dict(enumerate(table(values) for values in less))
+    (line,) = paired.lines({"Ours": dict.fromkeys(without, table(hard)), "w/o": without}, "spasemsr")
     assert line.startswith("w/o minus Ours: psnr -0.2028 [-0.3000, -0.10")
     assert line.endswith("by seed -0.1055 -0.3000, 12 images")
     one = paired.interval([{key: float(index % 2) for index, key in enumerate(keys)}])
     assert one is not None and 0.2 < one[0] < 0.3 and 0.7 < one[1] < 0.8  # a share of 1/2 in twelve: +- 0.28
     assert paired.interval([{keys[0]: 1.0}]) is None
+
+
+def test_variants_are_compared_with_the_whole_method_seed_by_seed(monkeypatch):
+    """An experiment that failed leaves its seed out, on both sides."""
+
+    def table(value: float) -> ScoreTable:
+        return ScoreTable("val", ("psnr",), ("spasemsr",), (Row("val", "a", "spasemsr", {"psnr": value}),))
+
+    there = {
+        ("Ours", None): 20.0, ("Ours", 7): 30.0, ("Ours", 8): 40.0, ("w/o-vae", 7): 29.0, ("w/o-vae", 8): 38.0,
+        ("w/o-spatial", 9): 10.0,
+    }  # fmt: skip
+    chosen = [
+        recipes.Recipe(f"{row}-{seed}", {} if seed is None else {"seed": seed}, "spasemsr", row)
+        for seed in (None, 7, 8, 9)
+        for row in ("Ours", "w/o-vae", "w/o-spatial")
+    ]
+    scores = {f"{row}-{seed}": table(value) for (row, seed), value in there.items()}
+    monkeypatch.setattr(experiment, "_scores", lambda name, _: scores.get(name))
+    assert list(experiment.compared(chosen)) == [
+        "w/o-vae minus Ours: psnr -1.5000, by seed -1.0000 -2.0000, 1 images",
+        "w/o-spatial minus Ours: no two trainings with the same seed are there",
+    ]
 
 
 def test_experiments_are_compared_by_every_score_that_both_have(monkeypatch):
