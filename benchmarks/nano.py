@@ -28,8 +28,9 @@ from spasemsr.backends.restorer.spec import (
     SpandrelRestorerSpec,
     dialed,
 )
-from spasemsr.data.pairs import SCALE, SEED, Pair, make_pair, photographs
+from spasemsr.data.pairs import SCALE, SEED, Pair, make_pair
 from spasemsr.evaluation.artifacts import colour_shift, grid_strength
+from spasemsr.evaluation.folders import index
 from spasemsr.evaluation.intervals import summarize
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image, write_per_image
@@ -63,13 +64,14 @@ def main() -> None:
     parser.add_argument("--method", action="append", help="of the tables' first column; bicubic is always there")
     parser.add_argument("--offset", type=int, default=0, help="which of every ten photographs")
     chosen = parser.parse_args()
+    paths = every_tenth(chosen.photographs, chosen.offset)
     upscaler, metrics = Upscaler.from_pretrained(chosen.weights), build_metrics(METRICS)
     compared = {
         name: restore
         for name, restore in methods(upscaler).items()
         if not chosen.method or name in ("bicubic", *chosen.method)
     }
-    paths, tables, artifacts = photographs(chosen.photographs)[chosen.offset :: EVERY], [], {}
+    tables, artifacts = [], {}
     for preset in chosen.preset or PRESETS:
         rows: list[Row] = []
         strips, seconds = [], dict.fromkeys(compared, 0.0)
@@ -101,6 +103,11 @@ def main() -> None:
     print()
     for table in tables:
         print("\n".join(ranks(table, summary)))
+
+
+def every_tenth(folder: Path, offset: int) -> list[Path]:
+    """Every tenth photograph by name. Raises UserError as `spasemsr score` does, as for two files of one key."""
+    return sorted(index(folder, "photographs").values())[offset::EVERY]
 
 
 def methods(upscaler: Upscaler) -> dict[str, Callable[[Pair], Image8]]:

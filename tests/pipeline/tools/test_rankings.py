@@ -1,5 +1,6 @@
 """Two metrics' ranks of the same methods, from the records of `spasemsr score` to the lines of `spasemsr tables`."""
 
+import runpy
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,9 @@ from PIL import Image
 
 from pipeline.tools import score
 from pipeline.tools.rankings import rankings
+from spasemsr.errors import UserError
 from spasemsr.evaluation.metrics import Metric
+from tests.worlds import ROOT
 from tests.worlds.sample_report import photograph
 
 
@@ -64,3 +67,14 @@ def test_what_is_not_comparable_is_not_ranked(records):
     assert list(rankings([records[0], {**records[1], "rows": weights}])) == []
     equal = {**records[0], "method": "again"}
     assert "No agreement can be stated" in list(rankings([records[0], equal]))[-2]
+
+
+def test_of_the_model_cards_photographs_each_has_a_key_of_its_own(tmp_path):
+    """Its benchmark keeps pictures and scores by key: of two files of one key the second would replace the first."""
+    every_tenth = runpy.run_path(str(ROOT / "benchmarks/nano.py"))["every_tenth"]
+    for number in range(12):
+        (tmp_path / f"{number:02}.jpg").touch()
+    assert [path.name for path in every_tenth(tmp_path, 1)] == ["01.jpg", "11.jpg"]
+    (tmp_path / "01.png").touch()
+    with pytest.raises(UserError, match=r"01\.jpg and 01\.png have the same key, 01"):
+        every_tenth(tmp_path, 1)
