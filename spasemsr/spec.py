@@ -39,7 +39,7 @@ class Spec(BaseModel):
 
 def _without_places(section: dict[str, Any]) -> dict[str, Any]:
     inner = {key: _without_places(value) if isinstance(value, dict) else value for key, value in section.items()}
-    places = ("source", "revision", "endpoint") if "kind" in inner else ()
+    places = ("source", "revision", "endpoint", "tokenizer") if "kind" in inner else ()
     return {key: value for key, value in inner.items() if key not in places}
 
 

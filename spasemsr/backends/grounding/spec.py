@@ -202,6 +202,10 @@ def identity_of(spec: GroundSpec) -> dict[str, list[Identity]]:
 
         tagger["weights_sha256"] = fingerprint(list(names_in(spec.tagger.names)))
     detector = identify(spec.detector, VERSIONS["detector"])
+    if isinstance(spec.detector, PackagedGroundingDinoSpec):  # what it reads of texts and pictures lies elsewhere
+        from spasemsr.weights.store import locate
+
+        detector["weights_sha256"] = fingerprint([detector["weights_sha256"], locate(spec.detector.tokenizer).sha256])
     models = [tagger, detector, identify(spec.segmenter, VERSIONS["segmenter"])]
     if spec.textures is not None:
         models.append(identify(spec.textures.student, VERSIONS["textures"]))

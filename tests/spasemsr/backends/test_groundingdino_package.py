@@ -12,7 +12,14 @@ from transformers import GroundingDinoConfig, GroundingDinoForObjectDetection, G
 
 from spasemsr.backends.grounding import build_detector, groundingdino_package
 from spasemsr.backends.grounding.groundingdino_package import Adapted, Sizes, build
-from spasemsr.backends.grounding.spec import GroundingDinoSpec, PackagedGroundingDinoSpec
+from spasemsr.backends.grounding.spec import (
+    ComponentSegmenterSpec,
+    GroundingDinoSpec,
+    GroundSpec,
+    PackagedGroundingDinoSpec,
+    PaletteTaggerSpec,
+    identity_of,
+)
 from spasemsr.backends.protocols import Tag
 from spasemsr.errors import UserError
 from spasemsr.weights.pretrained import load_pretrained
@@ -157,6 +164,28 @@ def test_the_authors_files_find_boxes_and_load_strictly(files):
     torch.save(held, files / "dino.pth")
     with pytest.raises(UserError, match=r"lacks 1 tensors, the first being feat_map\.bias"):
         build_detector(spec).detect(images, asked)
+
+
+def test_other_words_of_the_tokenizer_are_another_detector(files):
+    """Where its folder lies is none of it."""
+
+    def named(texts: Path) -> tuple[object, object]:
+        spec = GroundSpec(
+            tagger=PaletteTaggerSpec(kind="palette"),
+            detector=PackagedGroundingDinoSpec(
+                kind="groundingdino", source=str(files / "dino.pth"), architecture="swin_t", tokenizer=str(texts)
+            ),
+            segmenter=ComponentSegmenterSpec(kind="components"),
+        )
+        return identity_of(spec), spec.content()
+
+    before = named(files / "texts")
+    moved = (files / "texts").rename(files / "moved")
+    assert named(moved) == before
+    words = moved / "tokenizer.json"
+    words.write_text(words.read_text().replace('"cat"', '"tac"'))
+    identity, content = named(moved)
+    assert identity != before[0] and content == before[1]
 
 
 def test_an_old_layout_of_transformers_loads_with_the_same_boxes(files):
