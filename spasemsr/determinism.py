@@ -17,6 +17,7 @@ _ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS refuses deterministic algorithms
+    "ACCELERATE_DYNAMO_BACKEND": "no",  # with a compiler, which a launcher may name, accelerate turns TF32 on
 }
 
 
@@ -82,6 +83,7 @@ def cores() -> int:
 def pin_threads() -> None:
     """Pin OpenCV and torch for good, if they are imported; call again after building what may import them."""
     _one_each()
+    os.environ["ACCELERATE_DYNAMO_BACKEND"] = _ENVIRONMENT["ACCELERATE_DYNAMO_BACKEND"]
     if torch := sys.modules.get("torch"):
         # The same switch as use_deterministic_algorithms(True), which would import the compiler: five seconds.
         torch.set_deterministic_debug_mode("error")

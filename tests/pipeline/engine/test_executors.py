@@ -178,3 +178,16 @@ def test_one_thread_and_true_fp32_inside_and_the_former_settings_afterwards(monk
         assert settings() == (1, True, "ieee", "ieee", "ieee", False)
     assert settings() == before
     assert os.environ["OMP_NUM_THREADS"] == "7" and "MKL_NUM_THREADS" not in os.environ
+
+
+def test_no_compiler_of_a_launcher_turns_tf32_on(monkeypatch):
+    """`accelerate launch` names one in the environment; on a GPU accelerate then computes float32 products in TF32."""
+    from accelerate.utils import TorchDynamoPlugin
+
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+    assert TorchDynamoPlugin().backend == "INDUCTOR"
+    with one_thread():
+        assert TorchDynamoPlugin().backend == "NO"
+    assert TorchDynamoPlugin().backend == "INDUCTOR"
+    pin_threads()
+    assert TorchDynamoPlugin().backend == "NO"
