@@ -19,14 +19,12 @@ def shown_errors() -> Iterator[None]:
         raise gradio.Error(str(refusal), print_exception=False) from None
 
 
-def at_once(click: Callable[..., Any], session: Session) -> Any:
-    """The event of a click, before its work has its turn in the queue: a stop from now on is of that work."""
+def at_once(click: Callable[..., Any], session: Session) -> tuple[Any, Any]:
+    """The event of a click, before its work comes up in the queue, and the turn it gets: a later stop is of that."""
     import gradio
 
-    def begun(request: gradio.Request) -> None:
-        session.begin(request.session_hash or "")
-
-    return click(begun, queue=False, show_progress="hidden", api_visibility="private")
+    turn = gradio.State(0)
+    return click(session.begin, None, turn, queue=False, show_progress="hidden", api_visibility="private"), turn
 
 
 def reporting(progress: Any, doing: str, unit: str) -> Callable[[int, int], None]:

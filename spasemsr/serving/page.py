@@ -163,6 +163,7 @@ def build_page(session: Session) -> "Blocks":
             number: float,
             written: bool,
             method: str,
+            turn: int,
             request: gr.Request,
             progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio knows that the function reports)
         ) -> tuple[Any, ...]:
@@ -172,7 +173,7 @@ def build_page(session: Session) -> "Blocks":
             settings = Settings(scale=times, dial=sharpness, seed=int(number or 0), text=text_is)
             report, visitor = reporting(progress, "Restoring", "tiles"), request.session_hash or ""
             with shown_errors():
-                shown = session.restore(Asked(path, rows, text, settings, visitor, method), report)
+                shown = session.restore(Asked(path, rows, text, settings, visitor, method, turn), report)
             ready = gr.DownloadButton(value=str(shown.file), interactive=True)
             return (shown.before, shown.after), shown.summary, ready
 
@@ -183,8 +184,8 @@ def build_page(session: Session) -> "Blocks":
         file.change(looked, [file, chosen], shown_first, api_visibility="private")
         table.input(edited, [file, table], [marked, *controls], show_progress="hidden", api_visibility="private")
         asked = [file, table, caption, scale, dial, seed, safe, chosen]
-        begun = at_once(restore.click, session)
-        begun.then(restored, asked, [slider, summary, download], api_visibility="private")
+        begun, turn = at_once(restore.click, session)
+        begun.then(restored, [*asked, turn], [slider, summary, download], api_visibility="private")
         stop.click(stopped, queue=False, show_progress="hidden", api_visibility="private")
     return page
 

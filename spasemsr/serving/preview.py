@@ -54,6 +54,7 @@ def preview_sheet(
         written: bool,
         method: str,
         at: tuple[float, float] | None,
+        turn: int,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio knows that the function reports)
     ) -> Any:
@@ -62,12 +63,12 @@ def preview_sheet(
         settings = Settings(seed=int(number or 0), text="safe" if written else "free")
         report, visitor = reporting(progress, "Comparing", "ways"), request.session_hash or ""
         with shown_errors():
-            pixels = session.compare(Asked(path, rows, text, settings, visitor, method), report, at)
+            pixels = session.compare(Asked(path, rows, text, settings, visitor, method, turn), report, at)
         return gr.Image(value=pixels, visible=True)
 
     marked.select(clicked, marked, place, show_progress="hidden", api_visibility="private")
-    begun = at_once(button.click, session)
-    begun.then(compared, [file, *asked, place], sheet, api_visibility="private")
+    begun, turn = at_once(button.click, session)
+    begun.then(compared, [file, *asked, place, turn], sheet, api_visibility="private")
     file.change(
         lambda: (None, gr.Image(value=None, visible=False)), None, [place, sheet], show_progress="hidden",
         api_visibility="private",

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Stopped(Exception):
 class Asked:
     """What a person asks for: a file with the objects of the table and the caption, restored with these settings.
 
-    `visitor` is who waits for it, `chosen` one of `Session.choices`, or nothing.
+    `visitor` is who waits for it, `chosen` one of `Session.choices`, or nothing, `turn` what `Session.begin` said.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Asked:
     settings: Settings
     visitor: str = ""
     chosen: str = ""
+    turn: int = 0
 
     def description(self) -> Description:
         """What the table and the caption say. Raises Refusal naming a row."""
@@ -85,7 +87,8 @@ class Session:
         self._loaded, self._others = {"": upscaler}, dict(others or {})
         self._folder = tempfile.TemporaryDirectory(prefix="spasemsr-page-")
         self._results: list[Path] = []
-        self._stopping: set[str] = set()
+        self._turns = count(1)
+        self._stopped: dict[str, int] = {}  # of each visitor, the turns up to this one
         self._lock = threading.Lock()
 
     @property
@@ -108,7 +111,7 @@ class Session:
         """The whole chain; `stop` with its visitor ends it. Raises Refusal."""
         picture, description = self._read(asked.path), asked.description()
         settings = asked.settings.model_copy(update={"dials": dials_of(asked.rows)})
-        watched = self._watched(asked.visitor, report)
+        watched = self._watched(asked, report)
 
         def run() -> tuple[Restored, Path]:
             upscaler = self._upscaler(asked.chosen)
@@ -135,7 +138,7 @@ class Session:
         `stop` with its visitor ends it between two of them.
         """
         picture, description = self._read(asked.path), asked.description()
-        watched = self._watched(asked.visitor, report)
+        watched = self._watched(asked, report)
 
         def run() -> np.ndarray:
             upscaler, name = self._upscaler(asked.chosen), Path(asked.path).name
@@ -143,23 +146,23 @@ class Session:
 
         return self._said(run)
 
-    def begin(self, visitor: str = "") -> None:
-        """From now on this visitor waits for something: an earlier stop is not of that."""
-        self._stopping.discard(visitor)
+    def begin(self) -> int:
+        """The turn of what somebody asks for now: an earlier stop is not of that."""
+        return next(self._turns)
 
     def stop(self, visitor: str = "") -> None:
-        """End what this visitor is waiting for, also where it waits for its turn."""
-        self._stopping.add(visitor)
+        """End what this visitor is waiting for, also where it has not begun."""
+        self._stopped[visitor] = next(self._turns)
 
     def close(self) -> None:
         """Remove the results."""
         self._folder.cleanup()
 
-    def _watched(self, visitor: str, report: Report) -> Report:
-        """`report`, which ends the work once the visitor asked to stop; Refusal where that was before its turn."""
+    def _watched(self, asked: Asked, report: Report) -> Report:
+        """`report`, which ends the work once its visitor asked to stop; Refusal where that was before it began."""
 
         def heed() -> None:
-            if visitor in self._stopping:
+            if asked.turn < self._stopped.get(asked.visitor, 0):
                 raise Stopped
 
         def watched(done: int, total: int) -> None:

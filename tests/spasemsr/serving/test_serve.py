@@ -162,26 +162,38 @@ def test_what_cannot_be_used_is_said_in_a_sentence(actions, tmp_path):
             actions.look(str(tmp_path / name))
 
 
-def test_a_visitor_can_stop(actions, photo):
-    def stop(done: int, total: int) -> None:
-        actions.stop("me")
+def by_me(actions: Session, photo: Path) -> Asked:
+    """Something that a visitor asks for now."""
+    return Asked(str(photo), [], "", Settings(), visitor="me", turn=actions.begin())
 
+
+def test_a_visitor_can_stop(actions, photo):
     with pytest.raises(Refusal, match="Stopped"):
-        actions.restore(Asked(str(photo), [], "", Settings(), visitor="me"), stop)
-    actions.begin("me")
-    assert actions.restore(Asked(str(photo), [], "", Settings(), visitor="me"), ignore).file.exists()
+        actions.restore(by_me(actions, photo), lambda *_: actions.stop("me"))
+    assert actions.restore(by_me(actions, photo), ignore).file.exists()
 
 
 def test_a_stop_before_its_turn_ends_what_was_asked_for_and_nothing_later(actions, photo):
-    asked = Asked(str(photo), [], "", Settings(), visitor="me")
     for ask in (actions.restore, actions.compare):
-        actions.begin("me")
+        asked = by_me(actions, photo)
         actions.stop("me")  # another visitor's picture is being restored
         with pytest.raises(Refusal, match="Stopped"):
             ask(asked, lambda *_: pytest.fail("it was begun"))
-    actions.stop("me")  # nothing is waited for
-    actions.begin("me")
-    assert actions.restore(asked, ignore).file.exists()
+    assert actions.restore(by_me(actions, photo), ignore).file.exists()
+
+
+def test_what_is_asked_for_after_a_stop_does_not_revoke_it(actions, photo):
+    """A click on another button, while a long call of the network has not yet ended."""
+    later = []
+
+    def stop_and_ask(done: int, total: int) -> None:
+        if not later:
+            actions.stop("me")
+            later.append(by_me(actions, photo))
+
+    with pytest.raises(Refusal, match="Stopped"):
+        actions.restore(by_me(actions, photo), stop_and_ask)
+    assert actions.restore(later[0], ignore).file.exists()
 
 
 def test_only_the_latest_results_are_kept(actions, tmp_path, monkeypatch):
@@ -256,6 +268,7 @@ def test_a_persons_way_through_the_page(address, photo, tmp_path, monkeypatch):
         tab.set_input_files("#photograph input[type=file]", photo)
         tab.wait_for_selector("#marked img")
         drawn = tab.locator("#marked img").get_attribute("src")
+        tab.click("#stop")  # nothing is waited for, and nothing that is asked for later may be stopped by it
         cell = tab.locator("#objects [role=gridcell]").first
         expect(cell).not_to_be_empty()
         cell.dblclick()
