@@ -62,11 +62,11 @@ class CropWorker:
         random = generator(SEED, "div2k-val-a", key)
         y, x = (int(random.integers(0, side - self._side + 1)) for side in pixels.shape[:2])
         hr = np.ascontiguousarray(pixels[y : y + self._side, x : x + self._side])
-        files = [self._target / part / f"{key}.png" for part in ("hr", "lr")]
-        kept, lr = map(_existing, files)
+        files = [self._target / part / f"{key}.png" for part in ("lr", "hr")]  # hr last: its lr is there where it is
+        lr, kept = map(_existing, files)
         if kept is None or not np.array_equal(kept, hr) or lr is None or lr.shape[0] != self._side // SCALE:
             lr = degrade_variant(hr, self._spec, SCALE, SEED, key, 0).lr
-            for path, picture in zip(files, (hr, lr), strict=True):
+            for path, picture in zip(files, (lr, hr), strict=True):
                 write_png(path, picture)
         return Crop(key, y, x, sha256_bytes(hr.tobytes()), sha256_bytes(lr.tobytes()))
 

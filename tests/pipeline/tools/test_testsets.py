@@ -12,6 +12,7 @@ from pipeline.tools.score import Request, run
 from spasemsr.errors import UserError
 from spasemsr.evaluation import testsets
 from spasemsr.evaluation.testsets import SETS, TestSet, named, verify
+from spasemsr.pixels import write_png
 from tests.worlds import ROOT
 from tests.worlds.sample_report import photograph
 
@@ -135,6 +136,29 @@ def test_family_a_is_a_function_of_the_key(tmp_path, monkeypatch):
     (source / "0802.png").rename(source / "0902.png")
     with pytest.raises(UserError, match=r"lacks 1 of 2 keys \(0802\) and has extra 1 of 2 keys \(0902\)"):
         built("three")
+
+
+def test_a_pair_of_which_half_was_written_is_made_again(tmp_path, monkeypatch):
+    """In a folder that holds pairs of other photographs of the same names."""
+    places = [tmp_path / part / "0801_00.png" for part in ("hr", "lr")]
+    for place, side in zip(places, (128, 32), strict=True):
+        place.parent.mkdir()
+        Image.new("RGB", (side, side)).save(place)
+    Image.fromarray(photograph("chelsea.png", side=200)).save(tmp_path / "0801.png")
+    worker, written = testset.CropWorker(tmp_path, tmp_path, 128), []
+
+    def stop_after_one(path: Path, picture: np.ndarray) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_png(path, picture)
+
+    monkeypatch.setattr(testset, "FAMILY_A_CROPS", 1)
+    with monkeypatch.context() as stopped, pytest.raises(KeyboardInterrupt):
+        stopped.setattr(testset, "write_png", stop_after_one)
+        worker(801)
+    worker(801)
+    assert all(np.ptp(np.asarray(Image.open(place))) > 0 for place in places)
 
 
 def test_sets_that_are_downloaded_are_not_built(tmp_path):
