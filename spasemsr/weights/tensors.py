@@ -8,7 +8,8 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,11 +88,19 @@ def save_tensors(path: Path, tensors: Mapping[str, "Tensor"]) -> None:
 
     Raises OSError where the file cannot be written.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    try:
+    with disk_errors(path):
         save_file({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}, path)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """What safetensors says of the system inside, with an error of its own, becomes OSError of this file or folder."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except SafetensorError as error:  # the system's own error is in its text alone
         if (number := _OS_ERROR.search(str(error))) is None:
             raise
