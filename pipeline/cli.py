@@ -20,8 +20,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+FULL = (errno.ENOSPC, errno.EDQUOT)
 REMEDIES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "Free space and run the same again; what is finished is kept."),
+    **dict.fromkeys(FULL, "Free space and run the same again; what is finished is kept."),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "Give yourself permission there."),
 }
 for panel in (pictures, stages, tools, scores):
@@ -29,7 +30,7 @@ for panel in (pictures, stages, tools, scores):
 
 
 def main() -> None:
-    """Run a command; a UserError, a full disk and a want of permission become two lines and exit status 2."""
+    """Run a command; a UserError, a full disk and a file without permission become two lines and exit status 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for chatty in ("httpx", "PIL", "matplotlib", "ray"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -38,7 +39,8 @@ def main() -> None:
     except UserError as error:
         _end(error.what, error.remedy)
     except OSError as error:
-        if error.errno not in REMEDIES:
+        # A full disk is met in writing, which names no file. Permission without a file is of something else: a socket.
+        if error.errno not in REMEDIES or (error.filename is None and error.errno not in FULL):
             raise
         _end(f"{error.filename or 'A file of this run'}: {error.strerror}.", REMEDIES[error.errno])
 

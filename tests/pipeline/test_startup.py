@@ -77,5 +77,9 @@ def test_a_full_disk_is_said_in_two_lines_and_a_defect_keeps_its_traceback(monke
         fail(OSError(errno.ENOSPC, "No space left on device", "models/a"))
     said = capsys.readouterr().err
     assert ended.value.code == 2 and said.startswith("error: models/a: No space left on device.\n       Free space")
-    with pytest.raises(FileNotFoundError):
-        fail(FileNotFoundError(errno.ENOENT, "No such file or directory"))
+    for error in (errno.ENOENT, "No such file or directory"), (errno.EACCES, "Permission denied"):  # of no file
+        with pytest.raises(OSError, match=error[1]):
+            fail(OSError(*error))
+    for error in (errno.EACCES, "Permission denied", "models/a"), (errno.ENOSPC, "No space left on device"):
+        with pytest.raises(SystemExit):
+            fail(OSError(*error))
