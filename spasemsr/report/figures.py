@@ -215,6 +215,11 @@ def sweep(
     )
 
 
+def _times(factor: float) -> str:
+    """As it is read: 0.125, 2.83, 1024."""
+    return f"{factor:.0f}" if factor >= 100 else f"{factor:.3g}"
+
+
 def attention(ratios: Mapping[str, float], group: str) -> Chart:
     """Attention to an object's words inside its box over outside, layer by layer, on a scale of doublings; 1 dashed."""
     layers, levels = list(ratios), [math.log2(max(ratio, 1e-6)) for ratio in ratios.values()]
@@ -230,7 +235,7 @@ def attention(ratios: Mapping[str, float], group: str) -> Chart:
         x_label="layer",
         y_label="times as strong",
         x_ticks=tuple(tick for tick in x.ticks() if float(tick.text).is_integer()),
-        y_ticks=tuple(Tick(tick.at, f"{2 ** float(tick.text):.3g}") for tick in y.ticks(downwards=True)),
+        y_ticks=tuple(Tick(tick.at, _times(2 ** float(tick.text))) for tick in y.ticks(downwards=True)),
         strokes=(
             Stroke(tuple(places), group, "curve"),
             Stroke(((0.0, y.down(0.0)), (100.0, y.down(0.0))), "hr", "reference"),

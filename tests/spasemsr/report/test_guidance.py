@@ -70,6 +70,11 @@ def test_all_methods_stand_in_one_table_with_what_chance_gives(data):
     assert lines[0]["cells"][0] == {"mean": "33.0%", "bounds": "by chance 17%, 33% among the scene's own"}
 
 
+def test_strong_attention_is_labelled_with_whole_numbers():
+    chart = figures.attention({"unet 0": 0.5, "unet 1": 900.0}, "spasemsr")
+    assert "1024" in (labels := [tick.text for tick in chart.y_ticks]) and not any("e" in label for label in labels)
+
+
 def test_attention_is_a_plot_with_one_as_its_reference():
     chart = figures.attention(FOUND["attention"], "spasemsr")
     assert [dot.text for dot in chart.dots] == ["unet 0: 1.00 times", "unet 1: 64.00 times", "unet 2: 0.50 times"]
