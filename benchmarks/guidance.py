@@ -15,6 +15,7 @@ Every figure is paired by picture and noise and has a 95 % bootstrap interval ov
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.methods.columns import columns_of
 from spasemsr.methods.latent import LatentDiffusion
 from spasemsr.methods.noise import Noise
+from spasemsr.methods.truth import Truth
 from spasemsr.methods.view import View
 from spasemsr.pixels import to_tensor
 from spasemsr.upscaling.upscaler import Upscaler
@@ -55,6 +57,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--words", choices=["found", "hr"], default="found", help="own tags and boxes: found, or hr's")
     chosen = parser.parse_args()
     pin_threads()
     upscaler = Upscaler.from_pretrained(chosen.model, device="cpu")
@@ -65,6 +68,9 @@ def main() -> None:
     else:
         paths = photographs(chosen.photographs)[::EVERY][: chosen.images]
         samples = [make_sample(upscaler, path, PRESET, SIDE) for path in paths]
+    if chosen.words == "hr":
+        truth = Truth(method, upscaler.config.inference.ground)
+        samples = [replace(sample, batch=truth.of(sample.batch, sample.hr)) for sample in samples]
     seeds = range(chosen.seeds)
     print(f"{chosen.model}: {len(samples)} pictures, {chosen.seeds} seeds\n\nDenoising error, change in percent")
     for line in errors(method, samples, seeds, sampling):
