@@ -20,6 +20,7 @@ from spasemsr.pixels import bicubic_upsample
 
 _REACH = 2**LEVELS  # rows around a strip that its colours depend on: 1 + 2 + 4 + 8 + 16, rounded up
 _STRIP_PIXELS = 1 << 20
+_AT_ONCE = 4  # strips in work, however many cores there are: each takes some 100 MB
 _CUBIC = 4  # lr rows around a strip that bicubic upsampling looks at, with room
 
 
@@ -71,8 +72,9 @@ def _wavelet(canvas: npt.NDArray[np.uint16], lr: Pixels, scale: int, run_strips:
         fixed = wavelet(restored.div_(65535), _lr_up(lr, top, bottom, scale))
         canvas[start:end] = _sixteen(fixed[..., start - top : end - top, :])
 
-    for _ in run_strips(fix, range(len(strips))):
-        pass
+    for first in range(0, len(strips), _AT_ONCE):
+        for _ in run_strips(fix, range(first, min(first + _AT_ONCE, len(strips)))):
+            pass
 
 
 def _adain(canvas: npt.NDArray[np.uint16], lr: Pixels, scale: int) -> None:

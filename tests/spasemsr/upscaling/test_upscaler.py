@@ -195,6 +195,21 @@ def test_colours_fixed_in_strips_are_those_of_the_whole(kind, depth, monkeypatch
     assert np.abs(canvas / 65535 - expected[0].permute(1, 2, 0).numpy()).max() < 3 / 65535
 
 
+def test_few_strips_are_in_work_at_once_whatever_the_number_of_threads(monkeypatch):
+    """Each takes 100 MB."""
+    monkeypatch.setattr(colour, "_STRIP_PIXELS", 160 * 36)
+    given: list[int] = []
+
+    def run_strips(work, numbers):
+        given.extend(numbers)
+        assert len(numbers) <= 4
+        return map(work, numbers)
+
+    canvas = np.full((800, 160, 3), 30000, np.uint16)
+    colour.fix_canvas("wavelet", canvas, np.full((200, 40, 3), 120, np.uint8), 4, run_strips)
+    assert given == list(range(len(given))) and len(given) > 8
+
+
 # What a person may ask.
 
 
