@@ -33,7 +33,8 @@ def products(a_MK: Tensor, b_BKN: Tensor) -> Tensor:
 def mkl_is_slow() -> bool:
     """Whether this is another maker's CPU with AVX-512; it is not measured, so that bits never depend on the hour."""
     has_both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
-    if not has_both or torch.backends.cpu.get_cpu_capability() != "AVX512":
+    has_operator = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # no public one: another torch may lack it
+    if not (has_both and has_operator) or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     described = Path("/proc/cpuinfo")  # Linux alone has it; elsewhere MKL it is
     return described.is_file() and "AuthenticAMD" in described.read_text(errors="replace")
