@@ -34,8 +34,9 @@ def object_controls(session: Session, file: "Component", marked: "Component", ta
         if path is None:
             return gr.skip()
         edit = change(Edit(rows, *was))
+        table = gr.skip() if edit.rows == rows else edit.rows  # somebody may be typing in it
         with shown_errors():
-            return session.mark(path, edit), edit.rows, *shown_controls(edit)
+            return session.mark(path, edit), table, *shown_controls(edit)
 
     def clicked(path: Any, rows: Any, was: Any, doing: str, shown: Any, event: gr.SelectData) -> Any:
         height, width = shown.shape[:2]

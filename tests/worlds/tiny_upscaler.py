@@ -17,6 +17,8 @@ from tests.worlds.small_networks import redraw_zeros
 
 SAMPLE = SampleSpec(solver="dpmpp", steps=2, guidance=1.0, start=0.3, colorfix="wavelet", tile=24, tile_overlap=8)
 
+MAX_PIXELS = 100_000  # of a photograph on the tests' page
+
 
 def tiny_config() -> SpaSemConfig:
     """Small in every number, with the embedded backends."""

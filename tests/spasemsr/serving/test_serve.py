@@ -1,7 +1,6 @@
-"""The page: its actions without a browser, its answers without a person, and a person's way through it in Chromium."""
+"""The page: its actions without a browser, and its answers without a person."""
 
 import os
-import shutil
 import socket
 import urllib.request
 from pathlib import Path
@@ -15,19 +14,7 @@ from spasemsr.serving import page, session
 from spasemsr.serving.editing import Edit
 from spasemsr.serving.session import Asked, Refusal, Session, boxes_of, dials_of
 from spasemsr.upscaling.settings import Settings
-from tests.worlds.tiny_upscaler import photograph, tiny_upscaler
-
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
-)
-OFFLINE = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
- --disable-component-update --disable-sync""".split()
-MAX_PIXELS = 100_000
-
-
-@pytest.fixture(scope="module")
-def upscaler():
-    return tiny_upscaler()
+from tests.worlds.tiny_upscaler import MAX_PIXELS, photograph, tiny_upscaler
 
 
 @pytest.fixture
@@ -35,13 +22,6 @@ def actions(upscaler):
     opened = Session(upscaler, MAX_PIXELS)
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("photos") / "holiday.png"
-    photograph(48, 48).save(path)
-    return path
 
 
 def ignore(done: int, total: int) -> None:
@@ -209,13 +189,6 @@ def test_only_the_latest_results_are_kept(actions, tmp_path, monkeypatch):
 # Served.
 
 
-@pytest.fixture(scope="module")
-def address(upscaler):
-    opened, where = page.start(Session(upscaler, MAX_PIXELS), "127.0.0.1", 0)
-    yield where
-    opened.close()
-
-
 def test_the_page_is_for_this_machine_and_asks_no_other(address):
     assert address.startswith("http://127.0.0.1:")
     with urllib.request.urlopen(address) as answer:
@@ -244,88 +217,3 @@ def test_a_taken_port_is_said(upscaler):
         taken.listen()
         with pytest.raises(UserError, match="--port"):
             page.start(Session(upscaler, MAX_PIXELS), "127.0.0.1", taken.getsockname()[1])
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no browser on this machine; install one: apt-get install -y chromium")
-def test_a_persons_way_through_the_page(address, photo, tmp_path, monkeypatch):
-    from playwright.sync_api import expect, sync_playwright
-
-    asked, failed = [], []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=OFFLINE)
-        context = browser.new_context(viewport={"width": 1280, "height": 1200}, accept_downloads=True)
-        context.set_default_timeout(120_000)
-        tab = context.new_page()
-        tab.on("request", lambda sent: asked.append(sent.url))
-        tab.on("pageerror", lambda error: failed.append(str(error)))
-        tab.goto(address)
-
-        (tmp_path / "text.png").write_text("no picture")
-        tab.set_input_files("#photograph input[type=file]", tmp_path / "text.png")
-        expect(tab.get_by_text("not JPEG, PNG, WebP, TIFF").first).to_be_visible(timeout=60_000)
-        tab.click("#photograph button[aria-label=Clear]")
-
-        tab.set_input_files("#photograph input[type=file]", photo)
-        tab.wait_for_selector("#marked img")
-        drawn = tab.locator("#marked img").get_attribute("src")
-        tab.click("#stop")  # nothing is waited for, and nothing that is asked for later may be stopped by it
-        cell = tab.locator("#objects [role=gridcell]").first
-        expect(cell).not_to_be_empty()
-        cell.dblclick()
-        tab.keyboard.press("Control+a")
-        tab.keyboard.type("a blue helmet")
-        tab.keyboard.press("Enter")
-        expect(tab.locator("#marked img")).not_to_have_attribute("src", drawn)
-        expect(tab.locator("#caption textarea").first).not_to_have_value("")
-
-        monkeypatch.setattr(session, "_beside", dict)
-        tab.click("#marked img", position={"x": 40, "y": 40})
-        tab.click("#preview")
-        tab.wait_for_selector("#sheet img")
-
-        tab.click("#restore")
-        tab.wait_for_selector("#result img")
-        expect(tab.locator("#summary")).to_contain_text("192 × 192")
-
-        tab.locator("#objects [role=gridcell]").nth(5).dblclick()
-        tab.keyboard.type("1")
-        tab.keyboard.press("Enter")
-        tab.get_by_label("draws a box: two corners").check()
-        marked = tab.locator("#marked img")
-        size = marked.bounding_box()
-        name = tab.locator("#name textarea, #name input").first
-        for share, patience in ((0.6, 3_000), (0.9, 20_000), (0.6, 20_000), (0.9, 20_000)):
-            marked.click(position={"x": share * size["width"], "y": share * size["height"]})
-            try:  # a click while the picture is drawn again, for the strength above, is lost: any two make the box
-                expect(name).to_have_value("object", timeout=patience)
-                break
-            except AssertionError:
-                continue
-        expect(name).to_have_value("object")
-        tab.get_by_label("left out").check()
-        expect(tab.locator("#objects [role=gridcell]").last).to_have_text("off", timeout=60_000)
-        tab.click("#restore")
-        expect(tab.locator("#summary")).to_contain_text("a blue helmet at 1 · object left out", timeout=120_000)
-
-        handle = tab.locator("#result [data-testid=slider] .icon-wrap")
-        handle.scroll_into_view_if_needed()
-        for _ in range(5):  # what is dragged while the new picture is still being laid out stays where it was
-            before = handle.bounding_box()
-            x, y = before["x"] + before["width"] / 2, before["y"] + before["height"] / 2
-            tab.mouse.move(x, y)
-            tab.mouse.down()
-            tab.mouse.move(x - 120, y, steps=6)
-            tab.mouse.up()
-            if moved := handle.bounding_box()["x"] < before["x"] - 60:
-                break
-            tab.wait_for_timeout(1000)
-        assert moved
-
-        with tab.expect_download() as download:
-            tab.click("#download")
-        download.value.save_as(tmp_path / "got.png")
-        assert download.value.suggested_filename == "holiday_x4.png"
-        assert Image.open(tmp_path / "got.png").size == (192, 192)
-        browser.close()
-    assert failed == [] and asked
-    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
