@@ -37,7 +37,7 @@ class Phases:
 
 
 PHASES: dict[ProfileName, Phases] = {
-    "embedded": Phases(  # the rates of the nano weights' own two phases, experiments/nano.sh
+    "embedded": Phases(  # rates that nano weights were trained with: data/pretrained/nano/README.md
         {"init": None, "steps": 2000, "lr": 0.0015, "warmup_steps": 100},
         {"steps": 2000, "lr": 0.001, "warmup_steps": 50, "cooldown_steps": 1000},
         seconds=0.9,
