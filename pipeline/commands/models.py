@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Pretrained weights: list, fetch, verify the foundation profile's; release what was trained here.",
+    help="Weights: list, fetch and verify those that others trained; release what was trained here.",
     no_args_is_help=True,
 )
 Name = Annotated[str, typer.Argument(help="A name of `spasemsr models list`.")]

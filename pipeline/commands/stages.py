@@ -14,7 +14,7 @@ from spasemsr.errors import UserError
 # Stages that build a column, by several workers if asked to, and what they do.
 COLUMN_STAGES = {
     "ingest": "Photographs -> list of patches, rejects with reasons, column hr.",
-    "synthesize": "Column hr -> lr: Real-ESRGAN degradations.",
+    "synthesize": "Column hr -> lr: degraded as section `degradation` says.",
     "restore": "Column lr -> restored: the degradation removal module.",
     "ground": "Columns hr, restored -> objects: tags, boxes, masks.",
     "caption": "Column lr -> caption: how each image is degraded.",
@@ -29,7 +29,7 @@ METHOD_PICTURE_STAGES = {
     "evaluate": "Restore the evaluation split and score it beside the baselines of params.yaml.",
     "dial": "Score trained weights at other sampling settings, faithful to sharp; map where seeds disagree.",
 }
-# One process of this kind; a launcher starts several (SPASEMSR_LAUNCH).
+# Stages of one method that no workers share; a launcher starts several processes of `train` (SPASEMSR_LAUNCH).
 METHOD_STAGES = {
     "train": "Train one method on the shards; resumes where it stopped.",
     "audit": "What guidance does: each condition removed or replaced; on profile probe, its table too.",
@@ -48,7 +48,7 @@ Workers = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add one command for each stage, in the order in which `dvc repro` runs them."""
+    """Add one command for each stage, after those whose results it reads."""
     before = (COLUMN_STAGES, _column), (LEARNER_COLUMN_STAGES, _learner_shared), (LEARNER_STAGES, _learner)
     trained = (METHOD_COLUMN_STAGES, _method_shared), (METHOD_STAGES, _method)
     for stages, command in (*before, *trained, (METHOD_PICTURE_STAGES, _method_shared), (PLAIN_STAGES, _plain)):
