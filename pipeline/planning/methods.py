@@ -91,10 +91,9 @@ class MethodCost:
         """Device-hours of restoring the evaluation split once."""
         branches = 1 if self.sample.guidance == 1.0 else 2
         area = (counts.val_patch / counts.patch) ** 2
-        share = ASSUMED_MFU if self.hardware.gpu is not None else 1.0
         calls = -(-counts.evaluation // self.pictures) * self.sample.steps * branches  # the last is filled up
         operations = calls * self.pictures * self.step.forward
-        return operations * area / (share * self.hardware.flops) / 3600
+        return operations * area / (self._share * self.hardware.flops) / 3600
 
     def shortage(self, device_memory: int) -> tuple[str, str] | None:
         """What keeps it from being trained on this hardware, and what to do about it."""
