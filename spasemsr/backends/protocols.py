@@ -85,9 +85,7 @@ class Captioner(Protocol):
 
 
 class FeatureExtractor(Protocol):
-    """Images -> arrays of the declared dtype and shape; `shape_for` gives the shape for an image size."""
-
-    channels: int
+    """Images -> arrays of the dtype that the class states; `shape_for` gives the shape for an image size."""
 
     def shape_for(self, height: int, width: int) -> tuple[int, ...]: ...
 

@@ -15,7 +15,6 @@ class KnownLabels:
     """uint8 (1, H / 8, W / 8): 0 nothing, i = texture i, counted from 1. Regions end on cells, so no cell is mixed."""
 
     channels = 1
-    dtype = "uint8"
 
     def __init__(self, scenes: ScenesSpec) -> None:
         self._scenes = scenes
@@ -37,7 +36,6 @@ class KnownFeatures(KnownLabels):
     """float16 (6, H / 8, W / 8): a channel for every texture, 1 where it is, in the place of a segmenter's features."""
 
     channels = len(TEXTURES)
-    dtype = "float16"
 
     def of(self, scene: Scene) -> Array:
         """The map of a scene."""

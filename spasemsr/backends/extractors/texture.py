@@ -22,9 +22,6 @@ CLASSES = (len(LEVELS) + 1) * 4
 class TextureClasses:
     """uint8 (1, H / 8, W / 8), labels 0..15: 4 times the level of energy plus the direction of edges."""
 
-    channels = CLASSES
-    dtype = "uint8"
-
     def __init__(self) -> None:
         self._bank = FilterBank(ORIENTATIONS.stop)
 
