@@ -63,12 +63,17 @@ class Account:
         return left / self.rate if self.rate > 0 else None
 
 
+def accounts_folder(cache_root: Path, workspace: Path) -> Path:
+    """Where the accounts of a workspace are kept, by a hash of its path: several may share a cache."""
+    return cache_root / "accounts" / sha256_bytes(str(workspace.resolve()).encode())[:16]
+
+
 class AccountFile:
     """Where one account is kept; writing never fails the stage that keeps it."""
 
     def __init__(self, cache_root: Path, account: Account) -> None:
         name = account.column.replace("/", "+")
-        self.path = cache_root / "accounts" / sha256_bytes(account.workspace.encode())[:16] / f"{name}.json"
+        self.path = accounts_folder(cache_root, Path(account.workspace)) / f"{name}.json"
         self.previous = _read(self.path)
         self._account = account
         self._start = self._saved = time.monotonic()
@@ -103,10 +108,9 @@ def backend_name(identity: Any) -> str:
     return "+".join(filter(None, (backend_name(part) for part in parts)))
 
 
-def read_accounts(cache_root: Path, workspace: Path | None = None) -> Iterator[Account]:
-    """The accounts of one workspace, or of all that share the cache; what is damaged is passed over."""
-    folder = "*" if workspace is None else sha256_bytes(str(workspace.resolve()).encode())[:16]
-    for path in sorted((cache_root / "accounts").glob(f"{folder}/*.json")):
+def read_accounts(cache_root: Path, workspace: Path) -> Iterator[Account]:
+    """The accounts of a workspace's columns; what is damaged is passed over."""
+    for path in sorted(accounts_folder(cache_root, workspace).glob("*.json")):
         account = _read(path)
         if account is None:
             continue

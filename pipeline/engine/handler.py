@@ -27,7 +27,6 @@ _LIBRARIES = {
     "transformers": "transformers",
     "diffusers": "diffusers",
     "spandrel": "spandrel",
-    "onnxruntime": "onnxruntime",
 }
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from pipeline.engine.account import accounts_folder
 from spasemsr import atomic
-from spasemsr.hashing import sha256_bytes
 from spasemsr.training.spent import Spent
 
 
@@ -31,4 +31,4 @@ def read(cache_root: Path, workspace: Path, profile: str) -> Iterator[tuple[str,
 
 
 def _folder(cache_root: Path, workspace: Path) -> Path:
-    return cache_root / "accounts" / sha256_bytes(str(workspace.resolve()).encode())[:16] / "train"
+    return accounts_folder(cache_root, workspace) / "train"

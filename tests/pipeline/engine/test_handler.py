@@ -3,6 +3,7 @@
 import json
 import platform
 import threading
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -72,4 +73,5 @@ def test_an_account_without_newer_fields_is_read(tmp_path):
     values = json.loads(path.read_text())
     del values["made_with"]
     path.write_text(json.dumps(values))
-    assert [account.made_with for account in read_accounts(toy.cache.root) if account.column == "features/note"] == [[]]
+    accounts = read_accounts(toy.cache.root, Path.cwd())
+    assert [account.made_with for account in accounts if account.column == "features/note"] == [[]]
