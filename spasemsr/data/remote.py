@@ -4,6 +4,7 @@
 in passing; `fetch_columns` copies them, for whatever needs random access.
 """
 
+import os
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
@@ -28,23 +29,31 @@ def fetch_columns(root: str, columns: Sequence[Column], into: Path) -> Path:
     """Copy the columns below `root` to a folder of `into`, which is returned; a tar that is there is not fetched again.
 
     The folder is named by the columns' digests, so a column that has changed gets another one. Several processes may
-    fetch at once. Raises UserError naming the address at fault.
+    fetch at once: those of one launch begin at different tars, so that one finds what the others have fetched. Raises
+    UserError naming the address at fault.
     """
     root = root.rstrip("/")
     infos = {column: read_info(root, column) for column in columns}
     digests = sorted((column.name, str(info["digest"])) for column, (_, info) in infos.items())
     folder = into / fingerprint(digests)[:32]
-    total = sum(len(info["tars"]) for _, info in infos.values())
-    progress = Progress("fetch", total, unit="tars")
-    for column, (data, info) in infos.items():
-        for name, stated in info["tars"].items():
-            place = folder / column.name / name
-            if not (place.is_file() and place.stat().st_size == stated["bytes"]):
-                _fetch_tar(f"{root}/{column.name}/{name}", place, stated["bytes"], stated["sha256"], column)
-            progress.advance()
+    tars = [(column, name, stated) for column, (_, info) in infos.items() for name, stated in info["tars"].items()]
+    rank, world = _place_in_launch()
+    first = rank * len(tars) // world
+    progress = Progress("fetch", len(tars), unit="tars")
+    for column, name, stated in [*tars[first:], *tars[:first]]:
+        place = folder / column.name / name
+        if not (place.is_file() and place.stat().st_size == stated["bytes"]):
+            _fetch_tar(f"{root}/{column.name}/{name}", place, stated["bytes"], stated["sha256"], column)
+        progress.advance()
+    for column, (data, _) in infos.items():
         atomic.write(folder / column.name / INFO, data)  # last: a column without it is not there yet
     progress.close()
     return folder
+
+
+def _place_in_launch() -> tuple[int, int]:
+    """The number of this process among those of a launcher, and how many these are."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _fetch_tar(url: str, place: Path, size: int, digest: str, column: Column) -> None:

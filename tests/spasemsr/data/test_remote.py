@@ -1,10 +1,14 @@
 """Columns fetched from elsewhere: verified, kept, fetched again only where they changed; anything else is refused."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from spasemsr.data import remote
 from spasemsr.data.columns import LR
 from spasemsr.data.dataset import Dataset
 from spasemsr.data.remote import fetch_columns
@@ -38,6 +42,26 @@ def test_what_is_fetched_is_the_folder_and_is_not_fetched_twice(toy, tmp_path):
         assert asked[first:] == ["/lr/column.json", "/lr/train-00000.tar"]
     assert files(folder / "lr") == files(toy.shards / "lr")
     assert not list(folder.rglob("*.partial"))
+
+
+def test_processes_of_a_launch_fetch_together_what_one_would(toy, tmp_path, monkeypatch):
+    """Each would ask for all tars otherwise, at the same time: as often as there are GPUs."""
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert remote._place_in_launch() == (1, 2)
+    mine, together = threading.local(), threading.Barrier(2, timeout=20)  # both are as fast, tar after tar
+    monkeypatch.setattr(remote, "_place_in_launch", lambda: (mine.rank, 2))
+    monkeypatch.setattr(remote, "Progress", lambda *_, **__: SimpleNamespace(advance=together.wait, close=lambda: None))
+
+    def fetch(rank: int) -> Path:
+        mine.rank = rank
+        return fetch_columns(root, [LR], tmp_path / "cache")
+
+    with served(toy.shards) as (root, asked), ThreadPoolExecutor(2) as pool:
+        folder, same = pool.map(fetch, (0, 1))
+    assert folder == same and files(folder / "lr") == files(toy.shards / "lr")
+    tars = [path for path in asked if path.endswith(".tar")]
+    assert len(tars) > 2 and len(set(tars)) == len(tars)
 
 
 @pytest.mark.parametrize(
