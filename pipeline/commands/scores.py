@@ -1,5 +1,6 @@
 """Commands about scores, of folders, experiments and test sets; heavy modules load inside them."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -69,7 +70,7 @@ def guidance(
 
     names = tuple(name.strip() for name in metrics.split(",") if name.strip())
     request = Request(photographs, images, seeds, side, preset, names, json)
-    say(run(request, load(method, None, weights, revision, device)))
+    say(run(request, partial(load, method, None, weights, revision, device)))
 
 
 def tables(

@@ -4,7 +4,7 @@ Of each photograph the central square is hr; degraded, restored, tagged and capt
 what stage audit asks of the evaluation split: every condition in every state, an object renamed, attention by layer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -42,16 +42,17 @@ class Request:
     json: Path
 
 
-def run(request: Request, upscaler: Upscaler) -> Iterator[str]:
-    """Ask, write `json`; yields the findings in words, then the rows they come from.
+def run(request: Request, load: Callable[[], Upscaler]) -> Iterator[str]:
+    """Ask the model that `load` loads, write `json`; yields the findings in words, then the rows they come from.
 
-    A file that cannot be read is named and left out. Raises UserError where no photograph is left, and before any work
-    for a preset or metric that is not there and for a `json` that cannot be written.
+    A file that cannot be read is named and left out. Raises UserError where no photograph is left, and before anything
+    is loaded for a preset or metric that is not there and for a `json` that cannot be written.
     """
     if request.preset not in get_args(PresetName):
         raise UserError(f"No preset {request.preset!r}.", f"Choose from: {', '.join(get_args(PresetName))}")
     metrics = build_metrics(request.metrics)
     require_writable(request.json)
+    upscaler = load()
     pin_threads()
     samples, left_out = described(upscaler, request)
     for name, why in left_out.items():

@@ -3,15 +3,16 @@
 import json
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import cast
 
 import pytest
 
+from pipeline.commands.scores import guidance
+from pipeline.tools import upscale
 from pipeline.tools.audit import Request, run
 from spasemsr.errors import UserError
 from spasemsr.evaluation.findings import CHANGE
-from spasemsr.upscaling.upscaler import Upscaler
 from tests.worlds.tiny_upscaler import photograph, tiny_upscaler
 
 
@@ -27,7 +28,7 @@ def asked(tmp_path_factory):
     request = Request(folder, images=5, seeds=1, side=82, preset="seesr", metrics=("psnr",), json=folder / "audit.json")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPASEMSR_CACHE", str(folder / "cache"))
-        lines = list(run(request, tiny_upscaler(workers=1)))
+        lines = list(run(request, partial(tiny_upscaler, workers=1)))
     return lines, json.loads(request.json.read_text())
 
 
@@ -54,7 +55,7 @@ def test_a_file_that_is_no_photograph_is_left_out_and_said(asked):
 def test_a_folder_without_photographs_is_refused(tmp_path):
     request = Request(tmp_path, 2, 1, 80, "seesr", ("psnr",), tmp_path / "audit.json")
     with pytest.raises(UserError, match="no photograph"):
-        list(run(request, tiny_upscaler(workers=1)))
+        list(run(request, partial(tiny_upscaler, workers=1)))
     assert not request.json.exists()
 
 
@@ -69,4 +70,10 @@ def test_a_folder_without_photographs_is_refused(tmp_path):
 def test_what_cannot_be_done_is_said_before_work(tmp_path, wrong, said):
     request = replace(Request(tmp_path, 2, 1, 80, "seesr", ("psnr",), tmp_path / "audit.json"), **wrong)
     with pytest.raises(UserError, match=said):
-        next(run(request, cast(Upscaler, None)))
+        next(run(request, lambda: pytest.fail("weights were loaded")))
+
+
+def test_the_command_checks_before_it_loads(tmp_path, monkeypatch):
+    monkeypatch.setattr(upscale, "load", lambda *_: pytest.fail("weights were loaded"))
+    with pytest.raises(UserError, match="No preset 'fog'"):
+        guidance(tmp_path, preset="fog", json=tmp_path / "audit.json")
