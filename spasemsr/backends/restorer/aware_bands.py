@@ -32,6 +32,7 @@ from spasemsr.backends.restorer.aware_network import (
     outputs_of,
     pattern_of,
 )
+from spasemsr.determinism import torch_threads
 from spasemsr.pixels import ImageU8, bicubic_upsample, to_pixels
 
 _BAND = 16 * 512  # lr pixels of a band: 1.5 MB of features
@@ -161,7 +162,8 @@ def _side_by_side() -> Iterator[Callable[[Callable[[Span], None], list[Span]], o
     if (threads := torch.get_num_threads()) == 1:
         yield lambda work, bands: deque(map(alone(work), bands), maxlen=0)
         return
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    # What a thread sets for itself, later threads of the process begin with: afterwards that is `threads` again.
+    with torch_threads(threads), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield lambda work, bands: deque(pool.map(alone(work), bands), maxlen=0)
 
 

@@ -1,5 +1,7 @@
 """The embedded degradation removal modules: the network whose weights ship here, and the filter without weights."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -238,6 +240,13 @@ def test_threads_change_no_bit_of_the_aware_network():
         with torch_threads(count):
             found.append(AwareRestorer("cpu", sharpness=0.3).restore([lr], 4)[0])
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+
+
+def test_threads_that_start_after_the_aware_network_have_as_many_of_torchs_as_before():
+    with torch_threads(3):
+        AwareRestorer("cpu").restore([photograph("coffee")[:24, :32]], 4)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
 
 
 def test_the_aware_network_enlarges_four_times_only():
