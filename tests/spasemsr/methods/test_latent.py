@@ -143,6 +143,14 @@ def test_maps_are_cut_with_the_picture_and_padded_as_it_is():
     assert view.in_tile(Tile(0, 4, 16, 8), 16).features["cells"][0, 0, 0].tolist() == list(range(4, 12))
 
 
+@pytest.mark.parametrize(("each", "shape"), [(1, (13, 25)), (2, (25, 50)), (4, (50, 100)), (8, (100, 200))])
+def test_a_map_with_several_values_for_a_cell_is_padded_as_the_picture_is(each, shape):
+    value, padded = torch.rand(1, 2, *shape), torch.zeros(1, 3, 128, 256)  # of 100 x 200 pixels
+    grown = Coupled()._padded("map", value, 100, padded)
+    assert grown.shape == (1, 2, 16 * each, 32 * each)
+    assert torch.equal(grown[..., : shape[0], : shape[1]], value)
+
+
 def test_a_map_that_fits_no_cell_is_named():
     method, batch = Coupled(), small_batch(["a"], 16, 16, training=False)
     batch = replace(batch, features={"map": torch.zeros(1, 1, 37, 64)})
