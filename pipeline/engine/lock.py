@@ -141,7 +141,7 @@ def _abandoned(claim: Path) -> bool:
     end, touched = time.monotonic() + _STALE_SECONDS, _touched(claim)
     while time.monotonic() < end:
         time.sleep(_POLL_SECONDS)
-        if _touched(claim) != touched:
+        if (now := _touched(claim)) != touched or not now:  # it may have gone before it was first looked at
             return False
     return True
 

@@ -140,6 +140,13 @@ def test_a_claim_of_another_machine_counts_as_long_as_it_is_touched(tmp_path, mo
     holder.join()
 
 
+def test_a_claim_that_has_gone_is_not_watched_for_a_minute(tmp_path, monkeypatch):
+    """As when its holder ends between the look into the folder and the look at the file."""
+    monkeypatch.setattr(lock, "_STALE_SECONDS", 0.4)
+    monkeypatch.setattr(lock, "_POLL_SECONDS", 0.1)
+    assert lock._abandoned(tmp_path / "gone") is False  # True is said once the time is over
+
+
 def test_of_two_that_find_the_same_claim_abandoned_one_takes_it_over(tmp_path, monkeypatch):
     """The slower of them removes the abandoned claim when the faster one's is there already."""
     claims = tmp_path / "claims"
