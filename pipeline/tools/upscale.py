@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 OK, FAILED, INTERRUPTED = 0, 3, 130
 VERSION = 3  # of what a result is: bump it when the same input, model and settings give other pixels
+VERSIONS = {"TIFF": 4}  # of inputs of one format alone
 MAX_PIXELS = 1_000_000_000  # what memory allows is decided later, from the header
 PRETRAINED, PARAMS = Path("data/pretrained/nano"), Path("params.yaml")
 
@@ -152,7 +153,7 @@ class _Job:
         form = request.form or (target and files.suffix_format(target)) or writing.written_as(picture.format)
         if target is None or form != files.suffix_format(target):
             raise RejectedSample("changed", "another file took its place while this ran; run the same again")
-        made_of = self._made_of(data, form)
+        made_of = self._made_of(data, picture.format, form)
         name = fingerprint(made_of)
         self._require_free(target, name)
         if not request.force and files.state(target, name, request.save_map) == "done":
@@ -202,12 +203,12 @@ class _Job:
         else:
             self._progress.skip(left)
 
-    def _made_of(self, data: bytes, form: str) -> dict[str, Any]:
-        """Everything that can change a byte of the result."""
+    def _made_of(self, data: bytes, read: str, form: str) -> dict[str, Any]:
+        """Everything that can change a byte of the result; `read` and `form` are the formats of input and result."""
         request, upscaler = self._request, self._upscaler
         reader = reader_for(request.settings)
         return ({} if reader is None else {"text": reader.sha256}) | {
-            "version": VERSION,
+            "version": VERSIONS.get(read, VERSION),
             "input_sha256": sha256_bytes(data),
             "weights_sha256": upscaler.weights_sha256,
             "model": upscaler.released_config().plain(),

@@ -5,27 +5,27 @@ whole. A PNG may declare one gray level or colour transparent (tRNS), in the fil
 levels that it has widened to 8 bits, and so misses it at 2, 4 and 16 bits. H W pixels.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from spasemsr.errors import RejectedSample
+from spasemsr.images.tiff_samples import BITS, EXTRA, FORMAT, PHOTOMETRIC, PREMULTIPLIED, UNSIGNED, WHITE_IS_ZERO, tag
 
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _PNG_HEADER = slice(24, 26)  # bit depth and colour type in the IHDR chunk
-_BITS_PER_SAMPLE, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _PREMULTIPLIED, _UNSIGNED = 258, 338, 339, 1, 1
 
 
 def deep_gray(image: Image.Image) -> tuple[npt.NDArray[np.int64], int]:
     """Levels (H, W) of a gray image of 9 to 16 bits, and how many bits. Raises RejectedSample `unsupported_mode`."""
     bits = 16
-    if image.format == "TIFF" and (stated := _tag(image, _BITS_PER_SAMPLE, ())):
-        bits = int(stated[0])
+    if image.format == "TIFF" and (stated := tag(image, BITS)):
+        bits = stated[0]
     values = np.asarray(image).astype(np.int64)
     if not 1 <= bits <= 16 or values.min() < 0 or values.max() > 2**bits - 1:
         raise RejectedSample("unsupported_mode", "integer gray values outside 16 bits")
+    if image.format == "TIFF" and tag(image, PHOTOMETRIC) == (WHITE_IS_ZERO,):  # Pillow minds it up to 8 bits
+        values = 2**bits - 1 - values
     return values, bits
 
 
@@ -46,10 +46,13 @@ def deep_planes(data: bytes | None, image: Image.Image) -> tuple[npt.NDArray[np.
         return None
     import cv2
 
+    loud = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot read is said below
     try:
         planes = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         planes = None
+    finally:
+        cv2.utils.logging.setLogLevel(loud)
     size = (image.height, image.width)
     if planes is None or planes.dtype != np.uint16 or planes.ndim != 3 or planes.shape[:2] != size:
         raise RejectedSample("unsupported_mode", "its 16-bit channels cannot be read")
@@ -61,7 +64,9 @@ def deep_planes(data: bytes | None, image: Image.Image) -> tuple[npt.NDArray[np.
         planes = planes[..., :3]
         seen = (planes != np.asarray(stated, np.uint16)).any(axis=2)
         planes = np.dstack([planes, np.where(seen, 65535, 0).astype(np.uint16)])
-    if image.format == "TIFF" and _PREMULTIPLIED in _tag(image, _EXTRA_SAMPLES, ()):
+    if image.format == "TIFF":
+        planes = planes[..., : len(image.getbands())]  # a further channel that is not called alpha is none
+    if image.format == "TIFF" and PREMULTIPLIED in tag(image, EXTRA):
         alpha = np.maximum(planes[..., 3:].astype(np.float64), 1) / 65535
         colour = np.clip(np.rint(planes[..., :3] / alpha), 0, 65535).astype(np.uint16)
         planes = np.dstack([colour, planes[..., 3]])
@@ -86,16 +91,7 @@ def _deep_colour(data: bytes, image: Image.Image) -> int | None:
         depth, kind = data[_PNG_HEADER]
         return kind if depth == 16 and kind in (2, 4, 6) else None
     if image.format == "TIFF":
-        depths, formats = _tag(image, _BITS_PER_SAMPLE, (8,)), _tag(image, _SAMPLE_FORMAT, (_UNSIGNED,))
-        deep = set(depths) == {16} and len(depths) >= 3 and set(formats) == {_UNSIGNED} and image.mode[:3] == "RGB"
+        depths, formats = tag(image, BITS, (8,)), tag(image, FORMAT, (UNSIGNED,))
+        deep = set(depths) == {16} and len(depths) >= 3 and set(formats) == {UNSIGNED} and image.mode[:3] == "RGB"
         return 2 if deep else None
     return None
-
-
-def _tag(image: Image.Image, tag: int, otherwise: Sequence[int]) -> Sequence[int]:
-    """A TIFF tag's numbers; a damaged tag counts as none."""
-    try:
-        value = getattr(image, "tag_v2", {}).get(tag, otherwise)
-        return tuple(int(part) for part in (value if isinstance(value, tuple) else (value,)))
-    except Exception:
-        return otherwise

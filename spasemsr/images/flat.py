@@ -90,6 +90,7 @@ def _treat(data: bytes, image: Image.Image) -> Decoded:
     orientation = metadata.orientation_of(image, data)
     if orientation > 1:
         treatments.append("exif_rotated")
+    left_to_turn = metadata.left_to_turn(image, orientation)
     profile, hidden = image.info.get("icc_profile"), depth.transparent_gray(data, image)
     palette = image.mode == "P"
     if image.mode in depth.DEEP_MODES:
@@ -117,7 +118,8 @@ def _treat(data: bytes, image: Image.Image) -> Decoded:
             raise RejectedSample("unsupported_mode", f"colour mode {image.mode} has no defined conversion to RGB")
         treatments.append(_NAMES[image.mode])
         image = image.convert("RGB")
-    return Decoded(np.ascontiguousarray(upright(np.array(image, dtype=np.uint8), orientation)), tuple(treatments))
+    pixels = upright(np.array(image, dtype=np.uint8), left_to_turn)
+    return Decoded(np.ascontiguousarray(pixels), tuple(treatments))
 
 
 def _eight_bit(image: Image.Image, treatments: list[str]) -> Image.Image:

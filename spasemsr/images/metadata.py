@@ -37,11 +37,19 @@ def exif_of(image: Image.Image, data: bytes | None) -> exif.Block | None:
 
 
 def orientation_of(image: Image.Image, data: bytes | None) -> int:
-    """How the pixels lie, 1 to 8; EXIF first, XMP where EXIF says nothing, 1 where neither can be read."""
+    """How a file says that its pixels lie, 1 to 8; EXIF first, then XMP; 1 where neither can be read."""
     block = exif_of(image, data)
     if block is not None and exif.ORIENTATION in block.main:
         return block.orientation
     return exif.orientation_in_xmp(xmp_of(image) or b"")
+
+
+def left_to_turn(image: Image.Image, stated: int) -> int:
+    """What of a stated orientation a loaded image's pixels still need: Pillow turns a TIFF while it loads it.
+
+    It forgets the tag then; a tag that it does not understand, such as text, stays and is left to us.
+    """
+    return 1 if image.format == "TIFF" and exif.ORIENTATION not in image.getexif() else stated
 
 
 def xmp_of(image: Image.Image) -> bytes | None:

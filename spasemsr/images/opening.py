@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from spasemsr.errors import RejectedSample
 from spasemsr.images.formats import READ, formats_for, stated_format
+from spasemsr.images.tiff_samples import refuse_misread, unread
 
 _START = 32  # bytes that tell formats apart
 
@@ -42,8 +43,8 @@ def decoding() -> Iterator[None]:
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
     """The loaded Pillow image of a file's bytes, in whatever mode it has.
 
-    Raises RejectedSample with reason `unsupported_format`, `needs_package`, `too_large`, `truncated`, `corrupt` or
-    `needs_memory`.
+    Raises RejectedSample with reason `unsupported_format`, `unsupported_mode`, `floats`, `needs_package`, `too_large`,
+    `truncated`, `corrupt` or `needs_memory`.
     """
     with decoding():
         try:
@@ -53,6 +54,7 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
         width, height = image.size
         if width * height > max_pixels:
             raise RejectedSample("too_large", f"{width}x{height} is over the limit of {max_pixels} pixels")
+        refuse_misread(image)
         image.load()
         return image
 
@@ -101,6 +103,8 @@ def has_more_frames(image: Image.Image) -> bool:
 
 def _unidentified(data: bytes) -> RejectedSample:
     """Tell an image of another format from a file that only pretends to be one of ours."""
+    if kind := unread(data):
+        return kind
     if name := stated_format(data):
         return RejectedSample("corrupt", f"begins like a {name} file but its header cannot be read")
     return RejectedSample("unsupported_format", f"not {READ}; convert it to one of them")

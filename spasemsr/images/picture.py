@@ -128,7 +128,7 @@ def from_image(image: Image.Image, data: bytes | None = None) -> Picture:
             notes.append("cmyk_as_rgb")
             image, icc = to_srgb(image, notes), None
         planes = _planes(data, image)
-    colour, alpha = upright(planes, orientation), None
+    colour, alpha = upright(planes, metadata.left_to_turn(image, orientation)), None
     if colour.shape[2] in (2, 4):
         colour, alpha = colour[..., :-1], np.ascontiguousarray(colour[..., -1])
     icc = _fitting_profile(icc, colour.shape[2], notes)

@@ -16,12 +16,10 @@ name beside the score:
 Refused by name: transparency, floats and NaN, CMYK, truncated and unreadable files, formats that `ingest` refuses.
 """
 
-import contextlib
-import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images import depth, metadata
@@ -31,20 +29,17 @@ from spasemsr.images.opening import decoding, format_of, open_image, read_bytes
 from spasemsr.pixels import to_eight_bits
 
 MAX_BYTES, MAX_PIXELS = 500_000_000, 200_000_000
-_SAMPLE_FORMAT = 339
 _NAMES = {"L": "gray", "1": "one_bit", "P": "palette"}
 
 
 def read_scored(path: Path) -> Decoded:
     """One picture as (H, W, 3) uint8 RGB and the treatments it received; UserError names the file and what is wrong."""
-    data = b""
     try:
         data = read_bytes(path, MAX_BYTES)
         with decoding():
             return _treat(data, open_image(data, MAX_PIXELS))
     except RejectedSample as rejected:
-        reason = "floats: it holds floats" if rejected.reason == "corrupt" and _holds_floats(data) else rejected
-        raise UserError(f"{shown(path)} cannot be scored, {reason}.", "Write it again as 8-bit RGB PNG.") from None
+        raise UserError(f"{shown(path)} cannot be scored, {rejected}.", "Write it again as 8-bit RGB PNG.") from None
 
 
 def _treat(data: bytes, image: Image.Image) -> Decoded:
@@ -87,19 +82,9 @@ def _treat(data: bytes, image: Image.Image) -> Decoded:
         if image.mode != "P":
             notes.append("opaque_alpha")
         planes = planes[..., :-1]
-    pixels = np.ascontiguousarray(upright(np.broadcast_to(planes, (*planes.shape[:2], 3)), orientation))
+    pixels = np.ascontiguousarray(
+        upright(np.broadcast_to(planes, (*planes.shape[:2], 3)), metadata.left_to_turn(image, orientation))
+    )
     if (pixels == pixels[0, 0]).all():
         notes.append("constant")
     return Decoded(pixels, tuple(notes))
-
-
-def _holds_floats(data: bytes) -> bool:
-    """Whether a file is a TIFF of several float channels, which Pillow cannot open; its tags say so, undecoded."""
-    if data[:4] not in (b"II*\0", b"MM\0*"):
-        return False
-    with contextlib.suppress(RejectedSample), decoding():  # whatever else is wrong with it was said already
-        tags, file = TiffImagePlugin.ImageFileDirectory_v2(data[:8]), io.BytesIO(data)
-        file.seek(tags.next)
-        tags.load(file)
-        return 3 in tags.get(_SAMPLE_FORMAT, ())
-    return False

@@ -75,6 +75,29 @@ def png(depth: int, colour_type: int, rows: np.ndarray, *chunks: tuple[bytes, by
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in body)
 
 
+def tiff(samples: np.ndarray, photometric: int, *more: tuple, apart: bool = False) -> bytes:
+    """A TIFF of (H, W, C) samples of any type with further tags; `apart` stores one channel after the other."""
+    height, width, channels = samples.shape
+    planes = [samples[..., c] for c in range(channels)] if apart else [samples]
+    parts = [np.ascontiguousarray(plane).astype(plane.dtype.newbyteorder("<")).tobytes() for plane in planes]
+    kind = {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]
+
+    def shorts(*values: int) -> tuple[int, int, bytes]:
+        return SHORT, len(values), struct.pack(f"<{len(values)}H", *values)
+
+    def longs(*values: int) -> tuple[int, int, bytes]:
+        return LONG, len(values), struct.pack(f"<{len(values)}I", *values)
+
+    def directory(start: int) -> bytes:
+        places = [start + sum(map(len, parts[:index])) for index in range(len(parts))]
+        tags = {256: shorts(width), 257: shorts(height), 258: shorts(*[8 * samples.itemsize] * channels)}
+        tags |= {259: shorts(1), 262: shorts(photometric), 273: longs(*places), 277: shorts(channels)}
+        tags |= {278: shorts(height), 279: longs(*map(len, parts)), 284: shorts(2 if apart else 1)}
+        return exif([*((tag, *value) for tag, value in tags.items()), (339, *shorts(*[kind] * channels)), *more])
+
+    return directory(len(directory(0))) + b"".join(parts)
+
+
 def seeds_of_every_format() -> list[tuple[str, bytes]]:
     """One small file with metadata of every format and mode that is read: (suffix, bytes)."""
     block = exif([(0x0112, SHORT, 1, b"\6\0"), (0x010F, ASCII, 6, b"Maker\0")], [(0xA002, SHORT, 1, b"\x14\0")])
