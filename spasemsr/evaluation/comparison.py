@@ -33,7 +33,7 @@ def score_pairs(
     a size that differs, and every file that cannot be scored; the same error however many threads.
     """
     if hr is not None:
-        check_keys(hr, list(outputs), f"The folder of {method}")
+        check_keys(hr, list(outputs), f"The folder of {method}", " --strip x4 takes an ending x4 off.")
     elif needy := [metric.name for metric in metrics if metric.needs_reference]:
         raise UserError(
             f"{', '.join(needy)} compare with hr, and there is none.", "Give --hr, or --metrics that need no reference."

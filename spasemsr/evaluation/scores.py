@@ -79,8 +79,11 @@ class ScoreTable:
         return digest_of((key,) for key in self.keys)
 
 
-def check_keys(expected: Iterable[str], given: Sequence[str], what: str) -> None:
-    """Both list the same keys, each once, or a UserError naming what is missing, extra or repeated."""
+def check_keys(expected: Iterable[str], given: Sequence[str], what: str, more: str = "") -> None:
+    """Both list the same keys, each once, or a UserError naming what is missing, extra or repeated.
+
+    `more` is what else can be done about it than to rename files.
+    """
     wanted, found = set(expected), set(given)
     repeated = {key for key in found if given.count(key) > 1} if len(given) > len(found) else set()
     problems = [
@@ -90,7 +93,7 @@ def check_keys(expected: Iterable[str], given: Sequence[str], what: str) -> None
     ]
     if problems:
         raise UserError(
-            f"{what} {' and '.join(problems)}.", "Images are paired by key; give each key exactly one image."
+            f"{what} {' and '.join(problems)}.", f"Images are paired by key; give each key exactly one image.{more}"
         )
 
 

@@ -77,8 +77,9 @@ def test_threads_change_nothing(folders, tmp_path):
 def test_defect_pairs_by_position(folders):
     """A renamed output still sorts to the same place; by position it would be scored against another image."""
     (folders[0] / "b.png").rename(folders[0] / "bb.png")
-    with pytest.raises(UserError, match=r"lacks 1 of 3 keys \(b\) and has extra 1 of 3 keys \(bb\)"):
+    with pytest.raises(UserError, match=r"lacks 1 of 3 keys \(b\) and has extra 1 of 3 keys \(bb\)") as error:
         ask(folders)
+    assert "--strip x4" in error.value.remedy
 
 
 def test_defect_unreadable_files_counted_in_the_divisor(folders):
