@@ -94,13 +94,13 @@ def responses(image: ImageU8) -> np.ndarray:
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     red_green, yellow_blue = red - green, (red + green) / 2 - blue
     gabor = [_gabor_energies(luma, wavelength) for wavelength in _WAVELENGTHS]
-    planes = [_pool(plane) for plane in (luma, red_green, yellow_blue)]
+    planes = [pool(plane) for plane in (luma, red_green, yellow_blue)]
     planes += [_log_energy(_gradient_energy(luma, sigma)) for sigma in (1.0, 2.0, 4.0)]
     planes += [*_relative(gabor[0]), *_relative(gabor[1])]
     planes += [_log_energy(_laplacian(luma, 3.0) ** 2)]
-    planes += [_pool(blur(plane, 16.0)) for plane in (luma, red_green, yellow_blue)]
-    planes += [_pool(np.hypot(red_green, yellow_blue))]
-    planes += [_pool(_laplacian(luma, sigma)) for sigma in (2.0, 4.0, 8.0)]
+    planes += [pool(blur(plane, 16.0)) for plane in (luma, red_green, yellow_blue)]
+    planes += [pool(np.hypot(red_green, yellow_blue))]
+    planes += [pool(_laplacian(luma, sigma)) for sigma in (2.0, 4.0, 8.0)]
     planes += [_log_energy((luma - blur(luma, 8.0)) ** 2)]
     planes += _relative(gabor[2])
     planes += [np.log(sum(energies) + np.float32(_TINY)) for energies in gabor]
@@ -108,13 +108,13 @@ def responses(image: ImageU8) -> np.ndarray:
     return np.stack(planes)
 
 
-def _pool(plane: np.ndarray) -> np.ndarray:
-    """Mean of every cell."""
+def pool(plane: np.ndarray) -> np.ndarray:
+    """(H, W) -> (H / 8, W / 8): the mean of every cell."""
     return cv2.resize(plane, (plane.shape[1] // CELL, plane.shape[0] // CELL), interpolation=cv2.INTER_AREA)
 
 
 def _log_energy(energy: np.ndarray) -> np.ndarray:
-    return np.log(_pool(energy) + np.float32(_TINY))
+    return np.log(pool(energy) + np.float32(_TINY))
 
 
 def blur(plane: np.ndarray, sigma: float) -> np.ndarray:
@@ -138,7 +138,7 @@ def _gabor_energies(plane: np.ndarray, wavelength: float) -> list[np.ndarray]:
     energies = []
     for pair in _gabor_pairs(wavelength):
         parts = [cv2.filter2D(plane, -1, kernel, borderType=cv2.BORDER_REFLECT_101) ** 2 for kernel in pair]
-        energies.append(_pool(parts[0] + parts[1]))
+        energies.append(pool(parts[0] + parts[1]))
     return energies
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from spasemsr.backends.extractors.filter_bank import blur, whole_cells
+from spasemsr.backends.extractors.filter_bank import blur, pool, whole_cells
 from spasemsr.backends.extractors.spec import CELL
 from spasemsr.backends.protocols import Array
 from spasemsr.pixels import ImageU8
@@ -71,8 +71,7 @@ def gradient(plane: np.ndarray) -> np.ndarray:
 
 def cell_means(plane: np.ndarray) -> Array:
     """(H, W) -> float16 (1, H / 8, W / 8), means of cells."""
-    size = (plane.shape[1] // CELL, plane.shape[0] // CELL)
-    return cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float16)[None]
+    return pool(plane).astype(np.float16)[None]
 
 
 MapKind = Literal["edges", "sharpness"]
