@@ -94,9 +94,8 @@ def missing_weights(profile: Profile) -> Iterator[Shortage]:
         if state != "here":
             size = store.gigabytes(ENTRIES[name].size)
             yield Shortage(f"{name} ({size}): {state}", f"Run: spasemsr models fetch {name}")
-    for source in inventory.sources(profile):
-        if source not in ENTRIES and not Path(source).expanduser().exists():
-            yield Shortage(f"{source}: no file or folder of that name", "Correct `source` in params.yaml.")
+    for source in inventory.nowhere(profile):
+        yield Shortage(f"{source}: no file or folder of that name", "Correct `source` in params.yaml.")
 
 
 def shortages(plan: Plan) -> Iterator[Shortage]:

@@ -19,7 +19,6 @@ from spasemsr.errors import UserError
 from spasemsr.mounts import Mount, mount_of
 from spasemsr.spec import WeightsSpec
 from spasemsr.weights import store
-from spasemsr.weights.registry import ENTRIES
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,8 @@ def _weights_of(profile: Profile) -> Callable[[], Iterator[Finding]]:
                 yield Finding("!!", error.what, error.remedy)
             else:
                 yield Finding("ok", f"{name}: all files hashed, {found.sha256[:12]}")
-        for source in inventory.sources(profile):
-            if source not in ENTRIES and not Path(source).expanduser().exists():
-                yield Finding("!!", f"{source}: no file or folder of that name", "Correct `source` in params.yaml.")
+        for source in inventory.nowhere(profile):
+            yield Finding("!!", f"{source}: no file or folder of that name", "Correct `source` in params.yaml.")
 
     return weights
 

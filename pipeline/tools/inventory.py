@@ -103,6 +103,11 @@ def sources(profile: Profile) -> list[str]:
     return list(dict.fromkeys([*_sources(profile.plain()), *networks]))
 
 
+def nowhere(profile: Profile) -> list[str]:
+    """Those sources that neither the registry knows nor the disk holds."""
+    return [name for name in sources(profile) if name not in ENTRIES and not Path(name).expanduser().exists()]
+
+
 def _sources(section: Any) -> Iterator[str]:
     if isinstance(section, dict):
         if isinstance(section.get("source"), str):
