@@ -13,7 +13,7 @@ MIN_SIDE = 80  # of hr: the largest kernel reaches 10 px, and the first resize m
 
 
 class DegradationRanges(Spec):
-    """Ranges of the second-order Real-ESRGAN chain; `None` takes the preset's value (`data/degradation.py`)."""
+    """Ranges of the second-order Real-ESRGAN chain; `None` takes the preset's value (`data/presets.py`)."""
 
     resize_range: Range | None = None
     noise_range: Range | None = None

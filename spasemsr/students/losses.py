@@ -1,4 +1,4 @@
-"""Losses of students, most of them DAGE's (MegaSR eq. 4, 6): answers for lr against the teacher's for hr.
+"""Losses of students, two of them DAGE's (MegaSR eq. 6): answers for lr against the teacher's for hr.
 
 B batch, H W pixels, K classes, h w cells; features are of any shape that student and teacher share.
 """
@@ -28,13 +28,13 @@ def label_loss(logits_BKhw: Tensor, labels_B1hw: Tensor) -> Tensor:
 
 
 def depth_loss(features: Tensor, reference: Tensor, depth_BHW: Tensor, target_BHW: Tensor, gamma: float) -> Tensor:
-    """For depth: L1 of features plus gamma times SILog."""
+    """Eq. 6, for depth: L1 of features plus gamma times SILog."""
     return functional.l1_loss(features, reference) + gamma * silog(depth_BHW, target_BHW)
 
 
 def embedding_loss(
     final: Tensor, reference: Tensor, blocks: Sequence[Tensor], block_references: Sequence[Tensor]
 ) -> Tensor:
-    """Eq. 6, for the image encoder: L1 of the final embedding plus the sum of L1 over its transformer blocks."""
+    """Eq. 6, for CLIP's image encoder: L1 of the final embedding plus the sum of L1 over its transformer blocks."""
     inner = [functional.l1_loss(ours, theirs) for ours, theirs in zip(blocks, block_references, strict=True)]
     return functional.l1_loss(final, reference) + sum(inner)

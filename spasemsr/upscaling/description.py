@@ -1,6 +1,6 @@
 """The network's conditions for a picture: the same chain as in training, run on the fly.
 
-lr -> restorer -> tags -> boxes, and lr -> caption (model.md of the paper's section 3.2). Tags and caption given by hand
+lr -> restorer -> tags -> boxes, and lr -> caption (the paper's sec. 3.2). Tags and caption given by hand
 take the place of found ones; a tag that does not say where it is and that the detector does not find gets the whole
 picture as its box.
 """

@@ -1,4 +1,4 @@
-"""The dual-modality bridge (SegSR sec. 3.2): labels steer the image's diffusion, the image steers that of the labels.
+"""The dual-modality bridge (SegSR sec. 3.3): labels steer the image's diffusion, the image steers that of the labels.
 
 B batch, K classes, C latent channels, W the label denoiser's width, h w latent cells.
 

@@ -1,4 +1,4 @@
-"""The diffusion of label maps (DDPS; SegSR sec. 3.2): uniform transitions, on the clock of the image's diffusion.
+"""The diffusion of label maps (DDPS; SegSR sec. 3.3): uniform transitions, on the clock of the image's diffusion.
 
 B batch, K classes, h w latent cells, tau = 0..T_seg-1 the noise level of labels, t = 0..T-1 that of the image.
 
