@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.tools import doctor
 from pipeline.tools.score import Request, run
 from pipeline.tools.upscale import OK
 from pipeline.tools.upscale import Request as Asked
@@ -71,6 +72,11 @@ def test_each_model_is_said_to_be_in_a_package_that_is_missing(name):
     with pytest.raises(UserError, match=f"{name}: the package {PACKAGED[name]} .* is not installed") as error:
         locate(name)
     assert PACKAGED[name] in error.value.remedy and "make env" in error.value.remedy
+
+
+def test_the_doctor_says_what_is_missing_and_keeps_nothing_from_running():
+    found = list(doctor._weights_of(load_params(ROOT / "params.yaml").embedded)())
+    assert {finding.mark for finding in found} == {"--"} and all("make env" in finding.remedy for finding in found)
 
 
 def test_upscaling_as_by_default_takes_what_the_project_ships(tmp_path, caplog):

@@ -80,14 +80,15 @@ def devices() -> Iterator[Finding]:
 
 
 def _weights_of(profile: Profile) -> Callable[[], Iterator[Finding]]:
-    """Every registry model of the profile: here, whole, and of the digests that are known of it."""
+    """Every registry model of the profile: here, whole, and of the digests that are known of it; or done without."""
 
     def weights() -> Iterator[Finding]:
+        optional = inventory.done_without(profile)
         for name in inventory.used_by(profile):
             try:
                 found = store.locate(name, None)
             except UserError as error:
-                yield Finding("!!", error.what, error.remedy)
+                yield Finding("--" if name in optional else "!!", error.what, error.remedy)
             else:
                 yield Finding("ok", f"{name}: all files hashed, {found.sha256[:12]}")
         for source in inventory.nowhere(profile):
