@@ -1,10 +1,11 @@
 """Names of picture files: which a folder holds, how they are shown, and when two are the same.
 
-A file name is bytes. Most are UTF-8; what is not (names from old archives) is shown with `\\xe9` for a byte, and two
-names that differ only in how Unicode writes an accent are one name.
+A file name is bytes. Most are UTF-8; what is not (names from old archives) is shown with `\\xe9` for a byte, and so are
+control characters. Two names that differ only in how Unicode writes an accent are one name.
 """
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,13 @@ from pathlib import Path
 from spasemsr.errors import UserError
 from spasemsr.images.formats import FOREIGN_SUFFIXES, SUFFIXES
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 def shown(path: Path | str) -> str:
-    """A path as text that can be printed and written anywhere."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path as text that can be printed and written anywhere: one line, and nothing that steers a terminal."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def is_utf8(path: Path | str) -> bool:
