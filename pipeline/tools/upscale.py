@@ -88,12 +88,19 @@ def choices(first: "Upscaler", profile: str | None, device: str) -> dict[str, Ca
 
 
 def default_weights(method: str | None) -> Path:
-    """What this project trained; else what it ships with."""
+    """What this project trained; else what it ships with. Raises UserError where this folder has neither."""
     if method is None and PARAMS.is_file():
         method = load_params(PARAMS).methods[0]
     trained = [layout.model_folder(method)] if method is not None else []
     places = [*trained, PRETRAINED]
-    return next((place for place in places if (place / WEIGHTS).is_file()), places[0])
+    found = next((place for place in places if (place / WEIGHTS).is_file()), None)
+    if found is None:
+        where = " and ".join(place.as_posix() for place in places)
+        raise UserError(
+            f"There are no weights in {where} below {Path.cwd()}.",
+            "Go to the project's folder, or name weights with --weights; dvc repro trains some.",
+        )
+    return found
 
 
 def run(request: Request, load_upscaler: Callable[[], "Upscaler"]) -> int:

@@ -200,8 +200,9 @@ def test_weights_of_another_profile_are_refused(weights):
 
 def test_without_weights_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="dvc repro"):
+    with pytest.raises(UserError, match=f"models/spasemsr and data/pretrained/nano below {tmp_path}") as error:
         upscale.load("spasemsr", None, None, None, "cpu")
+    assert "--weights" in error.value.remedy and "dvc repro" in error.value.remedy
 
 
 # Bad input.
