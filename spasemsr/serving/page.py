@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from spasemsr.errors import UserError
 from spasemsr.images.formats import READ, SUFFIXES
 from spasemsr.serving.answers import at_once, reporting, shown_errors
-from spasemsr.serving.controls import object_controls, shown_controls
-from spasemsr.serving.editing import Edit
+from spasemsr.serving.controls import object_controls, script, shown_controls
 from spasemsr.serving.preview import preview_button, preview_sheet
 from spasemsr.serving.session import Asked, Session
 from spasemsr.upscaling.settings import Settings
@@ -72,6 +71,7 @@ def start(session: Session, host: str, port: int) -> tuple["Blocks", str]:
             prevent_thread_lock=True,
             ssr_mode=False,
             footer_links=[],
+            head=script(),
             theme=gradio.themes.Base(font=sans, font_mono=mono),
             app_kwargs={"middleware": [Middleware(_Policy)]},
         )
@@ -117,7 +117,7 @@ def build_page(session: Session) -> "Blocks":
                     elem_id="objects",
                     render=False,
                 )
-                controls = object_controls(session, file, marked, table)
+                controls, drawing = object_controls(session, file, marked, table)
                 table.render()
                 caption = gr.Textbox(label="How the photograph is degraded", max_length=512, elem_id="caption")
             with gr.Column():
@@ -137,22 +137,19 @@ def build_page(session: Session) -> "Blocks":
                     restore = gr.Button("Restore", variant="primary", elem_id="restore")
                     stop = gr.Button("Stop", variant="stop", elem_id="stop")
                     download = gr.DownloadButton("Download", interactive=False, elem_id="download")
-                preview_sheet(session, preview, file, marked, [table, caption, seed, safe, chosen])
+                compared = [file, table, caption, seed, safe, chosen, controls[0]]
+                sheet, comparing = preview_sheet(session, preview, compared)
+        seen = gr.JSON(visible=False)
 
-        def looked(path: str | None, method: str) -> tuple[Any, ...]:
-            nothing = None, "", gr.DownloadButton(value=None, interactive=False), *shown_controls(Edit([]))
-            if path is None:
-                return None, [], "", *nothing
-            with shown_errors():
-                picture, rows, text = session.look(path, method)
-            return picture, rows, text, *nothing
+        def emptied(request: gr.Request) -> tuple[Any, ...]:
+            session.stop(request.session_hash or "")
+            none = gr.DownloadButton(value=None, interactive=False)
+            return [], "", None, "", none, gr.Image(value=None, visible=False), *shown_controls()
 
-        def edited(path: str | None, rows: list[list[Any]]) -> tuple[Any, ...]:
-            edit = Edit(rows)  # by hand in the table: nothing is chosen any more
-            if path is None:
-                return None, *shown_controls(edit)
+        def looked(path: str | None, method: str) -> Any:
             with shown_errors():
-                return session.mark(path, edit), *shown_controls(edit)
+                rows, text = session.look(path, method) if path else ([], "")
+            return {"path": path, "rows": rows, "text": text}
 
         def restored(
             path: str | None,
@@ -180,12 +177,22 @@ def build_page(session: Session) -> "Blocks":
         def stopped(request: gr.Request) -> None:
             session.stop(request.session_hash or "")
 
-        shown_first = [marked, table, caption, slider, summary, download, *controls]
-        file.change(looked, [file, chosen], shown_first, api_visibility="private")
-        table.input(edited, [file, table], [marked, *controls], show_progress="hidden", api_visibility="private")
         asked = [file, table, caption, scale, dial, seed, safe, chosen]
         begun, turn = at_once(restore.click, session)
-        begun.then(restored, [*asked, turn], [slider, summary, download], api_visibility="private")
+        restoring = begun.then(restored, [*asked, turn], [slider, summary, download], api_visibility="private")
+        # Another photograph: what is on its way for the one before is not waited for, and nothing of it stays.
+        file.change(None, cancels=[drawing, comparing, restoring])
+        emptying = [table, caption, slider, summary, download, sheet, *controls]
+        file.change(
+            emptied, None, emptying, queue=False, trigger_mode="multiple", show_progress="hidden",
+            api_visibility="private",
+        )  # fmt: skip
+        looking = file.change(
+            looked, [file, chosen], seen, trigger_mode="multiple", show_progress_on=[marked, table, caption],
+            api_visibility="private",
+        )  # fmt: skip
+        known = [table, controls[0], caption, file, seen]
+        looking.success(None, known, [caption, table, *controls], js="objects.seen")
         stop.click(stopped, queue=False, show_progress="hidden", api_visibility="private")
     return page
 

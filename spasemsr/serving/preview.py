@@ -21,12 +21,10 @@ def preview_button() -> "Component":
     return gr.Button("Preview", elem_id="preview")
 
 
-def preview_sheet(
-    session: Session, button: "Component", file: "Component", marked: "Component", asked: Sequence["Component"]
-) -> None:
-    """The sheet, where the page stands, and what fills it.
+def preview_sheet(session: Session, button: "Component", asked: Sequence["Component"]) -> tuple["Component", Any]:
+    """The sheet, where the page stands, and the event that fills it.
 
-    `file` holds the photograph and `marked` shows it; `asked` are table, caption, seed, whether text is safe, method.
+    `asked` are photograph, table, caption, seed, whether text is safe, method, and what clicks left behind.
     """
     import gradio as gr
 
@@ -40,11 +38,6 @@ def preview_sheet(
         buttons=["fullscreen"],
         elem_id="sheet",
     )
-    place = gr.State(None)  # x and y as shares of the picture, where the person clicked
-
-    def clicked(shown: Any, event: gr.SelectData) -> tuple[float, float]:
-        height, width = shown.shape[:2]
-        return event.index[0] / width, event.index[1] / height
 
     def compared(
         path: str | None,
@@ -53,7 +46,7 @@ def preview_sheet(
         number: float,
         written: bool,
         method: str,
-        at: tuple[float, float] | None,
+        held: dict[str, Any],
         turn: int,
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio knows that the function reports)
@@ -62,14 +55,10 @@ def preview_sheet(
             raise gr.Error("Upload a photograph first.", print_exception=False)
         settings = Settings(seed=int(number or 0), text="safe" if written else "free")
         report, visitor = reporting(progress, "Comparing", "ways"), request.session_hash or ""
+        at = (held["place"][0] / 100, held["place"][1] / 100) if held["place"] else None
         with shown_errors():
             pixels = session.compare(Asked(path, rows, text, settings, visitor, method, turn), report, at)
         return gr.Image(value=pixels, visible=True)
 
-    marked.select(clicked, marked, place, show_progress="hidden", api_visibility="private")
     begun, turn = at_once(button.click, session)
-    begun.then(compared, [file, *asked, place, turn], sheet, api_visibility="private")
-    file.change(
-        lambda: (None, gr.Image(value=None, visible=False)), None, [place, sheet], show_progress="hidden",
-        api_visibility="private",
-    )  # fmt: skip
+    return sheet, begun.then(compared, [*asked, turn], sheet, api_visibility="private")

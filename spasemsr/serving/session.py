@@ -1,6 +1,7 @@
 """What the page does when a person acts: values of its components in, values of its components out; no layout here.
 
-A table row is an object, see `editing`. What goes wrong becomes `Refusal`, one sentence that the page shows.
+A table row is an object: name, left, top, right and bottom in percent of the picture, and its own strength: a number
+from 0 to 1, OFF for one that is left out, or nothing. What goes wrong becomes `Refusal`, one sentence for the person.
 """
 
 import shutil
@@ -22,7 +23,6 @@ from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images import writing
 from spasemsr.images.opening import header
 from spasemsr.images.picture import Picture, read_picture
-from spasemsr.serving.editing import Edit, Row
 from spasemsr.upscaling import preview
 from spasemsr.upscaling.description import Description
 from spasemsr.upscaling.files import result_name
@@ -34,6 +34,8 @@ from spasemsr.upscaling.upscaler import Report, Restored, Upscaler
 SHOWN_SIDE = 2048  # pixels of the longer side of what is shown; the download is whole
 MARKED_SIDE = 640  # smaller pictures are enlarged before names are written into them
 KEPT_RESULTS = 20
+Row = list[Any]
+Point = Sequence[float]  # from the left and from the top, in percent of the picture
 Others = Mapping[str, Callable[[], Upscaler]]
 _COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 
@@ -96,16 +98,18 @@ class Session:
         """Labels of what can be chosen."""
         return list(self._others)
 
-    def look(self, path: str, chosen: str = "") -> tuple[np.ndarray, list[Row], str]:
-        """An uploaded file -> the picture with its objects, their table, the caption."""
+    def look(self, path: str, chosen: str = "") -> tuple[list[Row], str]:
+        """An uploaded file -> the table of its objects, the caption."""
         picture = self._read(path)
         description = self._said(lambda: self._upscaler(chosen).describe(picture))
         rows = [[box.tag, *(round(100 * side, 1) for side in box.xyxy), None] for box in description.boxes]
-        return _marked(picture, Edit(rows)), rows, description.caption
+        return rows, description.caption
 
-    def mark(self, path: str, edit: Edit) -> np.ndarray:
-        """The picture with the objects of an edited table, the chosen one in a thicker frame, and a corner set."""
-        return _marked(self._read(path), edit)
+    def mark(
+        self, path: str, rows: Sequence[Row], chosen: int | None = None, corner: Point | None = None
+    ) -> np.ndarray:
+        """The picture with the objects of a table, the chosen one (a row from 0) in a thicker frame, and a corner."""
+        return _marked(self._read(path), rows, chosen, corner)
 
     def restore(self, asked: Asked, report: Report) -> Shown:
         """The whole chain; `stop` with its visitor ends it. Raises Refusal."""
@@ -266,7 +270,7 @@ def _in_words(tag: str, strength: Strength) -> str:
     return f"{tag} left out" if strength == OFF else f"{tag} at {strength:g}"
 
 
-def _marked(picture: Picture, edit: Edit) -> np.ndarray:
+def _marked(picture: Picture, rows: Sequence[Row], chosen: int | None, corner: Point | None) -> np.ndarray:
     """The picture as it is shown, with a frame and a name for every object, the surest on top, but the chosen one."""
     shown = Image.fromarray(_shown(picture))
     if max(shown.size) < MARKED_SIDE:
@@ -274,18 +278,18 @@ def _marked(picture: Picture, edit: Edit) -> np.ndarray:
         shown = shown.resize((round(shown.width * factor), round(shown.height * factor)), Image.Resampling.BICUBIC)
     draw, unit = ImageDraw.Draw(shown), max(shown.size) / 320
     font = ImageFont.load_default(size=9 * unit)
-    numbers = [number for number, row in enumerate(edit.rows) if clean_text(str(row[0] or ""))]
-    boxes = list(zip(numbers, boxes_of(edit.rows), strict=True))
-    for number, box in sorted(boxes, key=lambda numbered: (numbered[0] == edit.chosen, -numbered[0])):
+    numbers = [number for number, row in enumerate(rows) if clean_text(str(row[0] or ""))]
+    boxes = list(zip(numbers, boxes_of(rows), strict=True))
+    for number, box in sorted(boxes, key=lambda numbered: (numbered[0] == chosen, -numbered[0])):
         colour = _COLOURS[number % len(_COLOURS)]
         x0, y0, x1, y1 = (side * (n - 1) for side, n in zip(box.xyxy, shown.size * 2, strict=True))
-        thick = 4.0 if number == edit.chosen else 1.5
+        thick = 4.0 if number == chosen else 1.5
         draw.rectangle((x0, y0, x1, y1), outline=colour, width=max(round(thick * unit), 1))
         name = draw.textbbox((x0 + 3 * unit, y0 + 2 * unit), box.tag, font=font)
         draw.rectangle((x0, y0, name[2] + 3 * unit, name[3] + 2 * unit), fill=colour)
         draw.text((x0 + 3 * unit, y0 + 2 * unit), box.tag, fill="white", font=font)
-    if edit.corner is not None:
-        x, y = (share / 100 * (n - 1) for share, n in zip(edit.corner, shown.size, strict=True))
+    if corner is not None:
+        x, y = (share / 100 * (n - 1) for share, n in zip(corner, shown.size, strict=True))
         for radius, colour in ((4 * unit, "black"), (3 * unit, "white")):
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     return np.asarray(shown)

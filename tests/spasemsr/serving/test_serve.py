@@ -11,7 +11,6 @@ from PIL import Image
 
 from spasemsr.errors import UserError
 from spasemsr.serving import page, session
-from spasemsr.serving.editing import Edit
 from spasemsr.serving.session import Asked, Refusal, Session, boxes_of, dials_of
 from spasemsr.upscaling.settings import Settings
 from tests.worlds.tiny_upscaler import MAX_PIXELS, photograph, tiny_upscaler
@@ -32,18 +31,28 @@ def ignore(done: int, total: int) -> None:
 
 
 def test_looking_says_what_is_where(actions, photo):
-    picture, rows, caption = actions.look(str(photo))
+    rows, caption = actions.look(str(photo))
+    picture = actions.mark(str(photo), rows)
     assert max(picture.shape[:2]) == session.MARKED_SIDE and rows and caption
     for name, left, top, right, bottom, strength in rows:
         assert strength is None and name and 0 <= left < right <= 100 and 0 <= top < bottom <= 100
-    bare = actions.mark(str(photo), Edit([]))
-    assert np.array_equal(actions.mark(str(photo), Edit(rows)), picture) and not np.array_equal(bare, picture)
-    inside = actions.mark(str(photo), Edit([["a dog", 25, 25, 75, 75]])) != bare
+    bare = actions.mark(str(photo), [])
+    assert not np.array_equal(bare, picture)
+    inside = actions.mark(str(photo), [["a dog", 25, 25, 75, 75]]) != bare
     assert inside[150:490, 150:490].any() and not inside[:150].any() and not inside[490:].any()
 
 
+def test_the_chosen_object_and_a_corner_are_shown(actions, photo):
+    rows = [["a dog", 25, 25, 75, 75, ""]]
+    plain, chosen, corner = (actions.mark(str(photo), rows, *held) for held in ((), (0,), (None, (10.0, 90.0))))
+    thicker = (plain != chosen).any(axis=2)
+    assert thicker[160:480, 160:480].any() and not thicker[:150].any() and not thicker[170:470, 170:470].all()
+    y, x = (places.mean() for places in np.nonzero((plain != corner).any(axis=2)))
+    assert (x, y) == pytest.approx((64, 575), abs=1)
+
+
 def test_restoring_uses_what_the_table_says(actions, photo, tmp_path):
-    _, rows, caption = actions.look(str(photo))
+    rows, caption = actions.look(str(photo))
     shown = actions.restore(Asked(str(photo), rows, caption, Settings()), ignore)
     assert shown.before.shape == shown.after.shape == (192, 192, 3)
     assert shown.file.name == "holiday_x4.png" and Image.open(shown.file).size == (192, 192)

@@ -1,41 +1,11 @@
 """A person's way through the page, in Chromium."""
 
-import shutil
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import pytest
 from PIL import Image
 
-from spasemsr.serving import page, session
-from spasemsr.serving.editing import Edit
-from spasemsr.serving.session import Session
-from tests.worlds.tiny_upscaler import MAX_PIXELS
-
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
-)
-OFFLINE = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
- --disable-component-update --disable-sync""".split()
-WITHOUT_BROWSER = pytest.mark.skipif(
-    BROWSER is None, reason="no browser on this machine; install one: apt-get install -y chromium"
-)
-
-
-@contextmanager
-def browsing() -> Iterator[Any]:
-    """An empty tab of Chromium."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=OFFLINE)
-        context = browser.new_context(viewport={"width": 1280, "height": 1200}, accept_downloads=True)
-        context.set_default_timeout(120_000)
-        yield context.new_page()
-        browser.close()
+from spasemsr.serving import session
+from tests.worlds.chromium import WITHOUT_BROWSER, browsing
 
 
 def type_into(tab: Any, cell: Any, text: str) -> None:
@@ -123,34 +93,3 @@ def test_a_persons_way_through_the_page(address, photo, tmp_path, monkeypatch):
         assert Image.open(tmp_path / "got.png").size == (192, 192)
     assert failed == [] and asked
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
-
-
-@WITHOUT_BROWSER
-def test_what_is_typed_before_a_click_is_answered_stays(upscaler, photo):
-    from playwright.sync_api import expect
-
-    session_ = Session(upscaler, MAX_PIXELS)
-    mark, released, done = session_.mark, threading.Event(), []
-
-    def late(path: str, edit: Edit) -> np.ndarray:
-        assert released.wait(60)
-        done.append(edit)
-        return mark(path, edit)
-
-    session_.mark = late
-    opened, where = page.start(session_, "127.0.0.1", 0)
-    try:
-        with browsing() as tab:
-            tab.goto(where)
-            tab.set_input_files("#photograph input[type=file]", photo)
-            tab.click("#marked img", position={"x": 40, "y": 40})
-            strength = tab.locator("#objects [role=gridcell]").nth(5)
-            type_into(tab, strength, "1")
-            tab.keyboard.press("Enter")
-            released.set()
-            while len(done) < 2:
-                tab.wait_for_timeout(100)
-            tab.wait_for_timeout(3000)  # until both answers are shown
-            expect(strength).to_contain_text("1")
-    finally:
-        opened.close()
