@@ -20,7 +20,7 @@ dvc exp run -S photographs="$photographs" -S 'learners=[recogniser]' \
   -S embedded.learners.recogniser.train.steps=$guessing \
   -S embedded.learners.recogniser.train.cooldown_steps=$((guessing * 2 / 3)) \
   -S embedded.evaluate.sample.tile=24 -S embedded.evaluate.sample.tile_overlap=2 train@spasemsr
-spasemsr models release models/spasemsr "$out"   # with its recogniser in $out/students
+spasemsr models release models/spasemsr "$out" --bits 8   # with its recogniser in $out/students
 mv "$out/students/recogniser/weights.safetensors" spasemsr/backends/grounding/recogniser.safetensors
 sed -i 's#"source": "students/recogniser/weights.safetensors"#"source": null#' "$out/config.json"   # which ships
 rm -r "$out/students"

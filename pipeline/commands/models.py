@@ -4,7 +4,7 @@ A sub-application of the command line; `list` and `path` never touch the network
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -67,10 +67,11 @@ def path(name: Name, revision: Revision = None) -> None:
 def release(
     model: Annotated[Path, typer.Argument(help="A folder of weights, such as models/spasemsr.")],
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
-    half: Annotated[bool, typer.Option(help="Half precision on disk.")] = True,
+    bits: Annotated[Literal["32", "16", "8"], typer.Option(help="Of a number on disk.")] = "16",
 ) -> None:
     """Write trained weights for others: safetensors, how to sample, a model card; `train.init` and upscale read it."""
+    from spasemsr.methods.stored import Bits
     from spasemsr.upscaling.upscaler import Upscaler
 
-    Upscaler.from_pretrained(model, device="cpu").save_pretrained(out, half=half)
+    Upscaler.from_pretrained(model, device="cpu").save_pretrained(out, bits=cast(Bits, int(bits)))
     typer.echo(f"{out}: {sum(path.stat().st_size for path in out.iterdir()) / 1e6:.1f} MB")

@@ -15,23 +15,31 @@ from spasemsr.errors import UserError
 from spasemsr.methods import method as face_of
 from spasemsr.methods.model_config import ModelConfig
 from spasemsr.methods.protocol import Addition
-from spasemsr.methods.stored import CONFIG, WEIGHTS
+from spasemsr.methods.stored import CONFIG, WEIGHTS, Bits
+from spasemsr.weights.eight_bits import packed, unpacked
 from spasemsr.weights.tensors import fill, read_state_dict, save_tensors
 
 if TYPE_CHECKING:
     from spasemsr.methods.protocol import Method, Trainable
 
 _TRAIN = "Train again with these params: dvc repro train"
+_WHOLE = "Release these weights in full precision: --bits 32."
 
 
-def save_model(folder: Path, method: "Trainable", config: dict[str, Any], half: bool = False) -> None:
+def save_model(folder: Path, method: "Trainable", config: dict[str, Any], bits: Bits = 32) -> None:
     """Write `weights.safetensors` and `config.json`; the same weights and config give the same bytes.
 
-    `half` stores float32 tensors as float16, which loading widens again. Raises UserError where that would overflow.
+    Of 16 bits, float32 tensors are stored as float16, of 8 as `eight_bits.packed` does; loading widens them again.
+    Raises UserError where that would overflow.
     """
     tensors = tensors_of(method.trainable())
-    if half:
+    if bits == 16:
         tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
+    if bits == 8:
+        try:
+            tensors = packed(tensors)
+        except ValueError as error:
+            raise UserError(f"Tensor {error}.", _WHOLE) from None
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / WEIGHTS, tensors)
     (folder / CONFIG).write_text(json.dumps(config, sort_keys=True, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -41,13 +49,13 @@ def _halved(name: str, tensor: Tensor) -> Tensor:
     if tensor.dtype != torch.float32:
         return tensor
     if not torch.isfinite(half := tensor.half()).all():
-        raise UserError(f"Tensor {name} has values beyond float16's range.", "Release these weights in full precision.")
+        raise UserError(f"Tensor {name} has values beyond float16's range.", _WHOLE)
     return half
 
 
 def load_model(folder: Path, method: "Trainable") -> None:
     """Read weights in place. Raises UserError naming the first missing, unknown or ill-shaped tensor."""
-    found = read_state_dict(folder / WEIGHTS, _TRAIN)
+    found = unpacked(read_state_dict(folder / WEIGHTS, _TRAIN))
     fill(tensors_of(method.trainable()), found, str(folder / WEIGHTS), _TRAIN)
 
 
@@ -68,7 +76,7 @@ def load_init(folder: Path, method: "Trainable") -> None:
     it would stay as it was built, beside parts that were trained together with another one.
     """
     remedy = "Set train.init to null to start from random weights, or to weights of this architecture."
-    found, expected = read_state_dict(folder / WEIGHTS, remedy), tensors_of(method.trainable())
+    found, expected = unpacked(read_state_dict(folder / WEIGHTS, remedy)), tensors_of(method.trainable())
     parts = {_part(name) for name in expected}
     kept = {name: tensor for name, tensor in found.items() if _part(name) in parts}
     frozen = {name.partition(".")[2] for name in method.state_dict()}  # `network.` stands before the names of parts

@@ -5,7 +5,7 @@ Reading it needs no torch, so that what is wrong with a folder is reported befor
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -16,6 +16,7 @@ from spasemsr.methods.carried import located
 from spasemsr.methods.model_config import ModelConfig
 
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+Bits = Literal[32, 16, 8]  # of a number in a file of weights
 
 
 def read_config(folder: Path) -> dict[str, Any]:

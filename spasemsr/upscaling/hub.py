@@ -14,17 +14,17 @@ from spasemsr.methods.carried import STUDENTS, carry
 from spasemsr.methods.folder import save_model
 from spasemsr.methods.model_config import ModelConfig
 from spasemsr.methods.protocol import Method
-from spasemsr.methods.stored import CONFIG, WEIGHTS
+from spasemsr.methods.stored import CONFIG, WEIGHTS, Bits
 
 CARD = "README.md"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def save(folder: Path, method: Method, config: ModelConfig, half: bool = False) -> None:
+def save(folder: Path, method: Method, config: ModelConfig, bits: Bits = 32) -> None:
     """Write weights, config, model card and the students it needs; the same model gives the same bytes."""
     try:
-        save_model(folder, method, carry(config.plain(), folder), half)
+        save_model(folder, method, carry(config.plain(), folder), bits)
         parameters = sum(tensor.numel() for module in method.trainable().values() for tensor in module.parameters())
         (folder / CARD).write_text(model_card(config, parameters), encoding="utf-8")
     except OSError as error:

@@ -35,7 +35,7 @@ from spasemsr.methods.dialed import restorer_dials
 from spasemsr.methods.folder import load_method
 from spasemsr.methods.model_config import ModelConfig
 from spasemsr.methods.protocol import Boxes, Called, Method
-from spasemsr.methods.stored import read_model_config, weights_digest
+from spasemsr.methods.stored import Bits, read_model_config, weights_digest
 from spasemsr.pixels import bicubic_upsample, to_tensor
 from spasemsr.upscaling import hub
 from spasemsr.upscaling.colour import fix_canvas, grown, lr_float, tensor_of
@@ -108,12 +108,12 @@ class Upscaler:
         upscaler.weights_sha256 = weights_digest(folder)
         return upscaler
 
-    def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
+    def save_pretrained(self, folder: str | Path, bits: Bits = 32) -> None:
         """Write weights, a config.json that also says how to sample, and a model card: the Hub's layout.
 
-        `half` stores them in half precision: half the size, and a loss below a grey level.
+        `bits` of a number on disk: 16 and 8 take half and a quarter of the room, for differences below a grey level.
         """
-        hub.save(Path(folder), self._method, self.released_config(), half)
+        hub.save(Path(folder), self._method, self.released_config(), bits)
 
     def push_to_hub(
         self, repository: str, *, private: bool = True, token: str | None = None, message: str = "Upload SpaSemSR"

@@ -95,22 +95,29 @@ class FakeHub:
         return f"https://hub/{repo_id}/commit/1"
 
 
-def test_half_precision_takes_half_the_room_and_restores_the_same_to_a_grey_level(tiny, folder, tmp_path):
-    tiny.save_pretrained(tmp_path / "half", half=True)
-    whole, half = (path / "weights.safetensors" for path in (folder, tmp_path / "half"))
-    assert half.stat().st_size < 0.55 * whole.stat().st_size
+@pytest.mark.parametrize(("bits", "room"), [(16, 0.55), (8, 0.4)])
+def test_fewer_bits_take_less_room_and_restore_the_same_to_a_grey_level(tiny, folder, tmp_path, bits, room):
+    tiny.save_pretrained(tmp_path / "small", bits=bits)
+    whole, small = (path / "weights.safetensors" for path in (folder, tmp_path / "small"))
+    assert small.stat().st_size < room * whole.stat().st_size
     image = photograph(40, 32)
-    restored = [pixels(Upscaler.from_pretrained(path.parent)(image)).astype(int) for path in (whole, half)]
+    restored = [pixels(Upscaler.from_pretrained(path.parent)(image)).astype(int) for path in (whole, small)]
     assert np.abs(restored[0] - restored[1]).mean() < 0.5
 
 
-def test_weights_beyond_half_precision_are_refused(tiny, tmp_path):
-    tensor = next(parameter for part in tiny._method.trainable().values() for parameter in part.parameters())
+@pytest.mark.parametrize("bits", [16, 8])
+def test_weights_beyond_half_precision_are_refused(tiny, tmp_path, bits):
+    tensor = next(
+        parameter
+        for part in tiny._method.trainable().values()
+        for parameter in part.parameters()
+        if parameter.ndim == 1
+    )
     kept = tensor.flatten()[0].item()
     tensor.data.flatten()[0] = 1e6
     try:
-        with pytest.raises(UserError, match="float16"):
-            tiny.save_pretrained(tmp_path / "half", half=True)
+        with pytest.raises(UserError, match=r"beyond (float16|half)"):
+            tiny.save_pretrained(tmp_path / "half", bits=bits)
     finally:
         tensor.data.flatten()[0] = kept
     assert not (tmp_path / "half" / "weights.safetensors").exists()
