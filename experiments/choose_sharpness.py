@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from spasemsr.backends.restorer.aware import SCALE, AwareRestorer
+from spasemsr.backends.restorer.aware import AwareRestorer
+from spasemsr.backends.restorer.tiles import SCALE
 from spasemsr.data.pairs import make_pair, photographs
 from spasemsr.evaluation.distances import FeatureDistance
 from spasemsr.evaluation.metrics import niqe, psnr_y

@@ -22,7 +22,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from spasemsr.backends.restorer.aware import SCALE, measures_of
+from spasemsr.backends.restorer.aware import measures_of
+from spasemsr.backends.restorer.tiles import SCALE
 from spasemsr.data.degradation import degrade
 from spasemsr.data.spec import DegradationSpec
 from spasemsr.images.flat import read_image

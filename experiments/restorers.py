@@ -29,9 +29,9 @@ from torch.nn import functional
 
 from spasemsr.backends.networks.lpips import load_lpips
 from spasemsr.backends.networks.stlpips import ShiftTolerantNetwork, load_stlpips
-from spasemsr.backends.restorer.aware import SCALE
 from spasemsr.backends.restorer.aware_network import AwareNetwork, anchored, grid_of
 from spasemsr.backends.restorer.spec import AWARE, AWARE_SHARP
+from spasemsr.backends.restorer.tiles import SCALE
 from spasemsr.pixels import bicubic_upsample
 from spasemsr.randomness import generator
 from spasemsr.weights.store import locate

@@ -1,12 +1,13 @@
 """What a person may ask of one picture, and what the dial from faithful to sharp does to the sampling.
 
 Where a model adds to the image of a restorer that leads from faithful to sharp by itself (`restore: {kind: aware}`),
-the dial moves that restorer, and below 0.5 less is added to its image, down to a quarter, because what is added looks
-sharper and is on the mean further from hr. Elsewhere the dial moves where sampling starts: the noisier the start, the
-more the network invents. At 0.5 a model samples as it was released; the ends are a start of a fifth and of five times
-the share of the schedule, with steps in proportion to its square root, and weaker or stronger guidance. What would lie
-beyond the whole schedule becomes more steps where there are few: a single step from pure noise is the mean of all
-pictures that fit, more steps are one of them.
+the dial moves that restorer, and on both sides of 0.5 less is added to its image: towards faithful because what is
+added looks sharper and is on the mean further from hr, towards sharp because that image has more detail than the model
+adds. Elsewhere the dial moves where sampling starts: the noisier the start, the more the network invents. At 0.5 a
+model samples as it was released; the ends are a start of a fifth and of five times the share of the schedule, with
+steps in proportion to its square root, and weaker or stronger guidance. What would lie beyond the whole schedule
+becomes more steps where there are few: a single step from pure noise is the mean of all pictures that fit, more steps
+are one of them.
 """
 
 import math
@@ -20,7 +21,7 @@ from spasemsr.errors import RejectedSample, UserError
 from spasemsr.spec import Fraction, Positive, Spec
 
 DIAL_RANGE = 5.0
-FAITHFUL_SHARE = 0.25  # of what a model adds to the restorer's image, at dial 0
+FAITHFUL_SHARE, SHARP_SHARE = 0.25, 0.25  # of what a model adds to the restorer's image, at dial 0 and 1
 FEW_STEPS = 10  # from here on more steps change little
 MAX_TEXT = 512  # characters of one tag or caption
 MAX_TAGS = 64
@@ -114,7 +115,8 @@ def sampling_for(
     With `restorer_dials` the dial is the restorer's, see above.
     """
     if restorer_dials:
-        share = base.share * min(FAITHFUL_SHARE + 2 * (1 - FAITHFUL_SHARE) * settings.dial, 1.0)
+        least = FAITHFUL_SHARE if settings.dial < 0.5 else SHARP_SHARE
+        share = base.share * (1.0 - (1.0 - least) * abs(2 * settings.dial - 1))
         return base.model_copy(update={"share": share, "steps": settings.steps or base.steps})
     offset = 2 * settings.dial - 1  # -1 faithful .. 1 sharp
     wanted = base.start * DIAL_RANGE**offset

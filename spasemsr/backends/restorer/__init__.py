@@ -32,8 +32,13 @@ def build_restorer(spec: RestorerSpec, device: str = "auto") -> "Restorer":
             return BicubicRestorer()
         case AwareRestorerSpec():
             from spasemsr.backends.restorer.aware import AwareRestorer
+            from spasemsr.backends.restorer.crisp import CrispRestorer, MeanRestorer
 
-            return AwareRestorer("any" if device == "auto" else device, sharpness=spec.sharpness)
+            device = "any" if device == "auto" else device
+            if spec.crisp == 1:
+                return CrispRestorer(device)
+            aware = AwareRestorer(device, sharpness=spec.sharpness)
+            return MeanRestorer(aware, CrispRestorer(device), spec.crisp) if spec.crisp else aware
         case CompactRestorerSpec():
             from spasemsr.backends.restorer.mirrored import MirroredRestorer
 

@@ -1,21 +1,17 @@
 """The embedded restorer: one pass of a small network conditioned on how degraded the whole picture is.
 
-A large picture goes through in tiles, but it is judged once, as a whole, and the margin covers the network's view: the
-result is that of one pass. Tiles are as few and as even as memory allows, since margins are computed and thrown away.
-Weights lie beside this file, in half precision; computing is in float32.
+A large picture goes through in tiles (tiles.py), but it is judged once, as a whole. Weights lie beside this file, in
+half precision; computing is in float32.
 """
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import pairwise, product
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from spasemsr.backends.networks.runtime import choose_device
 from spasemsr.backends.restorer.spec import AWARE, AWARE_SHARP
+from spasemsr.backends.restorer.tiles import TILE, require_scale, restored_in_tiles
 from spasemsr.determinism import torch_threads
-from spasemsr.errors import UserError
 from spasemsr.images.quality import measure
 from spasemsr.pixels import ImageU8, to_tensor
 from spasemsr.weights.tensors import load_strictly, read_state_dict
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
 
     from spasemsr.backends.restorer.aware_network import AwareNetwork
 
-SCALE, TILE = 4, 512  # lr pixels a side of a tile that is square; others have no more pixels, with their margins
 LATTICE_SHARE, LATTICE_FROM = 0.5, 0.2  # at sharpness 1, and the sharpness from which on
 
 
@@ -46,9 +41,7 @@ class AwareRestorer:
         """
         import torch
 
-        if scale != SCALE:
-            remedy = "Name another kind: restore.kind in params.yaml."
-            raise UserError(f"The restorer aware enlarges {SCALE} times, the pipeline {scale} times.", remedy)
+        require_scale(scale)
         with torch.inference_mode():
             return [self._restore(image) for image in images]
 
@@ -59,16 +52,12 @@ class AwareRestorer:
         lr_13hw = to_tensor(image).to(choose_device(self._device))
         with torch_threads(1):  # sums over the whole picture, whose bits would depend on the number
             changes = self._network.modulation(lr_13hw, lr_13hw.new_tensor([measures_of(image)]))
-        height, width = image.shape[:2]
-        restored = np.empty((height * SCALE, width * SCALE, 3), np.uint8)
-        for (top, bottom), (left, right) in even_tiles(height, width, self._tile, REACH):
-            y, x = max(top - REACH, 0), max(left - REACH, 0)
-            window = lr_13hw[..., y : bottom + REACH, x : right + REACH]
-            residual = _without_lattice(residual_in_bands(self._network, window, changes), self._sharpness)
-            large = pixels_in_bands(residual, window, without_grid=self._sharpness > 0)
-            inner = large[(top - y) * SCALE : (bottom - y) * SCALE, (left - x) * SCALE : (right - x) * SCALE]
-            restored[top * SCALE : bottom * SCALE, left * SCALE : right * SCALE] = inner
-        return restored
+
+        def pixels(window_13hw: "Tensor") -> ImageU8:
+            residual = _without_lattice(residual_in_bands(self._network, window_13hw, changes), self._sharpness)
+            return pixels_in_bands(residual, window_13hw, without_grid=self._sharpness > 0)
+
+        return restored_in_tiles(lr_13hw, self._tile, REACH, pixels)
 
     @cached_property
     def _network(self) -> "AwareNetwork":
@@ -84,30 +73,6 @@ class AwareRestorer:
         load_strictly(network, mean, " and ".join(str(path) for path, share in shares.items() if share))
         network = network.requires_grad_(False).eval().to(choose_device(self._device))
         return network.to(memory_format=torch.channels_last)
-
-
-Span = tuple[int, int]  # first pixel, and the one after the last
-
-
-def even_tiles(height: int, width: int, tile: int, margin: int) -> list[tuple[Span, Span]]:
-    """Rows and columns of the tiles of a picture, in reading order, that with their margins have fewest pixels.
-
-    None has more pixels than a square of `tile` with a margin on every side.
-    """
-    most = (tile + 2 * margin) ** 2
-
-    def cuts(length: int) -> list[tuple[list[Span], int, int]]:
-        """Each way to cut an axis: its spans, and of these with margins the sum and the longest."""
-        found = []
-        for count in range(1, -(-length // tile) + 1):
-            bounds = [length * index // count for index in range(count + 1)]
-            seen = [min(end + margin, length) - max(start - margin, 0) for start, end in pairwise(bounds)]
-            found.append((list(pairwise(bounds)), sum(seen), max(seen)))
-        return found
-
-    ways = [(a[1] * b[1], a[0], b[0]) for a in cuts(height) for b in cuts(width) if a[2] * b[2] <= most]
-    _, rows, columns = min(ways)
-    return list(product(rows, columns))
 
 
 def _without_lattice(residual_13HW: "Tensor", sharpness: float) -> "Tensor":

@@ -7,14 +7,13 @@ from pydantic import Field
 
 from spasemsr.backends.identity import Identity, identify
 from spasemsr.hashing import sha256_file
-from spasemsr.spec import Fraction, Positive, Spec, WeightsSpec
+from spasemsr.spec import Fraction, Positive, Spec, WeightsSpec, later
 
 # raised when the same lr is restored otherwise
 VERSIONS = {"filter": 1, "bicubic": 1, "aware": 2, "compact": 1, "spandrel": 1}
 AWARE = Path(__file__).parent / "aware.safetensors"  # the weights of AwareRestorerSpec at sharpness 0
 AWARE_SHARP = Path(__file__).parent / "aware_sharp.safetensors"  # ... and at 1
-# What the sharp end of a dial asks for: beyond it ST-LPIPS gains nothing, decibels fall (data/pretrained/nano/runs.md).
-SHARPEST = 0.8
+CRISP = Path(__file__).parent / "crisp.safetensors"  # the weights of the larger network that `crisp` counts
 COMPACT = Path(__file__).parent / "compact.safetensors"  # the weights of CompactRestorerSpec
 
 
@@ -35,11 +34,13 @@ class BicubicRestorerSpec(Spec):
 class AwareRestorerSpec(Spec):
     """Embedded restorer: a small network that measures how degraded its input is; weights ship with this project.
 
-    `sharpness` leads from the weights that are nearest to hr, 0, to those that look most like a photograph, 1.
+    `sharpness` leads from the weights that are nearest to hr, 0, to its sharpest, 1. `crisp` is the share of the image
+    of a network ten times larger, which looks most like a photograph, in the mean of both.
     """
 
     kind: Literal["aware"]
     sharpness: Fraction = 0.0
+    crisp: Fraction = later(0.0)
     batch_size: Positive = 1
 
 
@@ -75,8 +76,10 @@ def identity_of(spec: RestorerSpec) -> Identity:
     if isinstance(spec, CompactRestorerSpec):
         return identify(spec.network, {"spandrel": VERSIONS["compact"]}, "mirrored_spandrel")
     if isinstance(spec, AwareRestorerSpec):
-        weights = [AWARE] * (spec.sharpness < 1) + [AWARE_SHARP] * (spec.sharpness > 0)
-        mixed = {"sharpness": spec.sharpness} if spec.sharpness else {}
+        small = [AWARE] * (spec.sharpness < 1) + [AWARE_SHARP] * (spec.sharpness > 0)
+        weights = small * (spec.crisp < 1) + [CRISP] * (spec.crisp > 0)
+        mixed = {"sharpness": spec.sharpness} if spec.sharpness and spec.crisp < 1 else {}
+        mixed |= {"crisp": spec.crisp} if spec.crisp else {}
         return identify(spec, VERSIONS) | {"weights_sha256": " ".join(map(sha256_file, weights))} | mixed
     return identify(spec, VERSIONS)
 
@@ -87,12 +90,9 @@ def has_dial(spec: RestorerSpec) -> bool:
 
 
 def dialed(spec: RestorerSpec, dial: float) -> RestorerSpec:
-    """The restorer at a dial from faithful, 0, over its own sharpness, 0.5, to sharp, 1; most kinds have one only.
-
-    Sharp is `SHARPEST`, or what the spec says if that is more.
-    """
+    """The restorer at a dial from faithful, 0, over its own settings, 0.5, to sharp, 1; most kinds have one only."""
     if not isinstance(spec, AwareRestorerSpec):
         return spec
-    sharpest = max(spec.sharpness, SHARPEST)
-    low, high, share = (0.0, spec.sharpness, 2 * dial) if dial < 0.5 else (spec.sharpness, sharpest, 2 * dial - 1)
-    return spec.model_copy(update={"sharpness": low + (high - low) * share})
+    if dial <= 0.5:
+        return spec.model_copy(update={"sharpness": 2 * dial * spec.sharpness, "crisp": 2 * dial * spec.crisp})
+    return spec.model_copy(update={"crisp": spec.crisp + (1 - spec.crisp) * (2 * dial - 1)})

@@ -11,6 +11,7 @@ from spasemsr.backends.restorer import aware, build_restorer
 from spasemsr.backends.restorer.aware import AwareRestorer
 from spasemsr.backends.restorer.aware_bands import pixels_in_bands, residual_in_bands
 from spasemsr.backends.restorer.aware_network import _mean, anchored, grid_of
+from spasemsr.backends.restorer.crisp import CrispRestorer
 from spasemsr.backends.restorer.spec import AWARE as AWARE_WEIGHTS
 from spasemsr.backends.restorer.spec import (
     AWARE_SHARP,
@@ -21,10 +22,13 @@ from spasemsr.backends.restorer.spec import (
     identity_of,
 )
 from spasemsr.backends.restorer.spec import COMPACT as COMPACT_WEIGHTS
+from spasemsr.backends.restorer.spec import CRISP as CRISP_WEIGHTS
+from spasemsr.backends.restorer.tiles import even_tiles
 from spasemsr.data.degradation import degrade
 from spasemsr.data.spec import DegradationSpec
 from spasemsr.determinism import torch_threads
 from spasemsr.errors import UserError
+from spasemsr.evaluation.distances import FeatureDistance
 from spasemsr.evaluation.metrics import niqe, psnr_y, ssim_y
 from spasemsr.hashing import sha256_file
 from spasemsr.pixels import bicubic_upsample, to_pixels
@@ -32,6 +36,8 @@ from tests.worlds.photographs import FLAT, blurred, noisy, photograph, psnr, shr
 
 RESTORER = build_restorer(FilterRestorerSpec(kind="filter"))
 AWARE = build_restorer(AwareRestorerSpec(kind="aware"), "cpu")
+CRISP = CrispRestorer("cpu")
+STLPIPS = FeatureDistance("stlpips")
 COMPACT = build_restorer(CompactRestorerSpec(kind="compact"), "cpu")
 UNSEEN = ("astronaut", "chelsea", "china", "coins")  # the network was not trained on these
 
@@ -177,7 +183,7 @@ def test_means_of_areas_are_those_of_what_lies_inside(shape):
     ("height", "width", "count"), [(8, 8, 1), (300, 512, 1), (700, 1000, 2), (200, 2000, 1), (2048, 2048, 16)]
 )
 def test_tiles_are_few_and_none_has_more_pixels_than_a_square_one(height, width, count):
-    tiles, seen = aware.even_tiles(height, width, 512, 64), np.zeros((height, width), int)
+    tiles, seen = even_tiles(height, width, 512, 64), np.zeros((height, width), int)
     assert len(tiles) == count
     for (top, bottom), (left, right) in tiles:
         seen[top:bottom, left:right] += 1
@@ -196,9 +202,10 @@ def test_the_aware_network_asks_how_degraded_the_picture_is():
 
 
 @pytest.mark.parametrize("name", FLAT)
-def test_the_aware_network_keeps_flat_images(name):
-    restored = AWARE.restore([FLAT[name]], 4)[0]
-    assert np.abs(restored.astype(int) - FLAT[name][0, 0].astype(int)).max() <= 3
+def test_networks_keep_flat_images(name):
+    for network in (AWARE, CRISP):
+        restored = network.restore([FLAT[name]], 4)[0]
+        assert np.abs(restored.astype(int) - FLAT[name][0, 0].astype(int)).max() <= 3
 
 
 def test_sharpness_leads_to_what_looks_like_a_photograph():
@@ -214,13 +221,53 @@ def test_sharpness_leads_to_what_looks_like_a_photograph():
 
 
 @pytest.mark.parametrize(
-    ("own", "dial", "expected"),
-    [(0.2, 0.0, 0.0), (0.2, 0.25, 0.1), (0.2, 0.5, 0.2), (0.2, 0.75, 0.5), (0.2, 1.0, 0.8)],
+    ("dial", "sharpness", "crisp"),
+    [(0.0, 0.0, 0.0), (0.25, 0.1, 0.0), (0.5, 0.2, 0.0), (0.75, 0.2, 0.5), (1.0, 0.2, 1.0)],
 )
-def test_the_dial_moves_sharpness_from_faithful_over_its_own_to_sharp(own, dial, expected):
-    assert dialed(AwareRestorerSpec(kind="aware", sharpness=own), dial).sharpness == pytest.approx(expected)
+def test_the_dial_leads_from_faithful_over_the_specs_own_to_the_larger_network(dial, sharpness, crisp):
+    found = dialed(AwareRestorerSpec(kind="aware", sharpness=0.2), dial)
+    assert (found.sharpness, found.crisp) == (pytest.approx(sharpness), pytest.approx(crisp))
+    assert dialed(AwareRestorerSpec(kind="aware", sharpness=0.2, crisp=0.5), dial).crisp >= found.crisp
     other = FilterRestorerSpec(kind="filter")
     assert dialed(other, dial) is other
+
+
+# The larger network.
+
+
+def test_the_larger_network_looks_more_like_a_photograph():
+    sharper, nearer = [], []
+    for name in ("astronaut", "coffee", "chelsea"):
+        hr = photograph(name, 256)
+        lr = degrade(hr, DegradationSpec(preset="camera"), 4, 1).lr
+        crisp, small = CRISP.restore([lr], 4)[0], AWARE.restore([lr], 4)[0]
+        sharper.append(niqe(small) - niqe(crisp))
+        nearer.append(STLPIPS(small, hr) - STLPIPS(crisp, hr))
+    assert np.mean(sharper) > 1 and min(nearer) > 0
+
+
+def test_tiles_of_the_larger_network_give_what_one_pass_gives():
+    lr = photograph("coffee")[:200, :220]
+    whole, tiled = CRISP.restore([lr], 4)[0], CrispRestorer("cpu", tile=64).restore([lr], 4)[0]
+    assert np.abs(whole.astype(int) - tiled.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (17, 130), (90, 110), (140, 150)])
+def test_threads_change_no_bit_of_the_larger_network(shape):
+    lr, found = photograph("coffee")[: shape[0], : shape[1]], []
+    for count in (1, 2, 3):
+        with torch_threads(count):
+            found.append(CRISP.restore([lr], 4)[0])
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+
+
+def test_between_the_networks_lies_a_mean_of_their_images():
+    lr = shrunk(photograph("chelsea", 128), 4)
+    small, mixed, crisp = (
+        build_restorer(AwareRestorerSpec(kind="aware", sharpness=0.2, crisp=share), "cpu").restore([lr], 4)[0]
+        for share in (0.0, 0.25, 1.0)
+    )
+    assert np.abs(mixed - (0.75 * small + 0.25 * crisp)).max() <= 0.5 and np.abs(small - crisp.astype(int)).max() > 2
 
 
 def test_the_sharp_end_has_no_lattice_of_two_pixels():
@@ -250,11 +297,12 @@ def test_threads_that_start_after_the_aware_network_have_as_many_of_torchs_as_be
 
 
 def test_the_aware_network_enlarges_four_times_only():
-    with pytest.raises(UserError, match="enlarges 4 times, the pipeline 2 times"):
-        AWARE.restore([FLAT["blue"]], 2)
+    for network in (AWARE, CRISP):
+        with pytest.raises(UserError, match="enlarges 4 times, the pipeline 2 times"):
+            network.restore([FLAT["blue"]], 2)
 
 
-@pytest.mark.parametrize("network", [AWARE, COMPACT], ids=["aware", "compact"])
+@pytest.mark.parametrize("network", [AWARE, CRISP, COMPACT], ids=["aware", "crisp", "compact"])
 @pytest.mark.parametrize("shape", [(20, 33, 3), (1, 1, 3), (5, 2, 3)])
 def test_a_network_takes_any_size_and_looks_at_one_image_at_a_time(network, shape):
     rng = np.random.default_rng(0)
@@ -271,4 +319,7 @@ def test_the_networks_identity_is_its_weights():
     mixed, sharp = (identity_of(AwareRestorerSpec(kind="aware", sharpness=share)) for share in (0.5, 1.0))
     assert sha256_file(AWARE_WEIGHTS) in mixed["weights_sha256"] and sha256_file(AWARE_SHARP) in mixed["weights_sha256"]
     assert sharp["weights_sha256"] == sha256_file(AWARE_SHARP) and sharp["sharpness"] == 1.0
+    between, crisp = (identity_of(AwareRestorerSpec(kind="aware", sharpness=0.2, crisp=share)) for share in (0.5, 1.0))
+    assert len(between["weights_sha256"].split()) == 3 and (between["sharpness"], between["crisp"]) == (0.2, 0.5)
+    assert crisp["weights_sha256"] == sha256_file(CRISP_WEIGHTS) and "sharpness" not in crisp
     assert COMPACT_WEIGHTS.stat().st_size < 1_000_000 and AWARE_WEIGHTS.stat().st_size < 2_000_000

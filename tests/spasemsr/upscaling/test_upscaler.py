@@ -129,7 +129,7 @@ def test_the_dial_moves_a_restorer_that_has_one_and_leaves_sampling_alone(monkey
     restore = AwareRestorerSpec(kind="aware", sharpness=0.2)
     inference = made.config.inference.model_copy(update={"restore": restore})
     made = Upscaler(made._method, made.config.model_copy(update={"inference": inference}), SAMPLE, workers=1)
-    assert made._sampling(Settings(dial=1.0)) == SAMPLE
+    assert made._sampling(Settings(dial=1.0)) == SAMPLE.model_copy(update={"share": 0.25})
     assert made._sampling(Settings(dial=0.0)) == SAMPLE.model_copy(update={"share": 0.25})
     real = made._method.restore
     monkeypatch.setattr(made._method, "restore", lambda batch, *how: shown.append(batch.restored) or real(batch, *how))
