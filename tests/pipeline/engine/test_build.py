@@ -214,7 +214,7 @@ def test_a_failing_sample_stops_the_stage_with_its_key_and_keeps_the_rest(toy, r
     for part in (victim, "features/note", "note@1", "ArithmeticError: this sample is cursed", "Traceback"):
         assert part in text
     assert not (toy.shards / NOTE.name).exists() and sorted(toy.shards.rglob(".*.tmp")) == []
-    (account,) = (a for a in read_accounts(toy.cache.root) if a.column == NOTE.name)
+    (account,) = (a for a in read_accounts(toy.cache.root, Path.cwd()) if a.column == NOTE.name)
     assert (account.state, account.failed, account.errors) == ("failed", 1, {"ArithmeticError": 1})
     again = toy.note(PATCHES, batch_size=1)
     assert again.cached == account.computed >= 1 and again.cached + again.computed == 16
@@ -248,7 +248,7 @@ def test_kill_9_then_resume_gives_the_same_bytes_and_computes_only_the_rest(work
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    (account,) = (a for a in read_accounts(toy.cache.root) if a.column == NOTE.name)
+    (account,) = (a for a in read_accounts(toy.cache.root, tmp_path) if a.column == NOTE.name)
     assert account.state == "interrupted"
     time.sleep(0.5)
     kept = entries(toy) - before
