@@ -21,7 +21,7 @@ from spasemsr.errors import RejectedSample, UserError
 from spasemsr.spec import Fraction, Positive, Spec
 
 DIAL_RANGE = 5.0
-FAITHFUL_SHARE, SHARP_SHARE = 0.25, 0.25  # of what a model adds to the restorer's image, at dial 0 and 1
+LEAST_SHARE = 0.25  # of what a model adds to the restorer's image, at both ends of the dial
 FEW_STEPS = 10  # from here on more steps change little
 MAX_TEXT = 512  # characters of one tag or caption
 MAX_TAGS = 64
@@ -115,8 +115,7 @@ def sampling_for(
     With `restorer_dials` the dial is the restorer's, see above.
     """
     if restorer_dials:
-        least = FAITHFUL_SHARE if settings.dial < 0.5 else SHARP_SHARE
-        share = base.share * (1.0 - (1.0 - least) * abs(2 * settings.dial - 1))
+        share = base.share * (1.0 - (1.0 - LEAST_SHARE) * abs(2 * settings.dial - 1))
         return base.model_copy(update={"share": share, "steps": settings.steps or base.steps})
     offset = 2 * settings.dial - 1  # -1 faithful .. 1 sharp
     wanted = base.start * DIAL_RANGE**offset
