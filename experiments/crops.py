@@ -10,7 +10,7 @@ killed sees what it would have seen.
 
 import multiprocessing
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count as numbers_from
@@ -38,6 +38,7 @@ SIZES = (1.0, 0.75, 0.5)  # at which a photograph is used
 CLEAN_SHARE, SOFT_SHARE = 0.1, 0.6  # of the crops, reduced in size and nothing else; of these, softened with their hr
 SOFT = (0.6, 3.0)  # sigma of the Gaussian, pixels of hr
 MIXTURE = DegradationSpec(preset="mixture")
+Change = Callable[[ImageU8, np.random.Generator], ImageU8]
 LUMA = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 COLOUR_SHARE = 0.2  # of the squared error of RGB beside that of Y
 
@@ -84,12 +85,17 @@ def shares_of(sources: list[ImageU8]) -> np.ndarray:
     return shares / shares.sum()
 
 
-def make_crop(number: int, sources: list[ImageU8], shares: np.ndarray) -> Crop:
-    """Crop `number`: where it lies and how it is degraded are drawn from the number alone."""
+def make_crop(number: int, sources: list[ImageU8], shares: np.ndarray, change: Change | None = None) -> Crop:
+    """Crop `number`: where it lies and how it is degraded are drawn from the number alone.
+
+    `change` makes another picture of the crop before it is degraded.
+    """
     rng, side = generator(SEED, "crop", number), CROP * SCALE
     picture = int(rng.choice(len(sources), p=shares))
     y, x = (int(rng.integers(0, length - side + 1)) for length in sources[picture].shape[:2])
     hr = sources[picture][y : y + side, x : x + side]
+    if change is not None:
+        hr = change(np.ascontiguousarray(hr), generator(SEED, "change", number))
     if rng.random() < CLEAN_SHARE:
         if rng.random() < SOFT_SHARE:
             hr = cv2.GaussianBlur(hr, (0, 0), float(rng.uniform(*SOFT)))
