@@ -3,12 +3,11 @@
 The network (spasemsr/backends/restorer/crisp_network.py) begins as Real-ESRGAN x4plus, the teacher, with `KEPT` of its
 23 blocks: those left when one after the other is taken out without which the image changes least; or, with `--begin
 shipped`, with the weights that ship. First the teacher restores `--crops` degraded crops of the photographs
-(crops.py), one in seven with lines or lettering drawn over it and one in seven partly out of focus (scarce.py), which
-are kept in OUT/crops. Then the network learns from both images of a crop, `TAUGHT` from the teacher's and the rest
-from hr: the mean absolute error and LPIPS (in a step to one of the two, drawn), beside ST-LPIPS and the finest swings
-to hr alone. A teacher has made one choice of all detail that fits lr, which is learned sooner than the mean of all.
-Killed and started again it goes on from its last state. OUT gets `crisp.safetensors`, a running mean of the weights in
-eight bits, and `losses.csv`.
+(crops.py), one in seven with lines or lettering drawn over it (drawn.py), which are kept in OUT/crops. Then the
+network learns from both images of a crop, `TAUGHT` from the teacher's and the rest from hr: the mean absolute error
+and LPIPS (in a step to one of the two, drawn), beside ST-LPIPS and the finest swings to hr alone. A teacher has made
+one choice of all detail that fits lr, which is learned sooner than the mean of all. Killed and started again it goes
+on from its last state. OUT gets `crisp.safetensors`, a running mean of the weights in eight bits, and `losses.csv`.
 """
 
 import argparse
@@ -19,8 +18,8 @@ from pathlib import Path
 import crops
 import numpy as np
 import torch
+from drawn import drawn
 from restorers import CLIP, PHASES, finest, moved
-from scarce import drawn, out_of_focus
 from torch import Tensor, nn
 
 from spasemsr.backends.networks.lpips import load_lpips
@@ -39,7 +38,7 @@ from spasemsr.weights.tensors import load_strictly, read_state_dict, save_tensor
 
 TEACHER = "realesrgan-x4plus-ncnn"
 KEPT = (0, 1, 2, 3, 4, 6, 21, 22)
-CHANGES: tuple[crops.Change | None, ...] = (drawn, out_of_focus, None, None, None, None, None)  # one crop after another
+DRAWN_EVERY = 7  # crops
 RATE, WARMUP, EMA, COOLDOWN = 2e-4, 100, 0.998, 0.5  # of Adam; steps; share of the minutes
 TAUGHT, EXACT, SHIFT_TOLERANT, FINEST = 0.35, 2.5, 8.0, 1.0  # share of the teacher's image; weights beside the error's
 SAVE_EVERY, LOG_EVERY = 100, 50
@@ -83,7 +82,7 @@ def make_crops(photographs: Path, folder: Path, count: int, device: str) -> None
         path = folder / f"{number:05}.npz"
         if path.exists():
             continue
-        crop = crops.make_crop(number, sources, shares, CHANGES[number % len(CHANGES)])
+        crop = crops.make_crop(number, sources, shares, drawn if number % DRAWN_EVERY == 0 else None)
         with path.with_suffix(".new").open("wb") as file:
             np.savez(file, lr=crop.lr, hr=crop.hr, taught=restorer.restore([crop.lr], SCALE)[0])
         path.with_suffix(".new").replace(path)

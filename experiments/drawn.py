@@ -1,12 +1,9 @@
-"""What the training photographs have too little of, made for the training of the sharp end.
+"""Thin lines and lettering, of which the training photographs have too few, for the training of the sharp end.
 
-Thin lines and lettering: blurred in lr to less than they need, they come back grey and wide from a network that saw
-few of them. So they are drawn: planes of one shade, families of straight lines as a plane's perspective has them, half
-a pixel to four wide, and rows of letters, over a blurred photograph, so that colours and light are as usual.
-Everything is drawn at four times the size and averaged, which is what a sensor does.
-
-Surfaces out of focus: of noise in lr a network makes texture where there was none. So a photograph is blurred as a
-lens does it, but for a part with soft edges.
+Blurred in lr to less than they need, lines come back grey and wide from a network that saw few of them. So they are
+drawn: planes of one shade, families of straight lines as a plane's perspective has them, half a pixel to four wide,
+and rows of letters, over a blurred photograph, so that colours and light are as usual. Everything is drawn at four
+times the size and averaged, which is what a sensor does.
 """
 
 import string
@@ -24,8 +21,6 @@ HEIGHTS = (10.0, 60.0)  # of letters, pixels
 LETTERS = string.ascii_letters + string.digits + "  .,-&"
 TILT = 0.35  # by how much of the side a plane's corners may move
 BLUR, SOFT = (8.0, 40.0), (0.0, 0.7)  # sigma of the photograph behind, of the finished picture; pixels
-RADII = (6.0, 20.0)  # of a point out of focus, pixels
-EDGE = 0.1  # sigma of the edges between sharp and not, share of the side
 
 
 def drawn(behind_HW3: ImageU8, rng: np.random.Generator) -> ImageU8:
@@ -93,18 +88,3 @@ def _letters(plane: Image.Image, ink: tuple[int, ...], rng: np.random.Generator)
         text = "".join(rng.choice(list(LETTERS), 60))
         draw.text((-rng.uniform(0, height), at), text, (*ink, 255), font, stroke_width=bold)
         at += height * rng.uniform(1.1, 2.0)
-
-
-def out_of_focus(photograph_HW3: ImageU8, rng: np.random.Generator) -> ImageU8:
-    """(H, H, 3) u8 of the same size: each point a disc, but for about half of the picture, at times none."""
-    side = len(photograph_HW3)
-    radius = float(np.exp(rng.uniform(*np.log(RADII))))
-    reach = int(np.ceil(radius))
-    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    disc = np.clip(radius + 0.5 - np.hypot(y, x), 0, 1)
-    linear = (photograph_HW3 / 255.0) ** 2.2  # light adds up, and bright points stay bright
-    blurred = cv2.filter2D(linear, -1, disc / disc.sum(), borderType=cv2.BORDER_REFLECT)
-    relief = cv2.GaussianBlur(rng.standard_normal((side, side)), (0, 0), EDGE * side)
-    share = np.clip(relief / relief.std() * 2 + 0.5 - rng.integers(0, 2) * 4, 0, 1)[..., None]
-    mixed = blurred + share * (linear - blurred)
-    return np.rint(np.clip(mixed, 0, 1) ** (1 / 2.2) * 255).astype(np.uint8)
