@@ -4,7 +4,6 @@ Resumes where it was stopped, bit for bit. What can be refused is refused before
 """
 
 import logging
-import shutil
 from pathlib import Path
 
 from pipeline import layout
@@ -18,7 +17,7 @@ from spasemsr.determinism import pin_threads
 from spasemsr.hashing import fingerprint
 from spasemsr.students.columns import teacher_column
 from spasemsr.students.spec import FOLDER
-from spasemsr.training.states import state_of
+from spasemsr.training.states import discard, state_of
 
 log = logging.getLogger(__name__)
 
@@ -63,5 +62,5 @@ def _train(params: Params, name: str, dataset: Dataset, state: Path) -> None:
         folder = Path(FOLDER) / name
         folder.mkdir(parents=True, exist_ok=True)
         student.pupil.write(folder)
-        shutil.rmtree(state, ignore_errors=True)
+        discard(state)
         log.info("adapt     done · %s", spent)

@@ -4,7 +4,6 @@ What can be refused is refused, and what will be done is logged, before torch an
 """
 
 import logging
-import shutil
 from pathlib import Path
 
 from pipeline import layout
@@ -21,7 +20,7 @@ from spasemsr.methods.columns import columns_of
 from spasemsr.methods.model_config import ModelConfig
 from spasemsr.methods.stored import weights_digest
 from spasemsr.training.spent import Spent
-from spasemsr.training.states import state_of
+from spasemsr.training.states import discard, state_of
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ def _train(params: Params, config: ModelConfig, dataset: Dataset, state: Path) -
     spent = train(network, batches, spec, params.seed, state, layout.losses_csv(name), smaller, periodic)
     if spent is not None:
         save_model(layout.model_folder(name), network, config.plain())
-        shutil.rmtree(state, ignore_errors=True)
+        discard(state)
     return spent
 
 

@@ -18,9 +18,10 @@ from spasemsr import atomic
 from spasemsr.methods.folder import tensors_of
 from spasemsr.methods.protocol import Trainable
 from spasemsr.training.optimizer import Average, named_parameters
+from spasemsr.training.states import RECORD
 from spasemsr.weights.tensors import fill, read_state_dict, save_tensors
 
-TENSORS, RECORD = "state.safetensors", "state.json"
+TENSORS = "state.safetensors"
 WEIGHTS, AVERAGE = "weights", "average"  # first parts of tensor names; any other is a moment of the optimizer
 COUNTERS = "counters"  # in the record: the plain numbers an optimizer keeps, by the same names
 _STEP = "step-{:08d}"
@@ -76,7 +77,7 @@ def load_state(folder: Path, method: Trainable, optimizer: torch.optim.Optimizer
 
     Raises UserError for a state of another model, naming the first tensor that differs.
     """
-    saved = sorted(folder.glob("step-*")) if folder.is_dir() else []
+    saved = sorted(record.parent for record in folder.glob(f"step-*/{RECORD}"))
     if not saved:
         return None
     remedy = f"Delete {saved[-1].name} and train from the start."

@@ -19,6 +19,8 @@ from spasemsr.errors import UserError
 
 log = logging.getLogger(__name__)
 
+RECORD = "state.json"  # in the folder of a saved step, which is a state as long as this lies there
+
 
 @dataclass(frozen=True)
 class Interrupted:
@@ -99,12 +101,19 @@ def prune(root: Path, keep: int, family: str = "*") -> list[Interrupted]:
     return deleted
 
 
+def discard(folder: Path) -> None:
+    """Delete a state, the records of its steps first: what a kill leaves of it is no state, instead of a broken one."""
+    for record in folder.glob(f"*/{RECORD}"):
+        record.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _delete(folder: Path) -> bool:
     """Delete a state with its lock, unless a process holds it by now."""
     lock = folder.with_name(f"{folder.name}.lock")
     with contextlib.suppress(OSError), lock.open("r+") as file:
         if _lock(file.fileno()):
-            shutil.rmtree(folder, ignore_errors=True)
+            discard(folder)
             lock.unlink()
             return True
     return False

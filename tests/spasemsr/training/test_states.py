@@ -2,11 +2,14 @@
 
 import logging
 import os
+import shutil
 
 import pytest
 
 from spasemsr.errors import UserError
-from spasemsr.training.states import interrupted, prune, state_of
+from spasemsr.training.checkpoint import Position, load_state, save_state
+from spasemsr.training.states import discard, interrupted, prune, state_of
+from tests.worlds.short_training import Killed, trained
 
 
 def left(folder, saved=1_000):
@@ -48,6 +51,20 @@ def test_a_state_is_kept_for_resuming_and_nothing_is_left_of_a_finished_run(tmp_
     with state_of(tmp_path, "a", "run") as state:
         state.rmdir()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_whose_deletion_was_killed_is_none(tmp_path, monkeypatch):
+    run = trained()
+    save_state(tmp_path, Position(2, None), *run)
+
+    def killed(folder, ignore_errors):
+        next(folder.rglob("*.safetensors")).unlink()  # which file goes first is the file system's affair
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(shutil, "rmtree", killed)
+        discard(tmp_path)
+    assert any(tmp_path.iterdir()) and load_state(tmp_path, *run) is None
 
 
 def test_one_process_trains_a_run_and_others_of_its_launch_join_it(tmp_path, monkeypatch):
