@@ -110,7 +110,7 @@ def nowhere(profile: Profile) -> list[str]:
 
 def _sources(section: Any) -> Iterator[str]:
     if isinstance(section, dict):
-        if isinstance(section.get("source"), str):
+        if isinstance(section.get("source"), str) and not section.get("endpoint"):  # a server has what it serves
             yield section["source"]
         for value in section.values():
             yield from _sources(value)

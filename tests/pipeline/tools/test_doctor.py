@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.tools import doctor, tiny_steps
+from pipeline.tools import doctor, inventory, tiny_steps
 from spasemsr.backends.networks.runtime import DEVICE
 from spasemsr.config import load_params
 from spasemsr.errors import UserError
@@ -130,3 +130,15 @@ def test_a_gpu_that_the_build_does_not_know_is_named(monkeypatch):
     assert pretend(8, 79 * 10**9) == ["ok"]
     assert pretend(8, 10 * 10**9) == ["--"]
     assert pretend(6, 79 * 10**9) == ["!!"]
+
+
+def test_what_a_server_serves_is_not_looked_for_here():
+    """docs/llava-endpoint.md: `source` is then the name under which the server has it."""
+    profile = load_params(ROOT / "params.yaml").foundation
+    served = {"source": "llava-hf/llava-1.5-7b-hf", "endpoint": "http://host:8000"}
+
+    def nowhere(**changes):
+        caption = profile.caption.model_copy(update=served | changes)
+        return inventory.nowhere(profile.model_copy(update={"caption": caption}))
+
+    assert nowhere(endpoint=None) == [served["source"]] and nowhere() == []
