@@ -3,6 +3,7 @@
 Everything that params and arguments can refuse is refused before the stage's module is imported.
 """
 
+import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, Any, Literal
@@ -34,6 +35,7 @@ METHOD_STAGES = {
     "train": "Train one method on the shards; resumes where it stopped.",
     "audit": "What guidance does: each condition removed or replaced; on profile probe, its table too.",
 }
+BEFORE_RESULTS = {*COLUMN_STAGES, *LEARNER_COLUMN_STAGES, *LEARNER_STAGES, *METHOD_COLUMN_STAGES, "train"}
 PLAIN_STAGES = {"report": "All scores, pictures and curves -> reports/report.html."}
 
 Learner = Annotated[str, typer.Argument(help="Which of `learners` in params.yaml.")]
@@ -118,5 +120,9 @@ def _run(
     if unknown := [item for item in items if item not in listed]:
         known = ", ".join(listed) or "none"
         raise UserError(f"No {of.removesuffix('s')} {unknown[0]!r}.", f"Those of params.yaml are: {known}.")
+    if "DVC_STAGE" in os.environ and name in BEFORE_RESULTS:  # by hand, other stages may be run on another machine
+        from pipeline.tools.inventory import require_there
+
+        require_there(params)
     with exclusive(".".join([name, *items])):
         import_module(f"pipeline.stages.{name}").run(params, *arguments, *items)

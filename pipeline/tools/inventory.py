@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from spasemsr.config import Profile, load_params
+from spasemsr.config import Params, Profile, load_params
 from spasemsr.errors import UserError
 from spasemsr.methods.compared import BICUBIC, RESTORER
+from spasemsr.methods.stored import WEIGHTS
 from spasemsr.weights import store
 from spasemsr.weights.entry import Entry, HubSource, PackageSource, Source
 from spasemsr.weights.packages import folder_in
@@ -106,6 +107,26 @@ def sources(profile: Profile) -> list[str]:
 def nowhere(profile: Profile) -> list[str]:
     """Those sources that neither the registry knows nor the disk holds."""
     return [name for name in sources(profile) if name not in ENTRIES and not Path(name).expanduser().exists()]
+
+
+def require_there(params: Params) -> None:
+    """Refuse what a later stage would miss after hours of work: sources that are nowhere, initial weights.
+
+    A registry model whose files are not here is not asked for: its stage says so, and may need none of them by then.
+    Raises UserError naming the first.
+    """
+    if lacking := nowhere(params.active.running(params.methods, params.learners)):
+        raise UserError(
+            f"{params.profile}: {lacking[0]} is no model of `spasemsr models list`, and no file or folder.",
+            "Correct that `source`, or name in `evaluate.baselines`, in params.yaml; nothing was run.",
+        )
+    for name in params.methods:
+        init = params.active.train_of(name).init
+        if init is not None and not (weights := Path(init) / WEIGHTS).is_file():
+            raise UserError(
+                f"{params.profile}: training of {name} is to start from {weights}, which does not exist.",
+                "Set train.init to a folder of weights, or to null to start from random ones; nothing was run.",
+            )
 
 
 def _sources(section: Any) -> Iterator[str]:

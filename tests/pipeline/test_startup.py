@@ -65,6 +65,28 @@ def test_a_missing_folder_of_initial_weights_is_refused(project):
     assert "status 2" in printed
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "said"),
+    [
+        ("evaluate", "baselines", ["bicubic", "bicubik"], "bicubik is no model of `spasemsr models list`"),
+        ("train", "init", "data/nosuch", "start from data/nosuch/weights.safetensors, which does not exist"),
+    ],
+)
+def test_dvc_is_told_at_its_first_stage_what_its_last_would_miss(project, section, key, value, said):
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["embedded"]["train"]["init"] = None
+    params["embedded"][section][key] = value
+    params["embedded"]["data"]["packages"] = []
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    first, last = [["ingest"]], [["report"]]
+    ((printed, imported),) = imports.run(first, project, first=False, DVC_STAGE="ingest")
+    assert said in " ".join(printed.split()) and "status 2" in printed and imported == set()
+    ((by_hand, _),) = imports.run(first, project, first=False)
+    assert "The folder data/raw does not exist" in by_hand, "another machine may have what is not here"
+    ((printed, _),) = imports.run(last, project, first=False, DVC_STAGE="report")
+    assert said not in " ".join(printed.split()), "no later stage needs it"
+
+
 def test_a_full_disk_is_said_in_two_lines_and_a_defect_keeps_its_traceback(monkeypatch, capsys):
     def fail(error):
         def command():
