@@ -36,6 +36,7 @@ def _known(name: str) -> str:
 
 
 MethodName = Annotated[str, AfterValidator(_known)]
+_NIQE_SIDE = 192  # px of a square that holds two of its blocks
 _OF_METHODS = ("held", "validate_every", "keep_every")  # of a training; a student has none of them
 
 
@@ -187,6 +188,8 @@ class Params(Spec):
         for name in get_args(ProfileName):
             profile: Profile = getattr(self, name)
             _check_train(profile.train, f"{name}.train")
+            timesteps = {own: _timesteps(section) for own, section in profile.methods.items() if own in self.methods}
+            _check_evaluate(profile.evaluate, profile.data.val_patch, timesteps, f"{name}.evaluate")
             for own, section in profile.methods.items():
                 method(own).check(self.ingredients(own, name))
                 if section.train:
@@ -244,6 +247,30 @@ def _check_train(train: TrainSpec, at: str, runs: bool = True) -> None:
         raise ValueError(f"{at}.validate_every is {train.validate_every}, but {at}.held is 0: {told}")
     if train.global_batch % train.accumulate:
         raise ValueError(f"{at}.accumulate must divide {at}.global_batch, {train.global_batch}")
+
+
+def _timesteps(section: Section) -> int | None:
+    """How many timesteps a method is trained on; None for one that does not diffuse."""
+    return getattr(getattr(section.model, "schedule", None), "num_train_timesteps", None)
+
+
+def _check_evaluate(spec: EvaluateSpec, val_patch: int, timesteps: dict[str, int | None], at: str) -> None:
+    """What scoring would refuse after the training, all of it known from the params alone."""
+    sample = spec.sample
+    if not spec.metrics:
+        raise ValueError(f"{at}.metrics is empty: there would be nothing to report; name at least one")
+    if "niqe" in spec.metrics and val_patch < _NIQE_SIDE:
+        told = f"niqe needs {_NIQE_SIDE}; raise data.val_patch, or leave niqe out"
+        raise ValueError(f"{at}.metrics names niqe, but data.val_patch is {val_patch}: {told}")
+    if sample.tile_overlap >= sample.tile:
+        raise ValueError(f"{at}.sample.tile_overlap, {sample.tile_overlap}, must be below tile, {sample.tile}")
+    if sample.start < 1 and not sample.lre:
+        told = "pure noise belongs to the top of the schedule only; set lre: true, or start: 1.0"
+        raise ValueError(f"{at}.sample.start, {sample.start:g}, needs lre: {told}")
+    for name, count in timesteps.items():
+        if count is not None and (span := round(sample.start * count)) < sample.steps:
+            told = f"start {sample.start:g} leaves {span} of the {count} timesteps of {name}"
+            raise ValueError(f"{at}.sample.steps, {sample.steps}, is too many: {told}")
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
