@@ -16,7 +16,7 @@ from spasemsr.backends.captioner.spec import CaptionerSpec
 from spasemsr.backends.grounding.spec import GroundSpec
 from spasemsr.backends.restorer.spec import RestorerSpec
 from spasemsr.backends.text_encoder.spec import TextEncoderSpec
-from spasemsr.config_messages import explain
+from spasemsr.config_messages import explain, explained
 from spasemsr.data.spec import DataSpec, DegradationSpec
 from spasemsr.errors import UserError
 from spasemsr.evaluation.spec import AuditSpec, DialSpec, EvaluateSpec
@@ -295,5 +295,5 @@ def parse_params(raw: Any, origin: str) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        lines = [explain(item, Params) for item in error.errors()]
+        lines = explained(error.errors(), Params)
         raise UserError(f"{origin}: " + "; ".join(lines), "Correct the values above; nothing was run.") from None

@@ -1,9 +1,30 @@
 """How a wrong value in `params.yaml` is reported: its key as written there, its value, and what is allowed."""
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+
+def explained(items: Sequence[Any], root: type[BaseModel]) -> list[str]:
+    """The errors of a `root` model as lines, without those that only follow from another one.
+
+    A list lacks members that were refused themselves; scenes stated in `data` are handed on to every `known` kind.
+    """
+    places = [tuple(item["loc"]) for item in items]
+    scenes = any(_of_scenes(place) for place in places)
+
+    def follows(item: Any) -> bool:
+        place = tuple(item["loc"])
+        refused = any(len(other) > len(place) and other[: len(place)] == place for other in places)
+        return (item["type"] == "too_short" and refused) or (scenes and "scenes" in place and not _of_scenes(place))
+
+    return [explain(item, root) for item in items if not follows(item)]
+
+
+def _of_scenes(place: tuple[str | int, ...]) -> bool:
+    return place[1:3] == ("data", "scenes")
 
 
 def explain(item: Any, root: type[BaseModel]) -> str:
@@ -16,6 +37,8 @@ def explain(item: Any, root: type[BaseModel]) -> str:
         return f"{key}: missing"
     if item["type"] == "union_tag_invalid":
         return f"{key}.kind = {item['ctx']['tag']!r}: choose one of {item['ctx']['expected_tags']}"
+    if item["type"] == "tuple_type":
+        return f"{key} = {value!r}: a list is needed, as in [{value}]"
     shown = "" if isinstance(value, dict | BaseModel) else f" = {value!r}"
     return f"{key}{shown}: {item['msg'].removeprefix('Value error, ')}"
 

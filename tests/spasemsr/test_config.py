@@ -118,6 +118,20 @@ def test_wrong_values_are_refused_by_key_value_and_what_is_allowed(raw, key, val
     assert "nothing was run" in error.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("methods", ["srcnn"], f"methods.0 = 'srcnn': no such method (there are: {', '.join(names())})"),
+        ("probe.data.scenes.count", 1, "probe.data.scenes.count = 1: Input should be greater than or equal to 2"),
+        ("methods", "seesr", "methods = 'seesr': a list is needed, as in [seesr]"),
+    ],
+)
+def test_one_mistake_is_one_line(raw, key, value, said):
+    with pytest.raises(UserError) as error:
+        parse_params(changed(raw, key, value), "params.yaml")
+    assert error.value.what == f"params.yaml: {said}"
+
+
 def test_a_method_may_be_trained_otherwise(raw):
     params = parse_params(
         changed(raw, "embedded.methods.spasemsr.train", {"steps": 7, "warmup_steps": 0}), "params.yaml"
