@@ -59,6 +59,23 @@ def fill(partial: Path, *parts: bytes, flush: bool = False) -> None:
             os.fsync(file.fileno())
 
 
+def trial(place: Path) -> None:
+    """Raise OSError where a file cannot be written; its folder is made, the place itself is left as it was.
+
+    It is tried, since permissions do not tell: of a name that is too long, of a link to nowhere, and of file systems
+    that refuse even root.
+    """
+    real = Path(os.path.realpath(place))
+    real.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        fill(real)
+    except FileExistsError:
+        if real.is_file() or real.is_dir():  # a pipe would be waited for
+            real.open("ab").close()
+    else:
+        real.unlink()
+
+
 def claim(partial: Path, place: Path) -> bool:
     """Move a whole file to a place that nobody has taken; False if somebody has, however close the race."""
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from spasemsr import atomic
 from spasemsr.backends.protocols import Restorer
 from spasemsr.backends.restorer import build_restorer
 from spasemsr.data.dataset import Batch
@@ -31,7 +32,7 @@ def run(lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...],
     pin_threads()
     files = index(lr, "lr", strip)
     try:
-        outputs.mkdir(parents=True, exist_ok=True)
+        atomic.trial(atomic.partial_of(outputs / "trial"))
         if any(outputs.iterdir()):
             what = f"{outputs} is not empty."
             raise UserError(what, "Name a new folder: old files would be scored with the new ones.")

@@ -19,7 +19,7 @@ from spasemsr.data.degradation import degrade_variant
 from spasemsr.data.pairs import SCALE, SEED, read_photograph
 from spasemsr.data.spec import DegradationSpec
 from spasemsr.errors import RejectedSample, UserError
-from spasemsr.evaluation.scores import check_keys
+from spasemsr.evaluation.scores import check_keys, require_writable
 from spasemsr.evaluation.testsets import FAMILY_A_CROPS, FAMILY_A_IMAGES, named
 from spasemsr.hashing import sha256_bytes
 from spasemsr.pixels import ImageU8, write_png
@@ -74,7 +74,8 @@ class CropWorker:
 def build(name: str, source: Path, workers: int, target: Path | None = None, side: int = SIDE) -> Iterator[str]:
     """Build the set into `data/testsets/<name>`; yields what was written.
 
-    Raises UserError for a set that is not built here, and for a folder that does not hold DIV2K's validation images.
+    Raises UserError for a set that is not built here, and for a folder that does not hold DIV2K's validation images,
+    and where the set cannot be written.
     """
     entry = named(name)
     if entry.name != "div2k-val-a":
@@ -82,8 +83,8 @@ def build(name: str, source: Path, workers: int, target: Path | None = None, sid
     found = [path.stem for path in source.glob("*.png")] if source.is_dir() else []
     check_keys([f"{image:04d}" for image in FAMILY_A_IMAGES], found, f"The folder {source}")
     target = target or entry.folder("hr").parent
-    for part in ("hr", "lr"):
-        (target / part).mkdir(parents=True, exist_ok=True)
+    for part in ("hr/trial", "lr/trial", "manifest.csv"):
+        require_writable(target / part)
     pairs = _pairs(build_executor(None, workers), partial(CropWorker, source, target, side))
     with (target / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -9,11 +9,11 @@ that means always compare equal sets; `n` beside each mean tells.
 import csv
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from spasemsr import atomic
 from spasemsr.errors import UserError
 from spasemsr.evaluation.metrics import Metric, MetricUndefined
 from spasemsr.hashing import digest_of
@@ -219,9 +219,13 @@ def write_tradeoff(path: Path, tables: Sequence[ScoreTable]) -> None:
 
 def require_writable(path: Path) -> None:
     """Raise UserError where a file cannot be written: asked before scores are computed, so that they are not lost."""
-    above = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not above.is_dir() or not os.access(path if path.exists() else above, os.W_OK):
-        raise UserError(f"{path} cannot be written.", "Name a file in a folder that you may write to.")
+    try:
+        atomic.trial(path)
+    except OSError as error:
+        below = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "it would lie below a file" if below else error.strerror or error
+        remedy = "Name a file in a folder that you may write to."
+        raise UserError(f"{path} cannot be written: {reason}.", remedy) from None
 
 
 def write_json(path: Path, value: object) -> None:

@@ -238,16 +238,12 @@ def sidecar(fingerprint: str, files: Iterable[tuple[Path, bytes]], record: dict[
 def require_writable(out: Path) -> None:
     """Raise UserError, before any work, where nothing could be written."""
     folder = out.parent if is_file_name(out) else out
-    trial = atomic.partial_of(folder / "trial")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic.fill(trial)
+        atomic.trial(atomic.partial_of(folder / "trial"))
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{shown(folder)} is a file, not a folder.", "Name another folder with -o.") from None
     except OSError as error:
         raise _cannot_write(folder, error) from None
-    finally:
-        atomic.remove(trial)
 
 
 def publish(

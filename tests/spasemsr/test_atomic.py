@@ -79,3 +79,16 @@ def test_leftovers_go_by_their_age_and_nothing_else_does(tmp_path):
         os.utime(path, (time.time() - age,) * 2)
     atomic.sweep(tmp_path)
     assert names(tmp_path) == sorted([fresh.name, theirs.name])
+
+
+def test_a_trial_leaves_a_place_as_it_was(tmp_path):
+    there, absent = tmp_path / "there.csv", tmp_path / "new" / "absent.csv"
+    there.write_text("kept")
+    for place in (there, absent):
+        atomic.trial(place)
+    assert there.read_text() == "kept" and names(absent.parent) == []
+    os.mkfifo(tmp_path / "pipe")
+    atomic.trial(tmp_path / "pipe")
+    for place in (tmp_path, there / "a.csv", tmp_path / ("n" * 256)):
+        with pytest.raises(OSError):
+            atomic.trial(place)

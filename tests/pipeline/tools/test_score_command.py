@@ -247,7 +247,10 @@ def test_folders_without_pictures(folder, tmp_path):
 
 
 def test_what_cannot_be_written_is_said_before_scoring(folders, tmp_path):
-    for target in (tmp_path, folders[1] / "a.png" / "scores.csv"):
+    """Of the last two permissions say nothing: a name that is too long, a link to nowhere."""
+    (tmp_path / "link.csv").symlink_to("/proc/nowhere.csv")
+    below_a_file = folders[1] / "a.png" / "scores.csv"
+    for target in (tmp_path, below_a_file, tmp_path / ("n" * 300), tmp_path / "link.csv"):
         for part in ("csv", "json"):
             with pytest.raises(UserError, match="cannot be written"):
                 ask((tmp_path / "absent", folders[1]), **{part: target})

@@ -136,6 +136,9 @@ def test_family_a_is_a_function_of_the_key(tmp_path, monkeypatch):
     (source / "0802.png").rename(source / "0902.png")
     with pytest.raises(UserError, match=r"lacks 1 of 2 keys \(0802\) and has extra 1 of 2 keys \(0902\)"):
         built("three")
+    (source / "0902.png").rename(source / "0802.png")
+    with pytest.raises(UserError, match="cannot be written: it would lie below a file"):
+        built("one/manifest.csv")
 
 
 def test_a_pair_of_which_half_was_written_is_made_again(tmp_path, monkeypatch):
