@@ -21,7 +21,7 @@ from spasemsr.images.formats import READ
 from spasemsr.images.names import is_utf8, shown
 
 VERSION = 1  # of crops
-VERDICT = 4  # of what is remembered of a file: bump it when `decode` accepts, rejects or treats a file differently
+VERDICT = 5  # of what is remembered of a file: bump it when `decode` accepts, rejects or treats a file differently
 _REMEMBERED_BYTES = 1 << 15  # a smaller file is decoded again in less time than its verdict takes to look up
 
 

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from spasemsr.errors import RejectedSample
 from spasemsr.images.formats import READ, formats_for, stated_format
+from spasemsr.images.jpeg_end import with_end
 from spasemsr.images.tiff_samples import refuse_misread, unread
 
 _START = 32  # bytes that tell formats apart
@@ -55,8 +56,21 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
         if width * height > max_pixels:
             raise RejectedSample("too_large", f"{width}x{height} is over the limit of {max_pixels} pixels")
         refuse_misread(image)
-        image.load()
+        try:
+            image.load()
+        except OSError:
+            if (whole := _ended(data)) is None:
+                raise
+            image = Image.open(io.BytesIO(whole), formats=formats_for(data[:_START]))
+            image.load()
         return image
+
+
+def _ended(data: bytes) -> bytes | None:
+    """The file of a JPEG that lacks nothing but its end; None for any other."""
+    with contextlib.suppress(Exception):  # of a damaged file the first error is said
+        return with_end(data) if stated_format(data) == "JPEG" else None
+    return None
 
 
 def header(file: Path | bytes) -> tuple[str, tuple[int, int]] | None:
