@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pipeline.tools.upscale import FAILED, INTERRUPTED, MAX_PIXELS, OK, Request
+from pipeline.tools.upscale import FAILED, INTERRUPTED, MAX_PIXELS, OK, Request, sources_of
 from spasemsr import atomic
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images import writing
@@ -36,7 +36,7 @@ def run(request: Request, at: "Place | None", load_upscaler: Callable[[], "Upsca
     """A sheet for every input, PNG; the exit status as of `upscale`. Raises UserError for what stops the whole run."""
     from spasemsr.upscaling import preview
 
-    sources = files.find_sources(request.inputs, request.out)
+    sources = sources_of(request)
     places = files.targets(sources, request.out, ENDING, "PNG")
     files.require_writable(request.out)
     upscaler, others, failed = load_upscaler(), preview.others(), 0

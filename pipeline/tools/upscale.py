@@ -103,12 +103,24 @@ def default_weights(method: str | None) -> Path:
     return found
 
 
+def sources_of(request: Request) -> list[Source]:
+    """The inputs, but for results of earlier runs whose originals are named too; one line says so."""
+    sources = files.find_sources(request.inputs, request.out)
+    earlier = files.earlier_results(sources, request.out)
+    if earlier:
+        result, original = (shown(source.path) for source in next(iter(earlier.items())))
+        some = "1 result" if len(earlier) == 1 else f"{len(earlier)} results"
+        said = f"{some} of earlier runs, such as {result}, made from {original}"
+        log.info("left out  %s; name one without its original to restore it", said)
+    return [source for source in sources if source not in earlier]
+
+
 def run(request: Request, load_upscaler: Callable[[], "Upscaler"]) -> int:
     """Restore every input; returns the exit status. Raises UserError for what stops the whole run.
 
     The model is loaded when inputs and output are known to be there.
     """
-    sources = files.find_sources(request.inputs, request.out)
+    sources = sources_of(request)
     places = files.targets(sources, request.out, request.settings.ending, request.form)
     files.require_writable(request.out)
     work = [_thousands(source) for source in sources]

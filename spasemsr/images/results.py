@@ -34,6 +34,15 @@ def record_in(sidecar: Path) -> dict[str, Any] | None:
         return None
 
 
+def made_from(path: Path) -> str:
+    """The name of the picture, as `shown`, that a result or the map of one was made from; "" for other pictures."""
+    record = record_in(sidecar_of(path.with_name(path.name.removesuffix(MAP)))) or {}
+    stated = record.get("input")
+    if not isinstance(stated, dict) or path.name not in record["files"]:
+        return ""
+    return str(stated.get("name", ""))
+
+
 class Neighbours:
     """The results that the sidecars of one folder speak for.
 

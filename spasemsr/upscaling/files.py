@@ -21,7 +21,7 @@ from spasemsr.hashing import sha256_bytes, sha256_file
 from spasemsr.images.formats import FOREIGN_SUFFIXES, SUFFIXES
 from spasemsr.images.names import files_below, looks_like_a_picture, shown
 from spasemsr.images.opening import header
-from spasemsr.images.results import MAP, PROGRAM, Neighbours, map_of, record_in, sidecar_of
+from spasemsr.images.results import MAP, PROGRAM, Neighbours, made_from, map_of, record_in, sidecar_of
 from spasemsr.images.writing import FORMATS, written_as
 from spasemsr.images.writing import SUFFIXES as WRITTEN
 
@@ -76,6 +76,24 @@ def find_sources(inputs: Sequence[str], out: Path) -> list[Source]:
     if not found:
         raise UserError("None of the inputs is a file.", "Name picture files, or a folder that holds some.")
     return list(found.values())
+
+
+def earlier_results(sources: Sequence[Source], out: Path) -> dict[Source, Source]:
+    """Those inputs that were made from another, which lies beside them or whose result goes where they lie.
+
+    A pattern such as `*.jpg` names them with their originals. A result that is named without its original is no such
+    input: it was meant.
+    """
+    named: dict[str, list[Source]] = {}
+    for source in sources:
+        named.setdefault(shown(source.path.name), []).append(source)
+    found = {}
+    for source in sources:
+        for other in named.get(made_from(source.path), ()):
+            goes = out.parent if is_file_name(out) else out / other.place.parent
+            if other is not source and _resolved(source.path.parent) in map(_resolved, (other.path.parent, goes)):
+                found[source] = other
+    return found
 
 
 def _pictures_in(folder: Path, out: Path) -> list[Path]:
