@@ -4,13 +4,12 @@ A large picture goes through in tiles (tiles.py), but it is judged once, as a wh
 half precision; computing is in float32.
 """
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from spasemsr.backends.networks.runtime import choose_device
 from spasemsr.backends.restorer.spec import AWARE, AWARE_SHARP
-from spasemsr.backends.restorer.tiles import TILE, require_scale, restored_in_tiles
+from spasemsr.backends.restorer.tiles import TILE, TiledRestorer, restored_in_tiles
 from spasemsr.determinism import torch_threads
 from spasemsr.images.quality import measure
 from spasemsr.pixels import ImageU8, to_tensor
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 LATTICE_SHARE, LATTICE_FROM = 0.5, 0.2  # at sharpness 1, and the sharpness from which on
 
 
-class AwareRestorer:
+class AwareRestorer(TiledRestorer):
     """lr -> bicubic and what the network adds to it.
 
     `sharpness` in [0, 1] is the share of the weights trained to look like a photograph in the mean of both (network
@@ -32,18 +31,8 @@ class AwareRestorer:
     """
 
     def __init__(self, device: str = "auto", tile: int = TILE, sharpness: float = 0.0) -> None:
-        self._device, self._tile, self._sharpness = device, tile, sharpness
-
-    def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
-        """(u, v, 3) u8 images -> (4u, 4v, 3) u8, each a function of its own image alone.
-
-        Raises UserError for another scale.
-        """
-        import torch
-
-        require_scale(scale)
-        with torch.inference_mode():
-            return [self._restore(image) for image in images]
+        super().__init__(device, tile)
+        self._sharpness = sharpness
 
     def _restore(self, image: ImageU8) -> ImageU8:
         from spasemsr.backends.restorer.aware_bands import pixels_in_bands, residual_in_bands

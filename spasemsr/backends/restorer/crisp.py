@@ -14,7 +14,7 @@ from spasemsr.backends.networks.runtime import choose_device
 from spasemsr.backends.protocols import Restorer
 from spasemsr.backends.restorer.aware_bands import pixels_in_bands
 from spasemsr.backends.restorer.spec import CRISP
-from spasemsr.backends.restorer.tiles import SCALE, require_scale, restored_in_tiles
+from spasemsr.backends.restorer.tiles import SCALE, TiledRestorer, restored_in_tiles
 from spasemsr.determinism import torch_threads
 from spasemsr.pixels import ImageU8, bicubic_upsample, to_tensor
 from spasemsr.weights.eight_bits import unpacked
@@ -29,22 +29,11 @@ TILE, MARGIN = 160, 48  # lr pixels a side, and around it
 SMALL = 128**2  # lr pixels up to which one thread computes: of fewer, some CPUs share out the terms of a sum
 
 
-class CrispRestorer:
+class CrispRestorer(TiledRestorer):
     """lr -> what the larger network makes of it, with the colours and brightness of lr."""
 
     def __init__(self, device: str = "auto", tile: int = TILE) -> None:
-        self._device, self._tile = device, tile
-
-    def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
-        """(u, v, 3) u8 images -> (4u, 4v, 3) u8, each a function of its own image alone.
-
-        Raises UserError for another scale.
-        """
-        import torch
-
-        require_scale(scale)
-        with torch.inference_mode():
-            return [self._restore(image) for image in images]
+        super().__init__(device, tile)
 
     def _restore(self, image: ImageU8) -> ImageU8:
         lr_13hw = to_tensor(image).to(choose_device(self._device))

@@ -3,7 +3,8 @@
 Tiles are as few and as even as memory allows, since margins are computed and thrown away.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,28 @@ SCALE, TILE = 4, 512  # lr pixels a side of a tile that is square; others have n
 Span = tuple[int, int]  # first pixel, and the one after the last
 
 
-def require_scale(scale: int) -> None:
-    """Raises UserError for another scale than that of the networks that ship."""
-    if scale != SCALE:
-        remedy = "Name another kind: restore.kind in params.yaml."
-        raise UserError(f"The restorer aware enlarges {SCALE} times, the pipeline {scale} times.", remedy)
+class TiledRestorer(ABC):
+    """A network that ships, which sees a picture in tiles of at most `tile` lr pixels a side."""
+
+    def __init__(self, device: str, tile: int) -> None:
+        self._device, self._tile = device, tile
+
+    def restore(self, images: Sequence[ImageU8], scale: int) -> list[ImageU8]:
+        """(u, v, 3) u8 images -> (4u, 4v, 3) u8, each a function of its own image alone.
+
+        Raises UserError for another scale.
+        """
+        import torch
+
+        if scale != SCALE:
+            remedy = "Name another kind: restore.kind in params.yaml."
+            raise UserError(f"The restorer aware enlarges {SCALE} times, the pipeline {scale} times.", remedy)
+        with torch.inference_mode():
+            return [self._restore(image) for image in images]
+
+    @abstractmethod
+    def _restore(self, image: ImageU8) -> ImageU8:
+        """One (u, v, 3) image -> (4u, 4v, 3)."""
 
 
 def even_tiles(height: int, width: int, tile: int, margin: int) -> list[tuple[Span, Span]]:
