@@ -21,6 +21,7 @@ from spasemsr.pixels import bicubic_upsample
 _REACH = 2**LEVELS  # rows around a strip that its colours depend on: 1 + 2 + 4 + 8 + 16, rounded up
 _STRIP_PIXELS = 1 << 20
 _AT_ONCE = 4  # strips in work, however many cores there are: each takes some 100 MB
+_BYTES_IN_WORK, _BYTES_KEPT = 128, 6  # per pixel of a strip: float32 of RGB several times; 16 bits of RGB
 _CUBIC = 4  # lr rows around a strip that bicubic upsampling looks at, with room
 
 
@@ -38,6 +39,17 @@ def fix_canvas(kind: str, canvas: npt.NDArray[np.uint16], lr: Pixels, scale: int
             pass
         case _:
             raise ValueError(f"no colour fix {kind!r}")
+
+
+def bytes_beside(kind: str, height: int, width: int, scale: int) -> int:
+    """What the fix takes beside lr of (u, v) pixels and its canvas: strips in work, and rows kept for all of them."""
+    if kind == "none":
+        return 0
+    height, width = height * scale, width * scale
+    rows = _rows(width, scale)
+    strips, around = -(-height // rows), 2 * _REACH if kind == "wavelet" else 0
+    in_work = min(strips, _AT_ONCE if kind == "wavelet" else 1) * min(rows + around, height)
+    return width * (in_work * _BYTES_IN_WORK + strips * around * _BYTES_KEPT)
 
 
 def grown(kind: str, boxes: Boxes | None) -> Boxes | None:
@@ -98,9 +110,13 @@ def _adain(canvas: npt.NDArray[np.uint16], lr: Pixels, scale: int) -> None:
 
 def _strips(canvas: npt.NDArray[np.uint16], scale: int) -> Iterator[tuple[int, int]]:
     """First and last row (exclusive) of each strip; whole lr rows, and more of them than the fix reaches."""
-    rows = max(_STRIP_PIXELS // canvas.shape[1], _REACH) // scale * scale
+    rows = _rows(canvas.shape[1], scale)
     for start in range(0, canvas.shape[0], rows):
         yield start, min(start + rows, canvas.shape[0])
+
+
+def _rows(width: int, scale: int) -> int:
+    return max(_STRIP_PIXELS // width, _REACH) // scale * scale
 
 
 def _lr_up(lr: Pixels, top: int, bottom: int, scale: int) -> Tensor:

@@ -20,7 +20,7 @@ from spasemsr.backends.grounding.select import select
 from spasemsr.backends.grounding.spec import with_what_is_here
 from spasemsr.backends.grounding.texture_areas import TextureAreas, below
 from spasemsr.backends.protocols import Box, Captioner, Detector, Restorer, Tag, Tagger
-from spasemsr.backends.restorer import build_restorer
+from spasemsr.backends.restorer import build_restorer, bytes_for
 from spasemsr.backends.restorer.spec import RestorerSpec, dialed
 from spasemsr.data.dataset import Objects
 from spasemsr.determinism import torch_threads
@@ -94,6 +94,10 @@ class Describer:
             with torch_threads(self._threads):
                 self._last[spec] = lr.copy(), restorer.restore([lr], self._scale)[0]
         return self._last[spec][1]
+
+    def bytes_for(self, dials: Sequence[float], height: int, width: int) -> int:
+        """What the restorer takes for a tile of (u, v) pixels, at that of the dials where it takes most."""
+        return max((bytes_for(dialed(self._spec.restore, dial), height, width) for dial in dials), default=0)
 
     def looked_at(self, lr: ImageU8) -> ImageU8:
         """The restored picture in which things and text are looked for: of a large one, that of a smaller copy."""

@@ -1,8 +1,8 @@
 """How much memory an image will take, and the windows that keep it under a limit.
 
 Three parts: what the process holds already (libraries, weights), what one window of the result takes while it is being
-restored, and what the whole result takes. The figures per pixel follow from the shapes the method works with; they are
-estimates, on the high side of measured peaks.
+restored, or the colour fix when all are, and what the whole result takes. The figures per pixel follow from the shapes
+the method works with; they are estimates, on the high side of measured peaks.
 """
 
 import math
@@ -28,7 +28,7 @@ _LATENT_COPIES = 10  # start, noise, solver history, prediction and their sums
 _WEIGHT_OF_RESULT = 6 + 6 + 6 + 4  # 16-bit canvas, output, its encoding and the file, per pixel of the result
 _WEIGHT_OF_CANVAS = 6  # 16-bit, of each further strength that is laid into the result
 _WEIGHT_OF_MAP = 12  # float32 sums for the map of deviations
-_BESIDE = 3 * GIB // 8  # a tile of the restorer, or the networks that find text and things, as the shipped ones take
+_BESIDE = 3 * GIB // 8  # a tile of the small restorer, or the networks that find text and things
 _NETWORK_AUTOENCODER = 3 * GIB  # a convolutional one at full resolution, 1024 px at a time
 _DEFAULT_SHARE = 0.75  # of the memory that is free
 
@@ -48,54 +48,57 @@ class Budget:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes a method takes: at rest, for one tile in the network, and for a pixel of a window's result."""
+    """Bytes a method takes: at rest, for one tile in the network, for a pixel of a window's result, and `beside` it."""
 
     at_rest: int
     per_tile: int
     per_window_pixel: float
+    beside: int = _BESIDE
 
     @classmethod
-    def of(cls, grid: "Grid", sample: SampleSpec, workers: int) -> "Footprint":
-        """What follows from the sizes of the network and its latent, and the tiles in work."""
+    def of(cls, grid: "Grid", sample: SampleSpec, workers: int, restorer: int = 0) -> "Footprint":
+        """What follows from the sizes of the network and its latent, and the tiles in work, beside a `restorer`."""
         # GEGLU's hidden states are 8 widths a cell; skips, attention and convolutions take as much again
         per_tile = workers * sample.tile**2 * grid.width * 40 * 4
         branches = 1 if sample.guidance == 1.0 else 2
         cell = 4 * (grid.channels * _LATENT_COPIES + 1.6 * branches * grid.width)
         if grid.learned:
             per_tile += _NETWORK_AUTOENCODER
-        return cls(psutil.Process().memory_info().rss, per_tile, _FLOATS_PER_PIXEL + cell / grid.cell**2)
+        at_rest, per_pixel = psutil.Process().memory_info().rss, _FLOATS_PER_PIXEL + cell / grid.cell**2
+        return cls(at_rest, per_tile, per_pixel, max(_BESIDE, restorer))
 
 
 def budget(
     footprint: Footprint, height: int, width: int, scale: int, limit: int | None = None, with_map: bool = False,
-    canvases: int = 1,
+    canvases: int = 1, colour: int = 0,
 ) -> Budget:  # fmt: skip
     """The largest windows that fit. Raises RejectedSample `needs_memory` when even the smallest do not.
 
-    `canvases` of the whole result are held at a time.
+    `canvases` of the whole result are held at a time; its `colour` takes so many bytes when no window is in work.
     """
     limit = limit or max(int(free_bytes() * _DEFAULT_SHARE), GIB)
     weight = _WEIGHT_OF_RESULT + (canvases - 1) * _WEIGHT_OF_CANVAS + (_WEIGHT_OF_MAP if with_map else 0)
     result = height * width * scale**2 * weight
-    fixed = footprint.at_rest + footprint.per_tile + _BESIDE + result
+    fixed = footprint.at_rest + footprint.per_tile + footprint.beside + result
+    coloured = footprint.at_rest + result + colour
     per_lr_pixel = footprint.per_window_pixel * scale**2
     pixels = (limit - fixed) / per_lr_pixel
     smallest = min(height, MIN_SIDE) * min(width, MIN_SIDE)
-    if pixels < smallest:
-        needed = fixed + smallest * per_lr_pixel
+    if pixels < smallest or coloured > limit:
+        needed = max(fixed + smallest * per_lr_pixel, coloured)
         raise RejectedSample(
             "needs_memory",
             f"the {width * scale}x{height * scale} result takes about {needed / GIB:.1f} GB, "
             f"the limit is {limit / GIB:.1f} GB: raise --max-memory, or cut or shrink the picture",
         )
     if pixels >= height * width:
-        return Budget(height, width, int(fixed + height * width * per_lr_pixel), limit)
+        return Budget(height, width, max(int(fixed + height * width * per_lr_pixel), coloured), limit)
     side = max(int(math.sqrt(pixels)), MIN_SIDE)
     window_width = _aligned(width, min(side, width))
     window_height = _aligned(height, int(pixels / window_width))
     window_width = _aligned(width, int(pixels / window_height))
     expected = fixed + window_height * window_width * per_lr_pixel
-    return Budget(window_height, window_width, int(expected), limit)
+    return Budget(window_height, window_width, max(int(expected), coloured), limit)
 
 
 def _aligned(length: int, window: int) -> int:

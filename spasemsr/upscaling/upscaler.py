@@ -38,7 +38,7 @@ from spasemsr.methods.protocol import Boxes, Called, Method
 from spasemsr.methods.stored import Bits, read_model_config, weights_digest
 from spasemsr.pixels import bicubic_upsample, to_tensor
 from spasemsr.upscaling import hub
-from spasemsr.upscaling.colour import fix_canvas, grown, lr_float, tensor_of
+from spasemsr.upscaling.colour import bytes_beside, fix_canvas, grown, lr_float, tensor_of
 from spasemsr.upscaling.description import Describer, Description, Seen
 from spasemsr.upscaling.lettering import FAITHFUL, TAG, Lettering, Reading, reader_for
 from spasemsr.upscaling.memory import Budget, Footprint, budget, is_one_tile, refused_for_memory
@@ -165,9 +165,12 @@ class Upscaler:
         if min(width, height) < MIN_SIDE:
             raise RejectedSample("too_small", f"{width}x{height} pixels; at least {MIN_SIDE} a side are needed")
         give_memory_back()
-        footprint = Footprint.of(self._method.grid, self._sampling(settings), self.workers)
-        canvases = 1 if not settings.dials else 1 + len({settings.dial, *(dial for _, dial in settings.dials)})
-        return budget(footprint, height, width, self.config.scale, max_memory, with_map, canvases)
+        dials = {settings.dial, *(dial for _, dial in settings.dials)}
+        canvases = 1 if not settings.dials else 1 + len(dials)
+        beside = self._describer.bytes_for([dial for dial in dials if dial != OFF], height, width)
+        footprint = Footprint.of(self._method.grid, self._sampling(settings), self.workers, beside)
+        colour = bytes_beside(self._sampling(settings).colorfix, height, width, self.config.scale)
+        return budget(footprint, height, width, self.config.scale, max_memory, with_map, canvases, colour)
 
     def restore(
         self,

@@ -48,3 +48,12 @@ def build_restorer(spec: RestorerSpec, device: str = "auto") -> "Restorer":
 
             return SpandrelRestorer(spec, device)
     assert_never(spec)
+
+
+def bytes_for(spec: RestorerSpec, height: int, width: int) -> int:
+    """What a restorer takes for a tile of an image of u x v pixels, where that is more than the small networks take."""
+    if isinstance(spec, AwareRestorerSpec) and spec.crisp:
+        from spasemsr.backends.restorer import crisp
+
+        return crisp.bytes_for(height, width)
+    return 0

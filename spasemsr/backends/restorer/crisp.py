@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from spasemsr.backends.restorer.crisp_network import CrispNetwork
 
 TILE, MARGIN = 160, 48  # lr pixels a side, and around it
+AT_ONCE = 4  # tensors of all features at the size of the result
 SMALL = 128**2  # lr pixels up to which one thread computes: of fewer, some CPUs share out the terms of a sum
+
+
+def bytes_for(height: int, width: int) -> int:
+    """What the features of the largest tile of an image of u x v pixels take at once."""
+    from spasemsr.backends.restorer.crisp_network import FEATURES
+
+    return AT_ONCE * FEATURES * 4 * SCALE**2 * min((TILE + 2 * MARGIN) ** 2, height * width)
 
 
 class CrispRestorer(TiledRestorer):

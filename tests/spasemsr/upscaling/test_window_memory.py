@@ -1,17 +1,26 @@
 """Windows that fit the memory there is."""
 
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spasemsr import Upscaler
+from spasemsr.backends.restorer import bytes_for
+from spasemsr.backends.restorer.spec import AwareRestorerSpec, dialed
 from spasemsr.errors import RejectedSample
 from spasemsr.methods.protocol import Grid
+from spasemsr.methods.spasemsr.face import FACE
 from spasemsr.upscaling import memory, windows
+from spasemsr.upscaling.colour import bytes_beside
 from spasemsr.upscaling.memory import GIB, Footprint, budget, parse_bytes
 from spasemsr.upscaling.settings import Settings
-from tests.worlds.tiny_upscaler import SAMPLE
+from tests.worlds import ROOT
+from tests.worlds.tiny_upscaler import SAMPLE, tiny_config
 
 GRID = Grid(channels=48, cell=8, width=16, learned=False)
 
@@ -59,3 +68,54 @@ def test_other_words_are_no_amount(text):
 def test_the_memory_of_this_process_counts_as_free(monkeypatch):
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
     assert 0 < memory.free_bytes() < 64 * GIB
+
+
+def test_the_larger_network_of_the_sharp_end_counts():
+    config = tiny_config()
+    restore = AwareRestorerSpec(kind="aware", sharpness=0.2)
+    config = config.model_copy(update={"inference": config.inference.model_copy(update={"restore": restore})})
+    upscaler = Upscaler(FACE.build(config), config, SAMPLE, workers=1)
+    default, sharp, sharp_object = (
+        upscaler.plan((400, 300), settings, 8 * GIB).expected
+        for settings in (Settings(), Settings(dial=0.6), Settings(dials=(("sky", 1.0),)))
+    )
+    assert min(sharp, sharp_object) - default > GIB // 4
+    assert bytes_for(dialed(restore, 1.0), 256, 256) == bytes_for(dialed(restore, 1.0), 4000, 3000)  # tiles
+
+
+MEASURED = """
+import re
+from pathlib import Path
+import numpy as np
+from spasemsr.upscaling.colour import fix_canvas
+def kilobytes(name):
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+height, width = {size}
+lr = np.full((height // 4, width // 4, 3), 77, np.uint8)
+canvas = np.full((height, width, 3), 20000, np.uint16)
+fix_canvas({kind!r}, canvas[:, :64].copy(), lr[:, :16], 4)
+before = kilobytes("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+fix_canvas({kind!r}, canvas, lr, 4)
+print((kilobytes("VmHWM") - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux says what a process took at most")
+@pytest.mark.parametrize("size", [(128, 32768), (1024, 4096)])
+@pytest.mark.parametrize("kind", ["wavelet", "adain"])
+def test_what_the_colour_fix_takes_is_known(size, kind):
+    """Of a picture that is wide and low, strips are mostly what lies around them; here one is in work at a time."""
+    code = MEASURED.format(size=size, kind=kind)
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    expected = bytes_beside(kind, size[0] // 4, size[1] // 4, 4)
+    assert expected / 10 < int(run.stdout) <= expected
+
+
+def test_the_colour_fix_of_the_whole_result_counts():
+    footprint = Footprint(GIB, 0, 100.0)
+    windows_alone, coloured = (budget(footprint, 64, 1000, 4, 4 * GIB, colour=taken) for taken in (0, 2 * GIB))
+    assert 3 * GIB < coloured.expected < 4 * GIB and windows_alone.expected < 2 * GIB
+    assert (windows_alone.window_height, windows_alone.window_width) == (64, 1000)
+    with pytest.raises(RejectedSample, match=r"the limit is 3\.0 GB"):
+        budget(footprint, 64, 1000, 4, 3 * GIB, colour=2 * GIB)
