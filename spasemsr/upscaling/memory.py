@@ -30,7 +30,8 @@ _WEIGHT_OF_CANVAS = 6  # 16-bit, of each further strength that is laid into the 
 _WEIGHT_OF_MAP = 12  # float32 sums for the map of deviations
 _BESIDE = 3 * GIB // 8  # a tile of the small restorer, or the networks that find text and things
 _NETWORK_AUTOENCODER = 3 * GIB  # a convolutional one at full resolution, 1024 px at a time
-_DEFAULT_SHARE = 0.75  # of the memory that is free
+_DEFAULT_SHARE = 0.75  # of the memory that is free, beside what the process holds already
+_CONTAINER = "/sys/fs/cgroup"  # where Linux states a container's limits
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def budget(
 
     `canvases` of the whole result are held at a time; its `colour` takes so many bytes when no window is in work.
     """
-    limit = limit or max(int(free_bytes() * _DEFAULT_SHARE), GIB)
+    limit = limit or max(footprint.at_rest + int(free_bytes() * _DEFAULT_SHARE), GIB)
     weight = _WEIGHT_OF_RESULT + (canvases - 1) * _WEIGHT_OF_CANVAS + (_WEIGHT_OF_MAP if with_map else 0)
     result = height * width * scale**2 * weight
     fixed = footprint.at_rest + footprint.per_tile + footprint.beside + result
@@ -107,14 +108,17 @@ def _aligned(length: int, window: int) -> int:
 
 
 def free_bytes() -> int:
-    """Memory this process may still take: the machine's, or that of the container it runs in."""
-    free = psutil.virtual_memory().available
+    """Memory that may still be taken: the machine's, or that of the container this process runs in.
+
+    Files that a container keeps in memory to read them faster count as its own, but give way to whoever asks.
+    """
+    free, group = psutil.virtual_memory().available, Path(_CONTAINER)
     with suppress(OSError, ValueError):  # no container, or one that does not say
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
-        if limit.isdigit():
-            free = min(free, max(int(limit) - int(used), 0))
-    return free + psutil.Process().memory_info().rss
+        limit = int((group / "memory.max").read_text())
+        parts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        used = int((group / "memory.current").read_text()) - int(parts.get("inactive_file", 0))
+        free = min(free, max(limit - used, 0))
+    return free
 
 
 def parse_bytes(text: str) -> int:

@@ -65,9 +65,22 @@ def test_other_words_are_no_amount(text):
         parse_bytes(text)
 
 
-def test_the_memory_of_this_process_counts_as_free(monkeypatch):
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
-    assert 0 < memory.free_bytes() < 64 * GIB
+def test_a_large_process_takes_a_share_of_what_is_free_beside_what_it_holds(monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda: GIB)
+    held = Footprint(at_rest=6 * GIB, per_tile=0, per_window_pixel=100.0)
+    assert budget(held, 48, 48, 4).limit == 6 * GIB + 3 * GIB // 4
+
+
+def test_files_that_a_container_keeps_in_memory_are_free(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_CONTAINER", str(tmp_path))
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * GIB))
+    assert memory.free_bytes() == 64 * GIB
+    (tmp_path / "memory.max").write_text(f"{8 * GIB}\n")
+    (tmp_path / "memory.current").write_text(f"{8 * GIB}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {3 * GIB}\ninactive_file {5 * GIB}\n")
+    assert memory.free_bytes() == 5 * GIB
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free_bytes() == 64 * GIB
 
 
 def test_the_larger_network_of_the_sharp_end_counts():
