@@ -27,18 +27,15 @@ def untouched() -> dict[str, Any]:
     return {"chosen": None, "corner": None, "place": None, "of": 0, "edition": 0}
 
 
-def object_controls(
-    session: Session, file: "Component", marked: "Component", table: "Component"
-) -> tuple[list["Component"], Any]:
+def object_controls(session: Session, file: "Component", marked: "Component", table: "Component") -> list["Component"]:
     """The controls, where the page stands, and what they do; returns those that `shown_controls` has the values of.
 
-    `file` holds the photograph, `marked` shows it with its objects, and `table` lists them. With them comes the event
-    that draws the picture.
+    `file` holds the photograph, `marked` shows it with its objects, and `table` lists them.
     """
     import gradio as gr
 
     does = gr.Radio(_DOES, value="choose", label="A click in the picture", elem_id="does")
-    held = gr.JSON(untouched(), visible=False)
+    held, amiss = gr.JSON(untouched(), visible=False), gr.Markdown(elem_id="amiss")
     with gr.Row():
         name = gr.Textbox(
             label="The chosen object (Enter renames it)",
@@ -50,14 +47,13 @@ def object_controls(
         own = gr.Slider(0, 1, 0.5, step=0.05, label="Faithful to sharp", visible=False, elem_id="own")
         remove = gr.Button("Remove it", elem_id="remove")
 
-    def drawn(path: str | None, rows: list[Row], held: dict[str, Any]) -> Any:
+    def drawn(path: str | None, rows: list[Row], held: dict[str, Any]) -> tuple[Any, str]:
         if path is None or not held["edition"]:
-            return None
+            return None, ""
         try:
-            return session.mark(path, rows, held["chosen"], held["corner"])
+            return session.mark(path, rows, held["chosen"], held["corner"]), ""
         except Refusal as refusal:  # Gradio forgets what waits behind an event that fails: this one does not fail
-            gr.Warning(str(refusal))
-            return gr.skip()
+            return gr.skip(), str(refusal)
 
     controls = [held, name, how, own]
     for listen, does_it, asked in (
@@ -69,10 +65,13 @@ def object_controls(
         (remove.click, "removed", []),
     ):
         listen(None, [table, held, *asked], [table, *controls], js=f"objects.{does_it}")
-    drawing = held.change(  # one at a time, and what came meanwhile after it
-        drawn, [file, table, held], marked, trigger_mode="always_last", show_progress="hidden", api_visibility="private"
-    )
-    return controls, drawing
+    # One at a time, and what came meanwhile after it. Not in the queue: Gradio's browser side closes the stream of a
+    # queue with its last answer, and what is asked for at that moment (Restore, say) ends as a broken connection.
+    held.change(
+        drawn, [file, table, held], [marked, amiss], trigger_mode="always_last", queue=False, show_progress="hidden",
+        api_visibility="private",
+    )  # fmt: skip
+    return controls
 
 
 def shown_controls() -> tuple[Any, ...]:

@@ -117,7 +117,7 @@ def build_page(session: Session) -> "Blocks":
                     elem_id="objects",
                     render=False,
                 )
-                controls, drawing = object_controls(session, file, marked, table)
+                controls = object_controls(session, file, marked, table)
                 table.render()
                 caption = gr.Textbox(label="How the photograph is degraded", max_length=512, elem_id="caption")
             with gr.Column():
@@ -181,7 +181,7 @@ def build_page(session: Session) -> "Blocks":
         begun, turn = at_once(restore.click, session)
         restoring = begun.then(restored, [*asked, turn], [slider, summary, download], api_visibility="private")
         # Another photograph: what is on its way for the one before is not waited for, and nothing of it stays.
-        file.change(None, cancels=[drawing, comparing, restoring])
+        file.change(None, cancels=[comparing, restoring])
         emptying = [table, caption, slider, summary, download, sheet, *controls]
         file.change(
             emptied, None, emptying, queue=False, trigger_mode="multiple", show_progress="hidden",

@@ -1,5 +1,7 @@
 """A person who does not wait for a late server, in Chromium: nothing that comes back undoes what was done since."""
 
+import asyncio
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -133,6 +135,40 @@ def test_a_row_that_is_no_box_is_said_and_what_came_meanwhile_is_drawn(late, tab
     late.let.set()
     expect(tab.get_by_text("must be numbers from 0 to 100").first).to_be_visible()
     expect(tab.locator("#marked img")).not_to_have_attribute("src", drawn)
+
+
+class LastWordLate:
+    """A network on which the end of a stream takes a second longer than everything else."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def sending(message: Any) -> None:
+            if b"close_stream" in message.get("body", b""):
+                await asyncio.sleep(1)
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+def test_what_is_asked_for_while_a_drawing_comes_back_is_not_lost_with_it(upscaler, photo, monkeypatch):
+    monkeypatch.setattr(page, "_Policy", LastWordLate)
+    opened, where = page.start(Session(upscaler, MAX_PIXELS), "127.0.0.1", 0)
+    try:
+        with browsing() as tab:
+            tab.goto(where)
+            tab.set_input_files("#photograph input[type=file]", photo)
+            tab.wait_for_selector("#marked img")
+            tab.wait_for_timeout(2000)
+            drawn = tab.locator("#marked img").get_attribute("src")
+            choose(tab, "a helmet")
+            expect(tab.locator("#marked img")).not_to_have_attribute("src", drawn)
+            tab.click("#restore")
+            expect(tab.locator("#summary")).to_contain_text(re.compile("192 × 192|Error"), timeout=60_000)
+            assert "Error" not in tab.locator("#summary").inner_text(), tab.locator(".toast-wrap").all_inner_texts()
+    finally:
+        opened.close()
 
 
 def test_another_photograph_takes_the_place_of_the_one_that_is_being_restored(late, tab, photo, tmp_path):
