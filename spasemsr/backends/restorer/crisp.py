@@ -6,6 +6,7 @@ around each, and from nearly all of them nothing: `MARGIN` of them leave differe
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,8 +41,9 @@ def bytes_for(height: int, width: int) -> int:
 class CrispRestorer(TiledRestorer):
     """lr -> what the larger network makes of it, with the colours and brightness of lr."""
 
-    def __init__(self, device: str = "auto", tile: int = TILE) -> None:
+    def __init__(self, device: str = "auto", tile: int = TILE, weights: Path = CRISP) -> None:
         super().__init__(device, tile)
+        self._weights = weights
 
     def _restore(self, image: ImageU8) -> ImageU8:
         lr_13hw = to_tensor(image).to(choose_device(self._device))
@@ -66,7 +68,7 @@ class CrispRestorer(TiledRestorer):
         from spasemsr.backends.restorer.crisp_network import CrispNetwork
 
         network = CrispNetwork()
-        load_strictly(network, unpacked(read_state_dict(CRISP)), str(CRISP))
+        load_strictly(network, unpacked(read_state_dict(self._weights)), str(self._weights))
         network = network.requires_grad_(False).eval().to(choose_device(self._device))
         return network.to(memory_format=torch.channels_last)
 
