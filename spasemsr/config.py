@@ -2,7 +2,8 @@
 
 Every number that can change a byte of an output lives here; workers, executor, devices and cache folder do not.
 Unknown keys and wrong types are refused before any work, by key, value and what is allowed. Defaults are paper scale;
-`params.yaml` states every value of a profile anyway, because DVC sees only what the file says.
+`params.yaml` states the values of a profile anyway, because DVC sees only what the file says; it need not state
+switches that came later than results did (`spec.later`).
 """
 
 from collections.abc import Collection, Iterator

@@ -1,7 +1,7 @@
 """Captioner: what degraded an image, said in one line about quality and not content (paper, sec. 3.2, eq. 6).
 
-Embedded: blur, noise, blocking, contrast, exposure and colour are measured and said in a fixed vocabulary of four
-words each, so the text encoder meets every word often. At most 13 words.
+Embedded: blur, noise, blocking, contrast, brightness and colour are measured and said in a fixed vocabulary of four
+grades each, so the text encoder meets every word often. At most 14 words.
 """
 
 from bisect import bisect_right
