@@ -56,5 +56,7 @@ lock: env
 lint: env
 	ruff check . && ruff format --check .
 
+# What git keeps of these folders stays (.gitignore files, the metrics of the last run).
 clean:
-	rm -rf $(VENV) data/shards data/patches.jsonl data/rejects.jsonl models reports
+	rm -rf $(VENV)
+	git clean -qfdx data/shards data/students data/patches.jsonl data/rejects.jsonl models reports
