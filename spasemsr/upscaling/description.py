@@ -100,7 +100,10 @@ class Describer:
         return max((bytes_for(dialed(self._spec.restore, dial), height, width) for dial in dials), default=0)
 
     def looked_at(self, lr: ImageU8) -> ImageU8:
-        """The restored picture in which things and text are looked for: of a large one, that of a smaller copy."""
+        """lr (u, v, 3) -> the restored picture, four times larger, in which things and text are looked for.
+
+        Of a large one that is a smaller copy's, see LOOKED_AT.
+        """
         return self.restored(_small(lr))
 
     @cached_property

@@ -41,7 +41,7 @@ def finished(
 
 
 def sized(pixels: npt.NDArray, picture: Picture, settings: Settings) -> npt.NDArray:
-    """What belongs to a picture's canvas, reduced by area to the size asked for, and of that what is kept."""
+    """A picture's canvas, or what has its size, (H, W, ...): reduced by area to the size asked for, and cut to it."""
     size, kept = settings.sizes(*picture.size)
     if pixels.shape[1::-1] != size:
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
