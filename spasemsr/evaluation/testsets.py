@@ -83,6 +83,10 @@ SETS = {
             "published with DreamClear, https://github.com/shallowdream204/DreamClear",
             "its images' own, see DreamClear",
         ),
+        TestSet(
+            "realphoto60", "RealPhoto60", 60, False, "published with SUPIR, https://github.com/Fanghua-Yu/SUPIR",
+            "its images' own, see SUPIR",
+        ),
         TestSet("dped-iphone", "DPED-iPhone", 113, False, _CROPS, "DPED: academic research only"),
     )
 }  # fmt: skip

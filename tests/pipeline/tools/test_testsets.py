@@ -35,9 +35,15 @@ def test_published_sizes():
         "div2k-val-b": 3000,
         "reallr200": 200,
         "reallq250": 250,
+        "realphoto60": 60,
         "dped-iphone": 113,
     }
-    assert [name for name, entry in SETS.items() if not entry.paired] == ["reallr200", "reallq250", "dped-iphone"]
+    assert [name for name, entry in SETS.items() if not entry.paired] == [
+        "reallr200",
+        "reallq250",
+        "realphoto60",
+        "dped-iphone",
+    ]
     for entry in SETS.values():
         assert entry.keys is None or (len(set(entry.keys)) == entry.n and entry.keys_sha256)
     with pytest.raises(UserError, match="set14"):
