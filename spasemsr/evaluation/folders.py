@@ -1,16 +1,23 @@
 """A folder of pictures made by anybody's code -> keys.
 
-A key is the file's stem, less an ending that the caller names; position and order play no part. Two ways of writing an
+A key is the file's stem, less endings that the caller names; position and order play no part. Two ways of writing an
 accent are one key. Results of `upscale` have the key of the picture they were made from, and their maps have none.
 """
 
+import contextlib
+from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from spasemsr.errors import UserError
+from spasemsr.evaluation.naming import without
 from spasemsr.images.formats import FOREIGN_SUFFIXES, SUFFIXES
-from spasemsr.images.names import composed, is_utf8, shown
+from spasemsr.images.names import composed, files_below, is_utf8, looks_like_a_picture, shown
 from spasemsr.images.results import Neighbours
+
+_LOOKED_AT = 10_000  # files below a folder: somebody may name a whole disk
+_LISTED = 3  # subfolders in a message
 
 
 def index(folder: Path, what: str, strip: Sequence[str] = ()) -> dict[str, Path]:
@@ -36,7 +43,7 @@ def index(folder: Path, what: str, strip: Sequence[str] = ()) -> dict[str, Path]
                 f"{what}: the name {shown(path.name)} is not UTF-8 and can be no key.",
                 "Rename it; convmv -r -f latin1 -t utf8 --notest FOLDER does so for a whole folder.",
             )
-        key = composed(_key(path.stem, strip))
+        key = composed(without(path.stem, strip))
         if key == composed(path.stem) and (ending := ours.ending(path)):
             key = key.removesuffix(ending)
         if key in found:
@@ -44,6 +51,8 @@ def index(folder: Path, what: str, strip: Sequence[str] = ()) -> dict[str, Path]
                 f"{what}: {found[key].name} and {path.name} have the same key, {key}.", "Keep one file for each key."
             )
         found[key] = path
+    if not found and (below := left_below(folder)):
+        raise UserError(f"{what}: no pictures in {shown(folder)}, but {below}.", "Give one of these folders.")
     if not found:
         raise UserError(
             f"{what}: no pictures in {shown(folder)}.", f"Expected files ending in {', '.join(sorted(SUFFIXES))}."
@@ -51,8 +60,12 @@ def index(folder: Path, what: str, strip: Sequence[str] = ()) -> dict[str, Path]
     return dict(sorted(found.items()))
 
 
-def _key(stem: str, strip: Sequence[str]) -> str:
-    for ending in strip:
-        if ending and stem.endswith(ending) and len(stem) > len(ending):
-            return stem[: -len(ending)]
-    return stem
+def left_below(folder: Path) -> str:
+    """How many pictures lie in which folders below, which `index` leaves alone; "" for none."""
+    counts: Counter[Path] = Counter()
+    with contextlib.suppress(UserError):  # a folder that cannot be read ends the count, not the run
+        for path in islice(files_below(folder), _LOOKED_AT):
+            if path.parent != folder and looks_like_a_picture(path):
+                counts[path.parent.relative_to(folder)] += 1
+    listed = [f"{count} in {shown(below)}" for below, count in list(counts.items())[:_LISTED]]
+    return ", ".join([*listed, *([f"{len(counts) - _LISTED} more folders"] if len(counts) > _LISTED else [])])
