@@ -27,15 +27,17 @@ def score(
     metrics: Annotated[str, typer.Option(help="Names with commas; psnr,ssim if there is hr, else niqe.")] = "",
     method: Annotated[str, typer.Option(help="What to call these outputs.")] = "outputs",
     strip: Annotated[list[str] | None, typer.Option(help="An ending of stems that is no part of the key.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Leave out what has no partner or is damaged.")] = False,
+    cut: Annotated[bool, typer.Option("--cut", help="Sizes less than 8 px apart: cut right and below.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write per-image scores here.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write means, intervals and provenance here.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
 ) -> None:
-    """Score a folder of outputs: PSNR-Y, SSIM-Y and others, pairs by key, nothing skipped."""
+    """Score a folder of outputs: PSNR-Y, SSIM-Y and others, pairs by key, nothing skipped unless --partial says so."""
     from pipeline.tools.score import Request, run
 
     names = tuple(name.strip() for name in metrics.split(",") if name.strip())
-    say(run(Request(outputs, hr, test_set, names, method, tuple(strip or ()), csv, json, workers)))
+    say(run(Request(outputs, hr, test_set, names, method, tuple(strip or ()), csv, json, workers, partial, cut)))
 
 
 def baseline(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ from spasemsr.errors import UserError
 from spasemsr.evaluation import metrics, testsets
 from spasemsr.evaluation.comparison import score_pairs
 from spasemsr.evaluation.fid import COLOUR_SPACE, LABEL, RECIPE, Fid
-from spasemsr.evaluation.folders import index
+from spasemsr.evaluation.folders import index, left_below
 from spasemsr.evaluation.intervals import summarize
 from spasemsr.evaluation.metrics import Metric, build_metric
-from spasemsr.evaluation.scores import ScoreTable, require_writable, write_json, write_per_image
+from spasemsr.evaluation.naming import advice
+from spasemsr.evaluation.pairing import pair
+from spasemsr.evaluation.scores import ScoreTable, check_keys, require_writable, write_json, write_per_image
 
 METRICS = (*metrics.NAMES, "fid")
+_LISTED = 10  # pictures in what is printed
 SEED = 0  # of the bootstrap: an interval is a function of the scores
 
 
@@ -33,6 +37,8 @@ class Request:
     csv: Path | None = None
     json: Path | None = None
     workers: int | None = None
+    partial: bool = False  # leave out what cannot be scored, and say so
+    cut: bool = False  # where sizes differ by a few pixels, cut off what only one has
 
 
 def run(request: Request) -> Iterator[str]:
@@ -41,8 +47,13 @@ def run(request: Request) -> Iterator[str]:
     for path in filter(None, (request.csv, request.json)):
         require_writable(path)
     hr_folder = request.hr or (known.folder("hr") if known and known.paired else None)
-    if hr_folder is None and known is None:
-        raise UserError("There is nothing to compare with.", "Give --hr FOLDER, or --set NAME.")
+    if hr_folder is None and known is None and not request.metrics:
+        remedy = "Give --hr FOLDER, --set NAME, or --metrics that need no reference, as niqe."
+        raise UserError("There is nothing to compare with.", remedy)
+    if known and request.partial:
+        raise UserError("A named set is scored whole.", "Leave out --partial, or score without --set.")
+    if hr_folder and hr_folder.is_dir() and request.outputs.is_dir() and hr_folder.samefile(request.outputs):
+        raise UserError("The results and hr are the same folder.", "Give the folder of hr with --hr.")
     endings = (*request.strip, *(known.strip if known else ()))
     outputs = index(request.outputs, "outputs", endings)
     needed = hr_folder or (known.folder("lr") if known else None)
@@ -56,7 +67,8 @@ def run(request: Request) -> Iterator[str]:
         family.require_size(known, hr)
     checked = testsets.verify(known, hr or _inputs(known, endings)) if known else {}
     if known and hr is None:
-        testsets.check_keys(_inputs(known, endings), list(outputs), f"The folder of {request.method}")
+        inputs = _inputs(known, endings)
+        check_keys(inputs, list(outputs), f"The folder of {request.method}", f" {advice(inputs, outputs)}".rstrip())
     names = request.metrics or (("psnr", "ssim") if hr is not None else ("niqe",))
     metrics, fid, unavailable = available(names, len(outputs))
     if "fid" in names and hr is None:
@@ -64,19 +76,30 @@ def run(request: Request) -> Iterator[str]:
     if not metrics and not fid:
         reasons = " ".join(f"{name}: {reason}" for name, reason in unavailable.items())
         raise UserError(f"No metric is left to compute. {reasons}", "Name others with --metrics.")
+    pairs = pair(request.method, outputs, hr, request.partial, request.cut, request.workers)
+    if len(pairs.files) < len(outputs):
+        metrics, fid, unavailable = available(names, len(pairs.files))
     split = known.name if known else "given"
-    table, treatments = score_pairs(split, request.method, outputs, hr, metrics, request.workers)
+    table, treatments = score_pairs(split, request.method, pairs, metrics, request.cut, request.workers)
     summary = summarize([table], metrics, SEED)
+    if treatments.keys() & {"cut", "hr:cut"}:
+        for row in summary["rows"]:
+            row["crop"] = "to the size that result and hr have in common"
     if fid and hr is not None:
-        value = fid(list(outputs.values()), list(hr.values()))
-        summary["rows"].append(fid.row(value, request.method, split, len(outputs)))
+        value = fid([pairs.files[key][0] for key in table.keys], [hr[key] for key in table.keys])
+        summary["rows"].append(fid.row(value, request.method, split, len(table.keys)))
+    if hr is None and not known:
+        checked = {"checked": "without hr or --set nobody knows whether a result is missing"}
+    below = left_below(request.outputs)
     record = {
         **summary,
         "method": request.method,
         "set": {"name": split, "n": len(table.keys), "keys_sha256": table.keys_sha256, **checked},
-        "family": family.describe(table.keys, hr or {}, known),
+        "family": family.describe(table.keys, {key: hr[key] for key in table.keys} if hr else {}, known),
         "treatments": treatments,
         "unavailable": unavailable,
+        "left_out": {**pairs.left_out, **({"pictures in folders below": below} if below else {})},
+        "strange": pairs.strange,
     }
     if request.csv:
         write_per_image(request.csv, [table])
@@ -144,6 +167,10 @@ def _lines(table: ScoreTable, metrics: Sequence[Metric], record: dict[str, Any])
         yield f"{name:<8} unavailable: {reason}"
     for name, count in record["treatments"].items():
         yield f"treated  {name} in {count} images"
+    for name, remarks in (("strange", record["strange"]), ("left out", record["left_out"])):
+        yield from (f"{name:<8} {key}: {reason}" for key, reason in islice(remarks.items(), _LISTED))
+        if len(remarks) > _LISTED:
+            yield f"{name:<8} {len(remarks)} in all, listed by --json"
     if "checked" in record["set"]:
         yield f"set      {record['set']['checked']}"
     yield f"family   {record['family']}"

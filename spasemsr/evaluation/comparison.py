@@ -1,64 +1,53 @@
-"""Two folders, outputs and hr -> a score table: pairs by key, a few threads, nothing skipped.
+"""Pairs of results and hr -> a score table: a few threads, every treatment counted.
 
 Decoding, OpenCV and numpy release the interpreter, so threads share the cores without starting processes. One thread a
 picture: the numbers do not depend on how many there are.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 from spasemsr.determinism import cores, single_threaded
 from spasemsr.errors import UserError
 from spasemsr.evaluation.metrics import Metric
-from spasemsr.evaluation.scores import Row, ScoreTable, check_keys, score_image
-from spasemsr.images.stored import read_scored
-
-_SHOWN = 10  # of files that cannot be scored
+from spasemsr.evaluation.pairing import Pairs, read_pair
+from spasemsr.evaluation.scores import Row, ScoreTable, score_image
 
 
 def score_pairs(
     split: str,
     method: str,
-    outputs: Mapping[str, Path],
-    hr: Mapping[str, Path] | None,
+    pairs: Pairs,
     metrics: Sequence[Metric],
+    cut: bool = False,
     workers: int | None = None,
 ) -> tuple[ScoreTable, dict[str, int]]:
-    """Score every output against the hr of its key; the table, and how often each treatment was applied.
+    """Score every result against its hr; the table, and how often each treatment was applied.
 
-    Without hr only metrics that need no reference can be asked for. Raises UserError naming missing and extra keys,
-    a size that differs, and every file that cannot be scored; the same error however many threads.
+    Without hr only metrics that need no reference can be asked for. Raises UserError for others, and for a picture that
+    a metric is not defined on; the same error however many threads.
     """
-    if hr is not None:
-        check_keys(hr, list(outputs), f"The folder of {method}", " --strip x4 takes an ending x4 off.")
-    elif needy := [metric.name for metric in metrics if metric.needs_reference]:
+    without_hr = any(hr is None for _, hr in pairs.files.values())
+    if needy := [metric.name for metric in metrics if without_hr and metric.needs_reference]:
         raise UserError(
             f"{', '.join(needy)} compare with hr, and there is none.", "Give --hr, or --metrics that need no reference."
         )
 
-    def one(key: str) -> Row | UserError:
-        try:
-            output = read_scored(outputs[key])
-            truth = output if hr is None else read_scored(hr[key])
-        except UserError as unreadable:
-            return unreadable
-        row = score_image(split, key, method, output.pixels, truth.pixels, metrics)
-        names = list(output.treatments) + [f"hr:{name}" for name in truth.treatments if hr is not None]
-        return replace(row, note="; ".join([*names, *([row.note] if row.note else [])]))
+    def one(key: str) -> Row:
+        result_path, hr_path = pairs.files[key]
+        result, hr = read_pair(result_path, hr_path, cut)
+        row = score_image(split, key, method, result.pixels, hr.pixels, metrics)
+        names = list(result.treatments) + [f"hr:{name}" for name in hr.treatments if hr_path is not None]
+        return replace(row, note="; ".join(filter(None, [*names, pairs.strange.get(key, ""), row.note])))
 
     with single_threaded(), ThreadPoolExecutor(workers or cores()) as pool:
-        pending = [pool.submit(one, key) for key in outputs]
+        pending = [pool.submit(one, key) for key in sorted(pairs.files)]
         try:
-            found = [future.result() for future in pending]
+            rows = [future.result() for future in pending]
         finally:
             for future in pending:
                 future.cancel()
-    rows = [row for row in found if isinstance(row, Row)]
-    if bad := [row for row in found if isinstance(row, UserError)]:
-        more = f"\nand {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise UserError("\n".join(error.what for error in bad[:_SHOWN]) + more, bad[0].remedy)
     treatments = Counter(name for row in rows for name in row.note.split("; ") if name and " " not in name)
     return ScoreTable(split, tuple(metric.name for metric in metrics), (method,), tuple(rows)), dict(treatments)

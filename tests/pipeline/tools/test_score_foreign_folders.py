@@ -1,0 +1,195 @@
+"""`spasemsr score` on folders as other codes leave them: what pairs, what is left out and said, what is refused."""
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.tools.score import Request, run
+from spasemsr.errors import UserError
+from spasemsr.evaluation.metrics import psnr_y
+from spasemsr.pixels import write_png
+from tests.worlds.sample_report import photograph
+
+SIDE = 64
+KEYS = ("a", "b", "c", "d", "e")
+
+
+def hr_of(place: int) -> np.ndarray:
+    return photograph("chelsea.png", 40 * (place % 3), 60 * place, SIDE)
+
+
+def result_of(place: int) -> np.ndarray:
+    return cv2.GaussianBlur(hr_of(place), (0, 0), 1.5)
+
+
+@pytest.fixture
+def folders(tmp_path) -> tuple[Path, Path]:
+    for folder in ("out", "hr"):
+        (tmp_path / folder).mkdir()
+    for place, key in enumerate(KEYS):
+        write_png(tmp_path / "hr" / f"{key}.png", hr_of(place))
+        write_png(tmp_path / "out" / f"{key}.png", result_of(place))
+    return tmp_path / "out", tmp_path / "hr"
+
+
+def ask(folders: tuple[Path, Path | None], **more) -> list[str]:
+    return list(run(Request(*folders, **more)))
+
+
+# Pairs by name that are no pairs.
+
+
+def test_results_in_another_order_are_refused(folders):
+    for place, key in enumerate(KEYS):
+        write_png(folders[0] / f"{key}.png", result_of((place + 1) % len(KEYS)))
+    with pytest.raises(UserError, match=r"5 of 5 results look like the hr of other keys \(a like that of b, b like"):
+        ask(folders)
+
+
+def test_two_exchanged_results_are_scored_and_said(folders, tmp_path):
+    write_png(folders[0] / "a.png", result_of(1))
+    write_png(folders[0] / "b.png", result_of(0))
+    lines = ask(folders, csv=tmp_path / "a.csv", json=tmp_path / "a.json")
+    assert [line for line in lines if line.startswith("strange")] == [
+        "strange  a: looks like the hr of b",
+        "strange  b: looks like the hr of a",
+    ]
+    assert json.loads((tmp_path / "a.json").read_text())["strange"].keys() == {"a", "b"}
+    with (tmp_path / "a.csv").open() as file:
+        assert [row["note"] for row in csv.DictReader(file)][:3] == [
+            "looks like the hr of b",
+            "looks like the hr of a",
+            "",
+        ]
+
+
+def test_a_result_on_its_side_is_said(folders):
+    write_png(folders[0] / "c.png", np.ascontiguousarray(np.rot90(result_of(2))))
+    assert "strange  c: does not look like its hr" in ask(folders)
+
+
+def test_pictures_that_are_flat_are_not_judged(folders):
+    for folder, level in zip(folders, (90, 91), strict=True):
+        write_png(folder / "a.png", np.full((SIDE, SIDE, 3), level, np.uint8))
+    assert not any(line.startswith("strange") for line in ask(folders))
+
+
+def test_hr_compared_with_itself_is_refused(folders):
+    with pytest.raises(UserError, match="the same folder"):
+        ask((folders[1], folders[1]))
+
+
+# Names.
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_the_advised_ending_makes_them_pair(folders, stacked):
+    for path in sorted(folders[0].iterdir()):
+        path.rename(path.with_name(f"{path.stem}_LR4{'_out' if stacked else ''}.PNG"))
+    for path in sorted(folders[1].iterdir()):
+        path.rename(path.with_name(f"{path.stem}_HR.png"))
+    ending = "_LR4_out" if stacked else "_LR4"
+    with pytest.raises(UserError) as error:
+        ask(folders)
+    assert f"--strip _HR --strip {ending} takes these endings off" in error.value.remedy
+    assert "5 images" in ask(folders, strip=("_HR", ending))[0]
+    assert "5 images" in ask(folders, strip=("_out", "_HR", "_LR4"))[0]
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_pictures_in_folders_below_are_named(folders, part):
+    for name in ("sample00", "sample01"):
+        (folders[part] / name).mkdir()
+        for key in KEYS:
+            (folders[part] / name / f"{key}.png").write_bytes((folders[part] / f"{key}.png").read_bytes())
+    if part == 0:
+        assert "left out pictures in folders below: 5 in sample00, 5 in sample01" in ask(folders)
+    for key in KEYS:
+        (folders[part] / f"{key}.png").unlink()
+    with pytest.raises(UserError, match=r"no pictures in .*, but 5 in sample00, 5 in sample01"):
+        ask(folders)
+
+
+# A part of a set.
+
+
+def test_what_is_left_out_is_named_and_counted(folders, tmp_path):
+    (folders[0] / "a.png").unlink()
+    (folders[1] / "b.png").unlink()
+    (folders[0] / "c.png").write_bytes((folders[0] / "c.png").read_bytes()[:200])
+    write_png(folders[0] / "d.png", result_of(3)[:-20])
+    with pytest.raises(UserError, match="lacks 1 of 4") as error:
+        ask(folders)
+    assert "--partial, without --set, scores the 3 that have a partner" in error.value.remedy
+    lines = ask(folders, partial=True, json=tmp_path / "a.json")
+    assert "1 images" in lines[0] and lines[1].split()[1] == f"{psnr_y(result_of(4), hr_of(4)):.4f}"
+    left_out = json.loads((tmp_path / "a.json").read_text())["left_out"]
+    assert left_out.keys() == {"a", "b", "c", "d"} and "left out a: has no result" in lines
+    assert (
+        left_out["b"] == "has no hr" and "truncated" in left_out["c"] and "64x44 pixels, its hr 64x64" in left_out["d"]
+    )
+
+
+def test_nothing_left_is_refused(folders):
+    for key in KEYS:
+        (folders[0] / f"{key}.png").rename(folders[0] / f"{key}_out.png")
+    with pytest.raises(UserError, match="No result of outputs has the key of an hr") as error:
+        ask(folders, partial=True)
+    assert "--strip _out" in error.value.remedy
+    for key in KEYS:
+        (folders[0] / f"{key}_out.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"(?s)a_out\.png cannot be scored.*e_out\.png cannot be scored"):
+        ask(folders, partial=True, strip=("_out",))
+
+
+def test_a_named_set_is_scored_whole(folders):
+    with pytest.raises(UserError, match="scored whole"):
+        ask(folders, test_set="realsr", partial=True)
+
+
+# Sizes.
+
+
+def test_sizes_that_differ_are_all_named_and_a_few_pixels_can_be_cut(folders, tmp_path):
+    write_png(folders[0] / "a.png", result_of(0)[:-3, :-1])
+    write_png(folders[0] / "b.png", np.pad(result_of(1), ((0, 1), (0, 0), (0, 0)), mode="edge"))
+    with pytest.raises(UserError, match=r"(?s)a\.png has 63x61 pixels, its hr 64x64.*b\.png has 64x65") as error:
+        ask(folders)
+    assert "--cut" in error.value.remedy
+    lines = ask(folders, cut=True, csv=tmp_path / "a.csv", json=tmp_path / "a.json")
+    assert "treated  cut in 1 images" in lines and "treated  hr:cut in 1 images" in lines
+    with (tmp_path / "a.csv").open() as file:
+        scores = [float(row["psnr"]) for row in csv.DictReader(file)]
+    expected = psnr_y(result_of(0)[:-3, :-1], hr_of(0)[:-3, :-1]), psnr_y(result_of(1), hr_of(1))
+    assert scores[:2] == pytest.approx(expected, abs=1e-6)
+    rows = json.loads((tmp_path / "a.json").read_text())["rows"]
+    assert all(row["crop"] == "to the size that result and hr have in common" for row in rows)
+    write_png(folders[0] / "a.png", result_of(0)[::4, ::4].copy())  # lr, say
+    with pytest.raises(UserError, match="16x16 pixels, its hr 64x64") as error:
+        ask(folders, cut=True)
+    assert "Nothing is resized" in error.value.remedy and "--cut" not in error.value.remedy
+
+
+# Without hr.
+
+
+def test_results_without_hr_can_be_scored_by_what_needs_none(tmp_path):
+    (tmp_path / "out").mkdir()
+    write_png(tmp_path / "out" / "a.png", photograph("chelsea.png"))
+    lines = ask((tmp_path / "out", None), metrics=("niqe",))
+    assert lines[1].startswith("NIQE") and "set      without hr or --set nobody knows" in "\n".join(lines)
+    with pytest.raises(UserError, match="psnr compare with hr"):
+        ask((tmp_path / "out", None), metrics=("psnr", "niqe"))
+
+
+def test_the_command_takes_both_options(folders):
+    (folders[0] / "a.png").unlink()
+    write_png(folders[0] / "b.png", result_of(1)[1:])
+    done = CliRunner().invoke(app, ["score", str(folders[0]), "--hr", str(folders[1]), "--partial", "--cut"])
+    assert done.exit_code == 0 and "4 images" in done.output and "left out a: has no result" in done.output
