@@ -23,7 +23,7 @@ from spasemsr.errors import UserError
 from spasemsr.evaluation.spec import AuditSpec, DialSpec, EvaluateSpec
 from spasemsr.methods import method, names
 from spasemsr.methods.face import Ingredients, Section
-from spasemsr.spec import Fraction, Spec
+from spasemsr.spec import DISTINCT, NUMBER, Fraction, Spec
 from spasemsr.students.spec import AnyLearner, with_recogniser, with_students
 from spasemsr.training.spec import TrainSpec
 
@@ -118,10 +118,10 @@ class Params(Spec):
     profile: ProfileName
     photographs: Annotated[str, Field(min_length=1)]
     lambda_: Annotated[Fraction, Field(alias="lambda")]
-    seed: int
+    seed: Annotated[int, NUMBER]
     scale: Literal[4]
-    methods: Annotated[tuple[MethodName, ...], Field(min_length=1)]
-    learners: tuple[str, ...] = ()
+    methods: Annotated[tuple[MethodName, ...], Field(min_length=1), DISTINCT]
+    learners: Annotated[tuple[str, ...], DISTINCT] = ()
     degradation: DegradationSpec
     embedded: Profile
     probe: Profile

@@ -1,7 +1,7 @@
 """How a wrong value in `params.yaml` is reported: its key as written there, its value, and what is allowed."""
 
-from collections.abc import Sequence
-from typing import Any, get_args
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -48,26 +48,35 @@ def _place(loc: tuple[str | int, ...], root: type[BaseModel]) -> tuple[list[str]
     parts: list[str] = []
     fields: dict[str, FieldInfo] = _fields(root)
     choices: dict[str, dict[str, FieldInfo]] = {}
+    named = False
     for part in loc:
-        if part in choices:  # the `kind` of a union, not a key
+        if part in choices and not named:  # the `kind` of a union, not a key
             fields, choices = choices[str(part)], {}
             continue
         parts.append(str(part))
-        info = fields.get(str(part))
+        info = None if named else fields.get(str(part))
+        named = False
         if info is None:
             continue
-        models = [arg for arg in (info.annotation, *get_args(info.annotation)) if isinstance(arg, type)]
-        models = [model for model in models if issubclass(model, BaseModel)]
+        models, named = list(_models(info.annotation)), get_origin(info.annotation) is dict
         if len(models) == 1:
             fields = _fields(models[0])
-        choices = {_kind(model): _fields(model) for model in models} if len(models) > 1 else {}
+        choices = {kind: _fields(model) for model in models for kind in _kinds(model)} if len(models) > 1 else {}
     return parts, list(fields)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Those that an annotation is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models(part)
 
 
 def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
-def _kind(model: type[BaseModel]) -> str:
-    """The `kind` of a union's member."""
-    return get_args(model.model_fields["kind"].annotation)[0]
+def _kinds(model: type[BaseModel]) -> tuple[str, ...]:
+    """What `kind` a union's member may have."""
+    return get_args(model.model_fields["kind"].annotation)

@@ -6,10 +6,27 @@ the others name their weights: `source` is an entry of `spasemsr models list`, o
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[int, Field(ge=1)]
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed")
+    return value
+
+
+def _each_once(listed: tuple[Any, ...]) -> tuple[Any, ...]:
+    if twice := [value for place, value in enumerate(listed) if value in listed[:place]]:
+        raise ValueError(f"{twice[0]} stands there twice; leave one out")
+    return listed
+
+
+# Last in an annotation, so that the schema for editors still shows what stands before them.
+NUMBER = BeforeValidator(_no_truth)  # pydantic takes `true` for 1: `lambda: true` would give results nobody asked for
+DISTINCT = AfterValidator(_each_once)
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0), NUMBER]
+Positive = Annotated[int, Field(ge=1), NUMBER]
 Precision = Literal["fp32", "bf16", "fp16"]
 Endpoint = Annotated[str, Field(pattern=r"^https?://\S+$")]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from spasemsr.scenes.spec import ScenesSpec
-from spasemsr.spec import Fraction, Positive, Spec
+from spasemsr.spec import DISTINCT, NUMBER, Fraction, Positive, Spec
 
-Range = tuple[float, float]
+Range = tuple[Annotated[float, NUMBER], Annotated[float, NUMBER]]
 PresetName = Literal["seesr", "stablesr", "camera", "mild", "mixture"]
 MIN_SIDE = 80  # of hr: the largest kernel reaches 10 px, and the first resize may leave 0.15 of the side
 
@@ -67,7 +67,7 @@ class AreaMeanSpec(Spec):
     """lr is the mean of every cell of hr with Gaussian noise of `noise` grey levels, whatever `degradation` says."""
 
     kind: Literal["area"]
-    noise: Annotated[float, Field(ge=0.0, le=50.0)]
+    noise: Annotated[float, Field(ge=0.0, le=50.0), NUMBER]
 
 
 class DataSpec(Spec):
@@ -80,9 +80,9 @@ class DataSpec(Spec):
 
     scenes: ScenesSpec | None = None
     lr: AreaMeanSpec | None = None
-    packages: tuple[Literal["skimage", "sklearn", "matplotlib", "pyiqa"], ...] = ()
+    packages: Annotated[tuple[Literal["skimage", "sklearn", "matplotlib", "pyiqa"], ...], DISTINCT] = ()
     hold_out: Literal["unseen", "hash"] = "hash"
-    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    val_fraction: Annotated[float, Field(gt=0.0, lt=1.0), NUMBER] = 0.1
     patch: Positive = 512
     stride: Positive = 512
     max_patches: Positive = 1000

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from spasemsr.spec import Fraction, Positive, Revision, Spec, later
+from spasemsr.spec import NUMBER, Fraction, Positive, Revision, Spec, later
 
 
 class RandomBaseSpec(Spec):
@@ -54,11 +54,11 @@ class ScheduleSpec(Spec):
     """
 
     prediction: Literal["epsilon", "v_prediction", "sample", "residual"] = "epsilon"
-    num_train_timesteps: Annotated[int, Field(ge=2)] = 1000
-    last_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    perceptual: Annotated[float, Field(ge=0.0)] = 0.0
-    beta_start: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.00085
-    beta_end: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.012
+    num_train_timesteps: Annotated[int, Field(ge=2), NUMBER] = 1000
+    last_share: Annotated[float, Field(ge=0.0, lt=1.0), NUMBER] = 0.0
+    perceptual: Annotated[float, Field(ge=0.0), NUMBER] = 0.0
+    beta_start: Annotated[float, Field(gt=0.0, lt=1.0), NUMBER] = 0.00085
+    beta_end: Annotated[float, Field(gt=0.0, lt=1.0), NUMBER] = 0.012
 
     @model_validator(mode="after")
     def _one_step_is_an_image(self) -> "ScheduleSpec":
@@ -67,6 +67,13 @@ class ScheduleSpec(Spec):
                 "perceptual judges one step from the last timestep: it needs prediction: sample or residual, "
                 "and a last_share above 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _noise_grows(self) -> "ScheduleSpec":
+        if self.beta_start > self.beta_end:
+            told = "noise grows along the schedule; lower the first, or raise the second"
+            raise ValueError(f"beta_start, {self.beta_start:g}, is above beta_end, {self.beta_end:g}: {told}")
         return self
 
 
@@ -87,14 +94,14 @@ class SampleSpec(Spec):
     solver: Literal["ddpm", "dpmpp"] = "ddpm"
     steps: Positive = 50
     spacing: Spacing = "leading"
-    guidance: Annotated[float, Field(ge=0.0)] = 4.5
-    start: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    guidance: Annotated[float, Field(ge=0.0), NUMBER] = 4.5
+    start: Annotated[float, Field(gt=0.0, le=1.0), NUMBER] = 1.0
     lre: bool = True
-    conditioning_scale: Annotated[float, Field(ge=0.0)] = 1.0
+    conditioning_scale: Annotated[float, Field(ge=0.0), NUMBER] = 1.0
     share: Fraction = 1.0
-    emphasis: Annotated[float, Field(ge=0.0)] = later(14.0)
+    emphasis: Annotated[float, Field(ge=0.0), NUMBER] = later(14.0)
     colorfix: Literal["adain", "wavelet", "none"] = "adain"
     positive: str = "clean, high-resolution, 8k"
     negative: str = "dotted, noise, blur, lowres, smooth"
-    tile: Annotated[int, Field(ge=16)] = 96
-    tile_overlap: Annotated[int, Field(ge=0)] = 16
+    tile: Annotated[int, Field(ge=16), NUMBER] = 96
+    tile_overlap: Annotated[int, Field(ge=0), NUMBER] = 16

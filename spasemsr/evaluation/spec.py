@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from spasemsr.diffusion.spec import Precision, SampleSpec
+from spasemsr.methods import names
 from spasemsr.methods.compared import row_name
-from spasemsr.spec import Positive, Spec, later
+from spasemsr.spec import DISTINCT, NUMBER, Positive, Spec, later
 
 MetricName = Literal[
     "psnr", "ssim", "niqe", "texture", "stlpips", "lpips", "dists", "musiq", "maniqa", "maniqa-pipal", "clipiqa"
@@ -22,7 +23,7 @@ class EvaluateSpec(Spec):
     (in `audit` and `dial` too). A picture's noise is its own in any batch, so in fp32 the size changes rounding alone.
     """
 
-    metrics: tuple[MetricName, ...] = ("psnr", "ssim", "niqe")
+    metrics: Annotated[tuple[MetricName, ...], DISTINCT] = ("psnr", "ssim", "niqe")
     baselines: tuple[Annotated[str, Field(pattern=r"^(.*/)?[A-Za-z0-9_-][\w.-]*$")], ...] = ("bicubic", "restorer")
     precision: Precision = "fp32"
     batch_size: Positive = later(1)
@@ -32,7 +33,7 @@ class EvaluateSpec(Spec):
     @classmethod
     def _one_row_each(cls, baselines: tuple[str, ...]) -> tuple[str, ...]:
         rows = [row_name(name) for name in baselines]
-        if twice := sorted({row for row in rows if rows.count(row) > 1 or row in ("hr", "lr")}):
+        if twice := sorted({row for row in rows if rows.count(row) > 1 or row in ("hr", "lr", *names())}):
             raise ValueError(f"{', '.join(twice)} would name two things in the tables; rename the file")
         return baselines
 
@@ -40,7 +41,7 @@ class EvaluateSpec(Spec):
 class AuditSpec(Spec):
     """On how many images of the split, each under `seeds` noises, conditions are removed and replaced."""
 
-    images: Annotated[int, Field(ge=2)] = 8
+    images: Annotated[int, Field(ge=2), NUMBER] = 8
     seeds: Positive = 1
 
 
@@ -50,6 +51,6 @@ class DialSpec(Spec):
     `seeds` results of each of these images make the map of what the network invents.
     """
 
-    sweeps: tuple[SweepName, ...] = ("dial", "consistency")
-    images: Annotated[int, Field(ge=0)] = 8
-    seeds: Annotated[int, Field(ge=2)] = 4
+    sweeps: Annotated[tuple[SweepName, ...], DISTINCT] = ("dial", "consistency")
+    images: Annotated[int, Field(ge=0), NUMBER] = 8
+    seeds: Annotated[int, Field(ge=2), NUMBER] = 4

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from spasemsr.spec import Positive, Spec
+from spasemsr.spec import NUMBER, Positive, Spec
 
 SLOT = 32  # pixels: every region lies in a slot of its own, so that any number up to the slots' can be placed
 MAX_REGIONS = 6  # textures there are: no two regions of a scene share one
@@ -13,10 +13,10 @@ MAX_REGIONS = 6  # textures there are: no two regions of a scene share one
 class ScenesSpec(Spec):
     """`count` square pictures of `side` pixels, each with `fewest` to `most` textured regions."""
 
-    count: Annotated[int, Field(ge=2, le=100_000)]
+    count: Annotated[int, Field(ge=2, le=100_000), NUMBER]
     side: Positive = 64
-    fewest: Annotated[int, Field(ge=1)] = 2
-    most: Annotated[int, Field(ge=1, le=MAX_REGIONS)] = 4
+    fewest: Annotated[int, Field(ge=1), NUMBER] = 2
+    most: Annotated[int, Field(ge=1, le=MAX_REGIONS), NUMBER] = 4
 
     @model_validator(mode="after")
     def _room(self) -> "ScenesSpec":

@@ -23,7 +23,7 @@ from spasemsr.backends.extractors.spec import (
     TextureClassesSpec,
 )
 from spasemsr.backends.grounding.spec import TexturesSpec
-from spasemsr.spec import Positive, Spec, WeightsSpec
+from spasemsr.spec import DISTINCT, NUMBER, Positive, Spec, WeightsSpec
 
 FOLDER = "data/students"  # of the project: a folder of weights for each student
 WEIGHTS = "weights.safetensors"
@@ -35,7 +35,7 @@ VERSIONS = {  # raised when the same teacher says something else of the same hr
     "image": 1,
 }
 Features = TypeVar("Features", bound=Spec)
-Weight = Annotated[float, Field(ge=0.0)]
+Weight = Annotated[float, Field(ge=0.0), NUMBER]
 
 
 class LearnerSpec(Spec):
@@ -44,7 +44,7 @@ class LearnerSpec(Spec):
     `train` states what differs from `<profile>.train`. A kind adds its `teacher`.
     """
 
-    gives: Annotated[tuple[str, ...], Field(min_length=1)]
+    gives: Annotated[tuple[str, ...], Field(min_length=1), DISTINCT]
     input: Literal["lr", "restored"] = "lr"
     train: dict[str, Any] = Field(default_factory=dict)
 

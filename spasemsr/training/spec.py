@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from spasemsr.spec import Fraction, Positive, Spec
+from spasemsr.spec import NUMBER, Fraction, Positive, Spec
 
 # What trades time against memory, and how often states and rows are written. `max_skipped` only decides whether a run
 # ends; the columns below `shards` are named by their digests.
@@ -31,16 +31,16 @@ class TrainSpec(Spec):
     with the same noise each time. Every `keep_every` steps the averaged weights are kept as a model. 0: never.
     """
 
-    init: str | None = None
+    init: Annotated[str, Field(min_length=1)] | None = None
     shards: Annotated[str, Field(pattern=r"^[a-z0-9]+://\S+$")] | None = None
     steps: Positive = 200_000
     global_batch: Positive = 32
-    lr: Annotated[float, Field(gt=0.0)] = 5e-5
-    warmup_steps: Annotated[int, Field(ge=0)] = 500
-    cooldown_steps: Annotated[int, Field(ge=0)] = 0
-    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-2
-    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
-    max_skipped: Annotated[int, Field(ge=0)] = 0
+    lr: Annotated[float, Field(gt=0.0), NUMBER] = 5e-5
+    warmup_steps: Annotated[int, Field(ge=0), NUMBER] = 500
+    cooldown_steps: Annotated[int, Field(ge=0), NUMBER] = 0
+    weight_decay: Annotated[float, Field(ge=0.0), NUMBER] = 1e-2
+    max_grad_norm: Annotated[float, Field(gt=0.0), NUMBER] = 1.0
+    max_skipped: Annotated[int, Field(ge=0), NUMBER] = 0
     ema_decay: Fraction = 0.0
     precision: Literal["fp32", "bf16"] = "bf16"
     accumulate: Positive = 1
@@ -49,9 +49,9 @@ class TrainSpec(Spec):
     compile: bool = False
     channels_last: bool = False
     gradients: Literal["fp32", "bf16"] = "fp32"
-    held: Annotated[int, Field(ge=0)] = 0
-    validate_every: Annotated[int, Field(ge=0)] = 0
-    keep_every: Annotated[int, Field(ge=0)] = 0
+    held: Annotated[int, Field(ge=0), NUMBER] = 0
+    validate_every: Annotated[int, Field(ge=0), NUMBER] = 0
+    keep_every: Annotated[int, Field(ge=0), NUMBER] = 0
     save_every: Positive = 1000
     log_every: Positive = 10
 

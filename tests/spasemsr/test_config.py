@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import math
+import re
 
 import pytest
 import yaml
@@ -81,6 +82,27 @@ def test_what_came_later_is_said_where_it_is_not_the_default():
         ("degradation.mixture.seesr", 0.5, "the shares of a mixture must sum to 1"),
         ("methods", ["srcnn"], "methods.0 = 'srcnn': no such method (there are: "),
         ("methods", [], "methods = []"),
+        ("methods", ["seesr", "seesr"], "methods = ['seesr', 'seesr']: seesr stands there twice; leave one out"),
+        ("learners", ["dape", "dape"], "dape stands there twice"),
+        ("embedded.data.packages", ["skimage", "skimage"], "skimage stands there twice"),
+        ("embedded.evaluate.metrics", ["psnr", "psnr"], "psnr stands there twice"),
+        ("embedded.dial.sweeps", ["dial", "dial"], "dial stands there twice"),
+        ("embedded.learners.dape.gives", ["soft", "soft"], "embedded.learners.dape.gives = ['soft', 'soft']: soft"),
+        ("embedded.evaluate.baselines", ["ours/segsr.pth"], "segsr would name two things in the tables"),
+        (
+            "embedded.methods.spasemsr.model.schedule.beta_start",
+            0.5,
+            "beta_start, 0.5, is above beta_end, 0.012: noise",
+        ),
+        (
+            "embedded.methods.spasemsr.features.sam.channels",
+            33,
+            "sam.channels = 33: Input should be less than or equal",
+        ),
+        ("embedded.train.init", "", "embedded.train.init = ''"),
+        ("embedded.learners.dape.channels", 0, "embedded.learners.dape.channels = 0: Input should be greater"),
+        ("embedded.learners.dape.width", 3, "embedded.learners.dape.width = 3: no such key (allowed: gives, input, tr"),
+        ("embedded.learners.depth.teacher.grid", 3, "embedded.learners.depth.teacher.grid = 3: no such key (allowed"),
         ("embedded.methods.srcnn", {}, "embedded.methods.srcnn = {}: no such key (allowed: "),
         ("embedded.methods.spasemsr.model.depth", 3, "spasemsr.model.depth = 3: no such key (allowed: input, base"),
         ("embedded.methods.spasemsr.train.steps", 0, "embedded.methods.spasemsr.train.steps = 0: Input should be"),
@@ -130,6 +152,31 @@ def test_one_mistake_is_one_line(raw, key, value, said):
     with pytest.raises(UserError) as error:
         parse_params(changed(raw, key, value), "params.yaml")
     assert error.value.what == f"params.yaml: {said}"
+
+
+def test_true_is_no_number_anywhere(raw):
+    """pydantic takes it for 1: `lambda: true` would be semantics alone."""
+    numbers: list[str] = []
+    own_training = re.compile(r"\.(methods|learners)\.\w+\.train\.")
+
+    def told_true(value: object, at: str) -> object:
+        if isinstance(value, dict):
+            return {key: told_true(each, f"{at}.{key}" if at else key) for key, each in value.items()}
+        if isinstance(value, list):
+            return [told_true(each, f"{at}.{place}") for place, each in enumerate(value)]
+        # what a method or student trains otherwise is read once the profile's own training is sound
+        if isinstance(value, bool) or not isinstance(value, int | float) or own_training.search(at):
+            return value
+        numbers.append(at)
+        return True
+
+    with pytest.raises(UserError) as error:
+        parse_params(told_true(raw, ""), "params.yaml")
+    said = error.value.what.removeprefix("params.yaml: ").split("; ")
+    assert len(numbers) > 300
+    assert [at for at in numbers if f"{at} = True: a number is needed" not in said] == ["scale"]
+    with pytest.raises(UserError, match=r"seesr\.train\.lr = True: a number is needed"):
+        parse_params(changed(raw, "embedded.methods.seesr.train.lr", True), "params.yaml")
 
 
 def test_a_method_may_be_trained_otherwise(raw):

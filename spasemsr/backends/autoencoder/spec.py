@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from spasemsr.backends.identity import Identity, identify
-from spasemsr.spec import Positive, Precision, Spec, WeightsSpec
+from spasemsr.spec import NUMBER, Positive, Precision, Spec, WeightsSpec
 
 VERSIONS = {"block_dct": 1, "autoencoder_kl": 1}  # raised when the same image gets other moments, or decodes otherwise
 DOWNSCALE = 8  # pixels of a latent cell's side
@@ -15,7 +15,7 @@ class BlockDCTSpec(Spec):
     """Embedded autoencoder (DCTdiff): 8x8 block DCT of YCbCr, the `keep` x `keep` lowest terms, 3 keep^2 channels."""
 
     kind: Literal["block_dct"]
-    keep: Annotated[int, Field(ge=1, le=8)] = 4
+    keep: Annotated[int, Field(ge=1, le=8), NUMBER] = 4
     batch_size: Positive = 1
 
     @property

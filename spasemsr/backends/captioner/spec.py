@@ -6,7 +6,7 @@ from pydantic import Field
 
 from spasemsr.backends.identity import Identity, identify
 from spasemsr.scenes.spec import ScenesSpec
-from spasemsr.spec import Endpoint, Positive, Spec, WeightsSpec
+from spasemsr.spec import NUMBER, Endpoint, Positive, Spec, WeightsSpec
 
 VERSIONS = {"rules": 1, "llava": 1, "known": 1}  # raised when the same image gets another caption
 
@@ -31,7 +31,7 @@ class LlavaCaptionerSpec(WeightsSpec):
     question: Annotated[str, Field(min_length=1)]
     max_new_tokens: Positive = 128
     max_words: Positive = 60
-    max_content_words: Annotated[int, Field(ge=0)] = 2
+    max_content_words: Annotated[int, Field(ge=0), NUMBER] = 2
     batch_size: Positive = 1
 
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from spasemsr.backends.extractors.spec import CELL
 from spasemsr.backends.protocols import Array
-from spasemsr.errors import UserError
 from spasemsr.pixels import ImageU8
 
 _WAVELENGTHS = (4.0, 8.0, 16.0)  # of the Gabor filters, pixels
@@ -38,11 +37,9 @@ _STATISTICS = (
 
 
 class FilterBank:
-    """The first `channels` of 32 filters; float16 (C, H / 8, W / 8), zero mean and unit variance on photographs."""
+    """The first `channels` of its filters; float16 (C, H / 8, W / 8), zero mean and unit variance on photographs."""
 
     def __init__(self, channels: int) -> None:
-        if channels > len(_STATISTICS):
-            raise UserError(f"filter_bank has {len(_STATISTICS)} channels, not {channels}.", "Ask for fewer channels.")
         self.channels = channels
 
     def shape_for(self, height: int, width: int) -> tuple[int, ...]:

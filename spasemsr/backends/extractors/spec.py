@@ -7,9 +7,10 @@ from pydantic import Field
 from spasemsr.backends.identity import Identity, identify
 from spasemsr.backends.networks.spec import SAM_PATCH, RamArchitecture, SamArchitecture, ram_size_of, size_of
 from spasemsr.scenes.spec import MAX_REGIONS, ScenesSpec
-from spasemsr.spec import Positive, Precision, Spec, WeightsSpec
+from spasemsr.spec import NUMBER, Positive, Precision, Spec, WeightsSpec
 
 CELL = 8  # pixels of a filter bank's cell
+Filters = Annotated[int, Field(ge=1, le=32), NUMBER]  # as many as the bank of them has
 VERSIONS = {  # raised when the same image gets other features
     "filter_bank": 1,
     "filter_rows": 1,
@@ -34,7 +35,7 @@ class FilterBankSpec(Spec):
     """Embedded image features in the place of SAM: fixed multi-scale filters, one cell per latent cell."""
 
     kind: Literal["filter_bank"]
-    channels: Positive = 16
+    channels: Filters = 16
     batch_size: Positive = 1
 
     def shape(self, side: int) -> tuple[int, int, int]:
@@ -60,7 +61,7 @@ class FilterRowsSpec(Spec):
     """Embedded rows in the place of a recogniser's representation: filters averaged over the cells of a grid."""
 
     kind: Literal["filter_rows"]
-    filters: Positive = 30
+    filters: Filters = 30
     grid: Positive = 4
     batch_size: Positive = 1
 
@@ -168,7 +169,7 @@ class SegformerLabelsSpec(WeightsSpec):
     """SegFormer's label of each cell; the number of its classes is stated, and compared with the checkpoint's."""
 
     kind: Literal["segformer"]
-    classes: Annotated[int, Field(ge=1, le=255)] = 150
+    classes: Annotated[int, Field(ge=1, le=255), NUMBER] = 150
     batch_size: Positive = 1
 
     def shape(self, side: int) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from spasemsr.backends.identity import Identity, identify
 from spasemsr.hashing import sha256_file
-from spasemsr.spec import Fraction, Positive, Spec, WeightsSpec, later
+from spasemsr.spec import NUMBER, Fraction, Positive, Spec, WeightsSpec, later
 
 # raised when the same lr is restored otherwise
 VERSIONS = {"filter": 1, "bicubic": 1, "aware": 2, "compact": 1, "spandrel": 1}
@@ -61,8 +61,8 @@ class SpandrelRestorerSpec(WeightsSpec):
     """Any x4 network that spandrel knows (RRDBNet, SwinIR, ...), in tiles of `tile` lr pixels with a margin."""
 
     kind: Literal["spandrel"]
-    tile: Annotated[int, Field(ge=32)] = 512
-    margin: Annotated[int, Field(ge=0)] = 16
+    tile: Annotated[int, Field(ge=32), NUMBER] = 512
+    margin: Annotated[int, Field(ge=0), NUMBER] = 16
     batch_size: Positive = 1
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from spasemsr.backends.identity import Identity, identify
-from spasemsr.spec import Positive, Spec, WeightsSpec
+from spasemsr.spec import NUMBER, Positive, Spec, WeightsSpec
 
 VERSIONS = {"hashed": 1, "clip": 1}  # raised when the same text gets other states
 
@@ -15,7 +15,7 @@ class HashedTextSpec(Spec):
 
     kind: Literal["hashed"]
     width: Positive = 64
-    length: Annotated[int, Field(ge=4)] = 16
+    length: Annotated[int, Field(ge=4), NUMBER] = 16
 
     @property
     def states(self) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from spasemsr.backends.extractors.spec import ExtractorSpec, LabelsSpec
 from spasemsr.methods.guided_spec import GuidedConfig, GuidedSection, GuidedSpec
-from spasemsr.spec import Fraction, Positive, Spec
+from spasemsr.spec import NUMBER, Fraction, Positive, Spec
 
 FEATURES = "features/segsr"  # the method's own column
 
@@ -17,11 +17,11 @@ FEATURES = "features/segsr"  # the method's own column
 class SegmentsSpec(Spec):
     """The label diffusion: its steps, and the widths of its denoiser, of a class embedding and of the image's stem."""
 
-    steps: Annotated[int, Field(ge=2)] = 100
-    width: Annotated[int, Field(ge=8, multiple_of=8)] = 256
+    steps: Annotated[int, Field(ge=2), NUMBER] = 100
+    width: Annotated[int, Field(ge=8, multiple_of=8), NUMBER] = 256
     embedding: Positive = 16
-    stem: Annotated[int, Field(ge=8, multiple_of=8)] = 128
-    weight: Annotated[float, Field(ge=0.0)] = 1.0
+    stem: Annotated[int, Field(ge=8, multiple_of=8), NUMBER] = 128
+    weight: Annotated[float, Field(ge=0.0), NUMBER] = 1.0
 
 
 class SegSRSpec(GuidedSpec):

@@ -13,7 +13,7 @@ from spasemsr.backends.text_encoder.spec import TextEncoderSpec
 from spasemsr.methods.face import Section
 from spasemsr.methods.guided_spec import AroundBaseSpec
 from spasemsr.methods.model_config import ModelConfig
-from spasemsr.spec import Fraction, Positive, Spec, later
+from spasemsr.spec import NUMBER, Fraction, Positive, Spec, later
 
 FEATURES = "features/spasemsr"  # the method's own column
 
@@ -41,7 +41,7 @@ class ObjectsSpec(Spec):
     """How objects become text: at most `max` objects of `tokens` text rows each."""
 
     max: Positive = 20
-    tokens: Annotated[int, Field(ge=2)] = 8
+    tokens: Annotated[int, Field(ge=2), NUMBER] = 8
 
 
 class TextSpec(Spec):
@@ -60,7 +60,7 @@ class EncodersSpec(Spec):
     """
 
     hint_channels: tuple[Positive, Positive, Positive, Positive] = (16, 32, 96, 256)
-    sem_blocks: Annotated[int, Field(ge=0)] = 4
+    sem_blocks: Annotated[int, Field(ge=0), NUMBER] = 4
     sem: bool = later(True)
 
 
@@ -155,7 +155,7 @@ class SpaSemSection(Section):
 
     model: ModelSpec
     features: FeaturesSpec
-    controlnet_weight: Annotated[float, Field(ge=0.0)] = 0.05
+    controlnet_weight: Annotated[float, Field(ge=0.0), NUMBER] = 0.05
 
 
 class SpaSemConfig(ModelConfig):
