@@ -17,7 +17,7 @@ from typing import Any
 from pipeline import layout
 from pipeline.tools import paired
 from pipeline.tools.recipes import Recipe, outlook, recipes, switches, train_setting
-from pipeline.tools.score import kind_of, read_records
+from pipeline.tools.scored import TABLE, cells_of, read_records
 from spasemsr.cache import default_root
 from spasemsr.config import Params
 from spasemsr.errors import UserError
@@ -30,7 +30,6 @@ from spasemsr.methods.face import Variant
 from spasemsr.methods.stored import weights_digest
 
 SCORES = layout.REPORTS / "scores"
-_COMPARED = "1-2"  # the table in which everything measured stands side by side
 
 
 @dataclass(frozen=True)
@@ -217,20 +216,7 @@ def numbers() -> list[Number]:
                 cells += [Number(table, row, "val", metric, value, origin) for metric, value in means.items()]
     # The workspace and an experiment of equal params fill the same cell: it is one measurement.
     cells = list({(cell.table, cell.method, cell.metric, cell.origin): cell for cell in cells}.values())
-    records = scored()
-    kinds: dict[str, set[tuple[str, ...]]] = {}
-    for row in (row for record in records for row in record["rows"]):
-        kinds.setdefault(row["metric"], set()).add(kind_of(row))
-    for record in records:
-        for row in record["rows"]:
-            if row["mean"] is not None:
-                origin = f"spasemsr score, n {row['n']}"
-                if len(kinds[row["metric"]]) > 1:
-                    implementation, version, weights, *_ = kind_of(row)
-                    origin += f", {row['metric']} of {implementation} {version}, {weights}"
-                name = record["set"]["name"]
-                cells.append(Number(_COMPARED, record["method"], name, row["metric"], row["mean"], origin))
-    return cells
+    return cells + cells_of(scored())
 
 
 def scored() -> list[dict[str, Any]]:
@@ -263,12 +249,12 @@ def _places(name: str, variants: Mapping[str, Variant | None]) -> list[tuple[str
     """Table and row of a measured method; a baseline's row is filled by runs of whole methods only."""
     if name not in names():
         whole = all(_is_whole(own, variant) for own, variant in variants.items())
-        return [(_COMPARED, label(name))] if whole and name != "hr" else []
+        return [(TABLE, label(name))] if whole and name != "hr" else []
     variant = variants.get(name)
     rows = [(table, variant.label) for table in variant.tables] if variant is not None else []
     if not _is_whole(name, variant):
         return rows
-    compared = dict.fromkeys([_COMPARED, *list(method(name).tables)[:1]])  # that of all, and its own paper's
+    compared = dict.fromkeys([TABLE, *list(method(name).tables)[:1]])  # that of all, and its own paper's
     return [*((table, method(name).label) for table in compared if table not in dict(rows)), *rows]
 
 

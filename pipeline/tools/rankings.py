@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from pipeline.tools.score import kind_of
+from pipeline.tools.scored import images_of, kind_of
 
 COMPARED = ("lpips", "stlpips")
 
@@ -29,9 +29,9 @@ def rankings(records: Sequence[Mapping[str, Any]], metrics: tuple[str, str] = CO
         if all(metric in rows for metric in metrics):
             one, other = (rows[metric] for metric in metrics)
             # a metric that is undefined on some image was averaged over fewer
-            images = record["set"]["name"], record["set"].get("keys_sha256"), one["n"], other["n"]
+            images = (*images_of(record), one["n"], other["n"])
             groups.setdefault((*images, kind_of(one), kind_of(other)), []).append((record["method"], one, other))
-    for (name, _, n, *_), methods in groups.items():
+    for (name, _, _, n, *_), methods in groups.items():
         if len(methods) > 1:
             yield from _table(f"{name}, n {n}", metrics, methods)
 

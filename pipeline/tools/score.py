@@ -1,7 +1,6 @@
 """`spasemsr score`: outputs of any code against hr by the one protocol; means with intervals, CSV and JSON."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +17,7 @@ from spasemsr.evaluation.metrics import Metric, build_metric
 from spasemsr.evaluation.naming import advice
 from spasemsr.evaluation.pairing import pair
 from spasemsr.evaluation.scores import ScoreTable, check_keys, require_writable, write_json, write_per_image
+from spasemsr.hashing import digest_of, sha256_file
 
 METRICS = (*metrics.NAMES, "fid")
 _LISTED = 10  # pictures in what is printed
@@ -90,6 +90,8 @@ def run(request: Request) -> Iterator[str]:
         summary["rows"].append(fid.row(value, request.method, split, len(table.keys)))
     if hr is None and not known:
         checked = {"checked": "without hr or --set nobody knows whether a result is missing"}
+    elif hr is not None and not known:
+        checked = {"hr_sha256": digest_of((key, sha256_file(hr[key])) for key in table.keys)}
     below = left_below(request.outputs)
     record = {
         **summary,
@@ -125,24 +127,6 @@ def available(names: Sequence[str], images: int) -> tuple[list[Metric], Fid | No
         except UserError as error:
             unavailable[name] = f"{error.what} {error.remedy}"
     return metrics, fid, unavailable
-
-
-def read_records(folder: Path) -> list[dict[str, Any]]:
-    """The JSON files that `--json` wrote into a folder, by name; others are an error that names them."""
-    records = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            records.append({part: record[part] for part in ("rows", "method", "set")})
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path} was not written by spasemsr score --json.", "Move it elsewhere.") from None
-    return records
-
-
-def kind_of(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """What makes two scores of one name comparable: rows that differ here are two metrics."""
-    parts = ("implementation", "version", "weights", "colour_space", "crop", "protocol")
-    return tuple(str(row.get(part, "")) for part in parts)
 
 
 def _inputs(known: testsets.TestSet, endings: Sequence[str]) -> dict[str, Path]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.tools import score
+from pipeline.tools import score, scored
 from pipeline.tools.rankings import rankings
 from spasemsr.errors import UserError
 from spasemsr.evaluation.metrics import Metric
@@ -47,7 +47,7 @@ def records(tmp_path, monkeypatch) -> list[dict]:
         written = tmp_path / "scores" / f"{method}.json"
         asked = (tmp_path / method, tmp_path / "hr", None, ("lpips", "stlpips"), method)
         list(score.run(score.Request(*asked, json=written)))
-    return score.read_records(Path(tmp_path / "scores"))
+    return scored.read_records(Path(tmp_path / "scores"))
 
 
 def test_both_ranks_stand_side_by_side_with_their_agreement(records):

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.tools import experiment
 from pipeline.tools.score import Request, run
 from spasemsr.errors import UserError
 from spasemsr.evaluation.metrics import psnr_y
@@ -193,3 +194,42 @@ def test_the_command_takes_both_options(folders):
     write_png(folders[0] / "b.png", result_of(1)[1:])
     done = CliRunner().invoke(app, ["score", str(folders[0]), "--hr", str(folders[1]), "--partial", "--cut"])
     assert done.exit_code == 0 and "4 images" in done.output and "left out a: has no result" in done.output
+
+
+# Scores of several folders in one table.
+
+
+def columns(folder: Path, monkeypatch) -> dict[tuple[str, str], float]:
+    """Column and method -> mean PSNR, as `spasemsr tables` prints them."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(experiment, "measured", list)
+    return {(number.origin, number.method): number.value for number in experiment.numbers() if number.metric == "psnr"}
+
+
+def test_scores_of_other_pictures_with_the_same_names_stand_in_another_column(folders, tmp_path, monkeypatch):
+    scores = tmp_path / "reports" / "scores"
+    ask(folders, method="one", json=scores / "one.json")
+    ask(folders, method="other", json=scores / "other.json")
+    assert {method for _, method in columns(tmp_path, monkeypatch)} == {"one", "other"}
+    assert {origin for origin, _ in columns(tmp_path, monkeypatch)} == {"spasemsr score, n 5"}
+    write_png(folders[1] / "a.png", result_of(0))
+    ask(folders, method="other", json=scores / "other.json")
+    assert len({origin for origin, _ in columns(tmp_path, monkeypatch)}) == 2
+
+
+def test_scores_of_cut_pictures_stand_in_another_column(folders, tmp_path, monkeypatch):
+    scores = tmp_path / "reports" / "scores"
+    ask(folders, method="one", json=scores / "one.json")
+    write_png(folders[0] / "a.png", result_of(0)[:-1])
+    ask(folders, method="other", cut=True, json=scores / "other.json")
+    whole, cut = sorted((origin for origin, _ in columns(tmp_path, monkeypatch)), key=len)
+    assert whole.endswith(", no crop") and cut.endswith(", to the size that result and hr have in common")
+
+
+def test_two_files_of_one_method_both_stay(folders, tmp_path, monkeypatch):
+    scores = tmp_path / "reports" / "scores"
+    ask(folders, json=scores / "seed0.json")
+    write_png(folders[0] / "a.png", hr_of(0))
+    ask(folders, json=scores / "seed1.json")
+    found = columns(tmp_path, monkeypatch)
+    assert {method for _, method in found} == {"outputs (seed0)", "outputs (seed1)"} and len({*found.values()}) == 2
