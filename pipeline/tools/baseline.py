@@ -11,6 +11,7 @@ from spasemsr.determinism import pin_threads
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.errors import UserError
 from spasemsr.evaluation.folders import index
+from spasemsr.evaluation.pairing import refusal
 from spasemsr.images.stored import read_scored
 from spasemsr.methods.baselines import Bicubic, Restored
 from spasemsr.methods.compared import network_of
@@ -24,8 +25,8 @@ SCALE = 4
 def run(lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...], device: str) -> Iterator[str]:
     """Restore every picture of `lr` into `outputs/<key>.png`; bicubic without a checkpoint.
 
-    Raises UserError for a folder that already holds something or cannot be written, and whatever reading and the
-    network refuse.
+    A picture that cannot be read is left out and named at the end. Raises UserError where none is left, for a folder
+    that already holds something or cannot be written, and whatever the network refuses.
     """
     import torch
 
@@ -40,8 +41,14 @@ def run(lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...],
         raise _cannot_write(outputs, error) from None
     method = Restored(_network(checkpoint, device), SCALE) if checkpoint else Bicubic(SCALE)
     progress = Progress("baseline", len(files), unit="images")
+    unread: list[UserError] = []
     for key, path in files.items():
-        pixels = to_tensor(read_scored(path).pixels)
+        try:
+            pixels = to_tensor(read_scored(path).pixels)
+        except UserError as error:
+            unread.append(error)
+            progress.advance()
+            continue
         with torch.inference_mode():
             restored = method.restore(Batch([key], pixels, [], [], None, {}, None), Noise(0, 0), SampleSpec())
         try:
@@ -50,7 +57,10 @@ def run(lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...],
             raise _cannot_write(outputs, error) from None
         progress.advance()
     progress.close()
-    yield f"{len(files)} images in {outputs} · {checkpoint or 'bicubic'}"
+    if len(unread) == len(files):
+        raise refusal(unread)
+    yield f"{len(files) - len(unread)} images in {outputs} · {checkpoint or 'bicubic'}"
+    yield from (f"left out {error.what}" for error in unread)
 
 
 def _cannot_write(outputs: Path, error: OSError) -> UserError:

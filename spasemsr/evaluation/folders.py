@@ -35,7 +35,8 @@ def index(folder: Path, what: str, strip: Sequence[str] = ()) -> dict[str, Path]
         if path.name.startswith(".") or ours.is_map(path) or not (path.is_file() or path.is_symlink()):
             continue
         if suffix in FOREIGN_SUFFIXES:
-            raise UserError(f"{what}: {shown(path.name)} is in a format that is not scored.", "Convert it to PNG.")
+            remedy = "Convert it to PNG, or move it elsewhere."
+            raise UserError(f"{what}: {shown(path.name)} is in a format that is not scored.", remedy)
         if suffix not in SUFFIXES or path.is_dir():
             continue
         if not is_utf8(path.name):

@@ -91,7 +91,7 @@ def pair(
         looks = dict(zip(files, pool.map(look, files), strict=True))
     bad = {key: found for key, found in looks.items() if isinstance(found, UserError)}
     if bad and (not partial or len(bad) == len(files)):
-        raise refusal(bad.values(), partial)
+        raise refusal(bad.values(), "" if partial else "Or --partial, without --set, leaves them out and says so.")
     good = {key: found for key, found in looks.items() if not isinstance(found, UserError)}
     odd = strangers({key: one for key, (one, _) in good.items()}, {key: other for key, (_, other) in good.items()})
     exchanged = [f"{key} like that of {other}" for key, other in odd.items() if other]
@@ -106,13 +106,14 @@ def pair(
     return Pairs({key: files[key] for key in good}, left_out | {key: error.what for key, error in bad.items()}, said)
 
 
-def refusal(errors: Iterable[UserError], partial: bool = False) -> UserError:
-    """One error that names them all."""
+def refusal(errors: Iterable[UserError], more_to_do: str = "") -> UserError:
+    """One error that names them all, and what else there is to do about them than each says."""
     errors = list(errors)
     more = f"\nand {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
     remedies = dict.fromkeys(error.remedy for error in errors)
-    way = "" if partial else " Or --partial, without --set, leaves such pictures out and says so."
-    return UserError("\n".join(error.what for error in errors[:_SHOWN]) + more, " ".join(remedies) + way)
+    return UserError(
+        "\n".join(error.what for error in errors[:_SHOWN]) + more, " ".join([*remedies, more_to_do]).strip()
+    )
 
 
 def _cut(picture: Decoded, height: int, width: int) -> Decoded:

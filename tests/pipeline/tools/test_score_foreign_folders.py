@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.tools import experiment
+from pipeline.tools.baseline import run as baseline
 from pipeline.tools.score import Request, run
 from spasemsr.errors import UserError
 from spasemsr.evaluation.metrics import psnr_y
@@ -194,6 +195,17 @@ def test_the_command_takes_both_options(folders):
     write_png(folders[0] / "b.png", result_of(1)[1:])
     done = CliRunner().invoke(app, ["score", str(folders[0]), "--hr", str(folders[1]), "--partial", "--cut"])
     assert done.exit_code == 0 and "4 images" in done.output and "left out a: has no result" in done.output
+
+
+def test_one_damaged_picture_does_not_end_the_baseline(folders, tmp_path):
+    (folders[1] / "b.png").write_bytes((folders[1] / "b.png").read_bytes()[:200])
+    lines = list(baseline(folders[1], tmp_path / "new", None, (), "cpu"))
+    assert lines[0].startswith("4 images in") and "hr/b.png cannot be scored, truncated" in lines[1] and len(lines) == 2
+    assert sorted(path.stem for path in (tmp_path / "new").iterdir()) == ["a", "c", "d", "e"]
+    for path in folders[1].iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"(?s)a\.png.*e\.png"):
+        list(baseline(folders[1], tmp_path / "newer", None, (), "cpu"))
 
 
 # Scores of several folders in one table.
