@@ -55,14 +55,15 @@ def run(request: Request) -> Iterator[str]:
     if hr_folder and hr_folder.is_dir() and request.outputs.is_dir() and hr_folder.samefile(request.outputs):
         raise UserError("The results and hr are the same folder.", "Give the folder of hr with --hr.")
     endings = (*request.strip, *(known.strip if known else ()))
-    outputs = index(request.outputs, "outputs", endings)
+    unusable: dict[str, str] = {}
+    outputs = index(request.outputs, "outputs", endings, unusable if request.partial else None)
     needed = hr_folder or (known.folder("lr") if known else None)
     if known and needed and not needed.is_dir():
         raise UserError(
             f"{known.label}: there is no folder {needed}.",
             f"Get it from {known.source} ({known.licence}) and put it there, or say where it is with --hr.",
         )
-    hr = None if hr_folder is None else index(hr_folder, "hr", endings)
+    hr = None if hr_folder is None else index(hr_folder, "hr", endings, unusable if request.partial else None)
     if known and hr is not None:
         family.require_size(known, hr)
     checked = testsets.verify(known, hr or _inputs(known, endings)) if known else {}
@@ -100,7 +101,7 @@ def run(request: Request) -> Iterator[str]:
         "family": family.describe(table.keys, {key: hr[key] for key in table.keys} if hr else {}, known),
         "treatments": treatments,
         "unavailable": unavailable,
-        "left_out": {**pairs.left_out, **({"pictures in folders below": below} if below else {})},
+        "left_out": {**pairs.left_out, **unusable, **({"pictures in folders below": below} if below else {})},
         "strange": pairs.strange,
     }
     if request.csv:

@@ -20,11 +20,14 @@ _LOOKED_AT = 10_000  # files below a folder: somebody may name a whole disk
 _LISTED = 3  # subfolders in a message
 
 
-def index(folder: Path, what: str, strip: Sequence[str] = ()) -> dict[str, Path]:
+def index(
+    folder: Path, what: str, strip: Sequence[str] = (), left_out: dict[str, str] | None = None
+) -> dict[str, Path]:
     """Key -> file of every picture in a folder, sorted by key; `strip` lists endings that are no part of a key.
 
     Files that are no pictures, hidden files and subfolders are left alone. Raises UserError for an absent or empty
-    folder, a picture in a format that cannot be scored, a name that is no UTF-8, and two files of one key.
+    folder, a picture in a format that cannot be scored, a name that is no UTF-8, and two files of one key. Given
+    `left_out`, a file of such a format or name is entered there, as shown, with the reason.
     """
     if not folder.is_dir():
         raise UserError(f"{what}: there is no folder {shown(folder)}.", "Give the folder that holds the pictures.")
@@ -34,16 +37,13 @@ def index(folder: Path, what: str, strip: Sequence[str] = ()) -> dict[str, Path]
         suffix = path.suffix.lower()
         if path.name.startswith(".") or ours.is_map(path) or not (path.is_file() or path.is_symlink()):
             continue
-        if suffix in FOREIGN_SUFFIXES:
-            remedy = "Convert it to PNG, or move it elsewhere."
-            raise UserError(f"{what}: {shown(path.name)} is in a format that is not scored.", remedy)
-        if suffix not in SUFFIXES or path.is_dir():
+        if path.is_dir() or suffix not in SUFFIXES | FOREIGN_SUFFIXES:
             continue
-        if not is_utf8(path.name):
-            raise UserError(
-                f"{what}: the name {shown(path.name)} is not UTF-8 and can be no key.",
-                "Rename it; convmv -r -f latin1 -t utf8 --notest FOLDER does so for a whole folder.",
-            )
+        if refused := _refused(path):
+            if left_out is None:
+                raise UserError(f"{what}: {refused.what}", refused.remedy)
+            left_out[f"{what} {shown(path.name)}"] = refused.what
+            continue
         key = composed(without(path.stem, strip))
         if key == composed(path.stem) and (ending := ours.ending(path)):
             key = key.removesuffix(ending)
@@ -59,6 +59,19 @@ def index(folder: Path, what: str, strip: Sequence[str] = ()) -> dict[str, Path]
             f"{what}: no pictures in {shown(folder)}.", f"Expected files ending in {', '.join(sorted(SUFFIXES))}."
         )
     return dict(sorted(found.items()))
+
+
+def _refused(path: Path) -> UserError | None:
+    """Why a picture can be no result, told by its name alone."""
+    name = shown(path.name)
+    if path.suffix.lower() in FOREIGN_SUFFIXES:
+        return UserError(f"{name} is in a format that is not scored.", "Convert it to PNG, or move it elsewhere.")
+    if not is_utf8(path.name):
+        return UserError(
+            f"the name {name} is not UTF-8 and can be no key.",
+            "Rename it; convmv -r -f latin1 -t utf8 --notest FOLDER does so for a whole folder.",
+        )
+    return None
 
 
 def left_below(folder: Path) -> str:

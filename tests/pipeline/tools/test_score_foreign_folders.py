@@ -138,6 +138,16 @@ def test_what_is_left_out_is_named_and_counted(folders, tmp_path):
     )
 
 
+def test_a_picture_that_can_be_no_result_is_left_out_too(folders):
+    (folders[0] / "a.gif").write_bytes(b"GIF89a")
+    (folders[1] / "grid.psd").write_bytes(b"8BPS")
+    with pytest.raises(UserError, match=r"outputs: a\.gif is in a format"):
+        ask(folders)
+    lines = ask(folders, partial=True)
+    assert "5 images" in lines[0] and "left out outputs a.gif: a.gif is in a format that is not scored." in lines
+    assert "left out hr grid.psd: grid.psd is in a format that is not scored." in lines
+
+
 def test_nothing_left_is_refused(folders):
     for key in KEYS:
         (folders[0] / f"{key}.png").rename(folders[0] / f"{key}_out.png")
