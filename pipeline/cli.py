@@ -24,6 +24,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 REMEDIES = {
     **dict.fromkeys(FULL, "Free space and run the same again; what is finished is kept."),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "Give yourself permission there."),
+    errno.ENAMETOOLONG: "Give a shorter name.",
 }
 for panel in (pictures, stages, tools, scores):
     panel.register(app)

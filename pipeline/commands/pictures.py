@@ -10,20 +10,45 @@ import typer
 
 from spasemsr.errors import UserError
 
+
+def _filled(given: Any) -> Any:
+    """An unset variable of a shell is an empty name, which would be this folder with all that is below it."""
+    if given == "" or (isinstance(given, list | tuple) and "" in given):
+        raise typer.BadParameter("an empty name; is a variable of the shell not set?")
+    return given
+
+
+def _device(name: str) -> str:
+    """A device on which torch computes. It is imported for no other name than auto and cpu."""
+    if name not in ("auto", "cpu"):
+        import torch
+
+        try:
+            torch.zeros((), device=name).item()
+        except (RuntimeError, AssertionError) as error:
+            told = str(error).splitlines()[0]
+            raise typer.BadParameter(f"nothing can be computed on {name!r}; take auto, cpu or cuda. {told}") from None
+    return name
+
+
 ProfileOption = Annotated[
     Literal["embedded", "probe", "foundation"] | None,
     typer.Option("--profile", help="Refuse weights of another profile."),
 ]
 WeightsOption = Annotated[
     str | None,
-    typer.Option("--weights", help="A folder of weights, or a Hub repository. Default: this project's own model."),
+    typer.Option(
+        "--weights",
+        callback=_filled,
+        help="A folder of weights, or a Hub repository. Default: this project's own model.",
+    ),
 ]
 RevisionOption = Annotated[str | None, typer.Option("--revision", help="The commit of a Hub repository.")]
 MethodOption = Annotated[
     str | None,
     typer.Option("--method", help="Default: that of the weights, or the first in params.yaml."),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+DeviceOption = Annotated[str, typer.Option("--device", callback=_device, help="auto, cpu or cuda.")]
 MemoryOption = Annotated[
     str | None,
     typer.Option("--max-memory", help="Such as 4GB; large pictures are cut to fit. Default: 3/4 of what is free."),
@@ -37,8 +62,10 @@ def register(app: typer.Typer) -> None:
 
 
 def upscale(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, patterns.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="A folder, or for one input a file.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", callback=_filled, help="Files, folders, patterns.")
+    ],
+    out: Annotated[str, typer.Option("--out", "-o", callback=_filled, help="A folder, or for one input a file.")],
     method: MethodOption = None,
     profile: ProfileOption = None,
     weights: WeightsOption = None,
@@ -102,7 +129,7 @@ def upscale(
         text=text,
     )
     request = Request(
-        tuple(inputs), out, settings, form and FORMATS[form], quality, _bytes(max_memory), save_map, force
+        tuple(inputs), Path(out), settings, form and FORMATS[form], quality, _bytes(max_memory), save_map, force
     )
 
     def load_it() -> Any:
@@ -136,6 +163,9 @@ def serve(
     memory = _bytes(max_memory)
 
     def run() -> int:
+        from spasemsr.serving.address import require_free
+
+        require_free(host, port)
         from spasemsr.serving.page import serve_forever
         from spasemsr.serving.session import Session
 

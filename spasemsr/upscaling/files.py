@@ -261,6 +261,8 @@ def require_writable(out: Path) -> None:
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{shown(folder)} is a file, not a folder.", "Name another folder with -o.") from None
     except OSError as error:
+        if error.errno in _UNFIT_NAMES:
+            raise UserError(f"{shown(folder)}: {error.strerror}.", "Name another folder with -o.") from None
         raise _cannot_write(folder, error) from None
 
 

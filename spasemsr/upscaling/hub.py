@@ -50,6 +50,16 @@ def push(repository: str, save_into: Callable[[Path], None], *, private: bool, t
         ) from None
 
 
+def folder_of(source: str | Path, revision: str | None) -> Path:
+    """A folder as it is, a repository as `download` has it. Raises UserError for a revision of a folder."""
+    if isinstance(source, str) and not Path(source).is_dir():
+        return download(source, revision)
+    if revision is not None:
+        told = f"{source} is a folder; only a repository of the Hub has revisions."
+        raise UserError(told, "Leave out the revision, or name the repository.")
+    return Path(source)
+
+
 def download(repository: str, revision: str | None) -> Path:
     """The folder of a repository at a commit, from the local cache if it is there."""
     if not _REPOSITORY.fullmatch(repository):

@@ -160,7 +160,8 @@ def parse_tags(text: str) -> tuple[str, ...]:
     tags = []
     for tag in _parts(text):
         try:
-            located(tag)
+            if not located(tag)[0] and tag:
+                raise ValueError(f"{tag!r} does not say what is there")
         except ValueError as error:
             remedy = 'Say it like "dog@0.1,0.2,0.6,0.9": left, top, right and bottom, in shares of the picture.'
             raise UserError(f"--tags: {error}.", remedy) from None

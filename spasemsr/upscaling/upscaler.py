@@ -99,7 +99,7 @@ class Upscaler:
         How to sample: `sampling` if given, else what the folder states, else what `params.yaml` of the project says
         whose `models/` it lies in. Raises UserError for a folder that is incomplete, damaged or of another version.
         """
-        folder = Path(source) if isinstance(source, Path) or Path(source).is_dir() else hub.download(source, revision)
+        folder = hub.folder_of(source, revision)
         config = read_model_config(folder)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"

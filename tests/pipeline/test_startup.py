@@ -102,6 +102,10 @@ def test_a_full_disk_is_said_in_two_lines_and_a_defect_keeps_its_traceback(monke
     for error in (errno.ENOENT, "No such file or directory"), (errno.EACCES, "Permission denied"):  # of no file
         with pytest.raises(OSError, match=error[1]):
             fail(OSError(*error))
-    for error in (errno.EACCES, "Permission denied", "models/a"), (errno.ENOSPC, "No space left on device"):
+    for error in (
+        (errno.EACCES, "Permission denied", "models/a"),
+        (errno.ENAMETOOLONG, "File name too long", "a" * 300),
+        (errno.ENOSPC, "No space left on device"),
+    ):
         with pytest.raises(SystemExit):
             fail(OSError(*error))

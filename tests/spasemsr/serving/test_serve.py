@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.commands import pictures
+from pipeline.tools import upscale
 from spasemsr.errors import UserError
 from spasemsr.serving import page, session
 from spasemsr.serving.session import Asked, Refusal, Session, boxes_of, dials_of
@@ -226,3 +228,12 @@ def test_a_taken_port_is_said(upscaler):
         taken.listen()
         with pytest.raises(UserError, match="--port"):
             page.start(Session(upscaler, MAX_PIXELS), "127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(UserError, match=r"already in use\.\nTake another --port"):
+            pictures.serve(port=taken.getsockname()[1])
+
+
+def test_a_host_that_is_not_this_machine_is_said_before_a_model_is_loaded(monkeypatch):
+    monkeypatch.setattr(upscale, "load", None)
+    for host in ("nosuchhost.invalid", "..", "192.0.2.1"):
+        with pytest.raises(UserError, match=rf"served on {host}:0: .*\nTake --host 127\.0\.0\.1"):
+            pictures.serve(host=host, port=0)

@@ -139,6 +139,8 @@ def test_a_hub_repository_needs_a_commit(monkeypatch, folder):
         Upscaler.from_pretrained("somebody/nano", revision="main")
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, revision, allow_patterns: str(folder))
     assert Upscaler.from_pretrained("somebody/nano", revision="0" * 40).sampling == SAMPLE
+    with pytest.raises(UserError, match="only a repository of the Hub has revisions"):
+        Upscaler.from_pretrained(folder, revision="0" * 40)
 
 
 @pytest.mark.parametrize("harm", ["no folder", "no config", "no json", "old config", "no weights", "cut weights"])
