@@ -3,17 +3,30 @@
 A sub-application of the command line; `list` and `path` never touch the network, `fetch` does.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import typer
 
+from spasemsr.errors import UserError
+
 app = typer.Typer(
     help="Weights: list, fetch and verify those that others trained; release what was trained here.",
     no_args_is_help=True,
 )
+
+
+def _commit(revision: str | None) -> str | None:
+    if revision is not None and not re.fullmatch("[0-9a-f]{40}", revision):
+        raise typer.BadParameter("a commit has 40 hexadecimal digits; what a name points to may change unseen")
+    return revision
+
+
 Name = Annotated[str, typer.Argument(help="A name of `spasemsr models list`.")]
-Revision = Annotated[str | None, typer.Option(help="A Hub commit, 40 hexadecimal digits, instead of the registry's.")]
+Revision = Annotated[
+    str | None, typer.Option(callback=_commit, help="A Hub commit, 40 hexadecimal digits, instead of the registry's.")
+]
 
 
 @app.command("list")
@@ -36,6 +49,8 @@ def fetch(
     from pipeline.tools.inventory import chosen
     from spasemsr.weights.fetch import fetch as fetch_one
 
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"--from: there is no folder {folder}.", "Name the folder that holds the files.")
     for model in chosen(names):
         found = fetch_one(model, revision, offline, folder)
         typer.echo(f"{model.name}: {found.path}  sha256 {found.sha256[:16]}")
@@ -70,8 +85,14 @@ def release(
     bits: Annotated[Literal["32", "16", "8"], typer.Option(help="Of a number on disk.")] = "16",
 ) -> None:
     """Write trained weights for others: safetensors, how to sample, a model card; `train.init` and upscale read it."""
-    from spasemsr.methods.stored import Bits
+    from spasemsr.methods.stored import CONFIG, Bits
+    from spasemsr.upscaling.hub import CARD
     from spasemsr.upscaling.upscaler import Upscaler
 
+    if out.resolve() == model.resolve():
+        told = f"{out} is the model itself, and its weights cannot be had back from fewer bits."
+        raise UserError(told, "Name another folder.")
+    if out.is_dir() and any(out.iterdir()) and not all((out / name).is_file() for name in (CONFIG, CARD)):
+        raise UserError(f"{out} holds something else than a released model.", "Name a new folder.")
     Upscaler.from_pretrained(model, device="cpu").save_pretrained(out, bits=cast(Bits, int(bits)))
     typer.echo(f"{out}: {sum(path.stat().st_size for path in out.iterdir()) / 1e6:.1f} MB")

@@ -51,6 +51,8 @@ def run(request: Request, load: Callable[[], Upscaler]) -> Iterator[str]:
     if request.preset not in get_args(PresetName):
         raise UserError(f"No preset {request.preset!r}.", f"Choose from: {', '.join(get_args(PresetName))}")
     metrics = build_metrics(request.metrics)
+    if not metrics:
+        raise UserError("There is no metric to compute.", "Name some with --metrics, such as psnr,ssim.")
     require_writable(request.json)
     upscaler = load()
     pin_threads()

@@ -52,6 +52,12 @@ def test_a_file_that_is_no_photograph_is_left_out_and_said(asked):
     assert left_out["a.webp"] == "another file is called a too" and "not UTF-8" in left_out["caf\\xe9.png"]
 
 
+def test_no_metric_is_said_before_anything_is_loaded(tmp_path):
+    request = Request(tmp_path, 2, 1, 80, "seesr", (), tmp_path / "audit.json")
+    with pytest.raises(UserError, match="no metric"):
+        list(run(request, lambda: pytest.fail("a model was loaded")))
+
+
 def test_a_folder_without_photographs_is_refused(tmp_path):
     request = Request(tmp_path, 2, 1, 80, "seesr", ("psnr",), tmp_path / "audit.json")
     with pytest.raises(UserError, match="no photograph"):

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.commands.models import app as models
 from spasemsr import Upscaler
 from spasemsr.backends.extractors.texture_words import TEXTURES
 from spasemsr.backends.grounding.spec import RECOGNISER, TexturesSpec
@@ -49,6 +51,27 @@ def test_the_folder_has_the_layout_of_the_hub(tiny, folder, tmp_path):
     tiny.save_pretrained(tmp_path / "again")
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+def test_a_release_takes_no_place_but_of_another_release(folder, tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "README.md").write_text("of the project")
+    for out, said in ((folder, "is the model itself"), (project, "holds something else than a released model")):
+        before = {path: path.read_bytes() for path in out.iterdir()}
+        refused = CliRunner().invoke(models, ["release", str(folder), str(out), "--bits", "8"])
+        assert said in str(refused.exception)
+        assert before == {path: path.read_bytes() for path in out.iterdir()}
+    for _ in range(2):
+        assert CliRunner().invoke(models, ["release", str(folder), str(tmp_path / "released")]).exit_code == 0
+
+
+def test_a_folder_and_a_commit_that_are_none_are_said(tmp_path):
+    run, app = CliRunner().invoke, models
+    assert "there is no folder" in str(run(app, ["fetch", "sd-2.1", "--from", str(tmp_path / "absent")]).exception)
+    for command in ("fetch", "verify", "path"):
+        found = run(app, [command, "efficientnet-lite0", "--revision", "main"])
+        assert found.exit_code == 2 and "40 hexadecimal" in " ".join(found.output.split())
 
 
 def test_students_of_a_project_travel_with_the_weights(tiny, tmp_path, monkeypatch):
