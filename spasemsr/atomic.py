@@ -44,6 +44,23 @@ def write_text(place: Path, text: str) -> None:
     write(place, text.encode())
 
 
+def write_through(place: Path, *parts: bytes) -> None:
+    """Write a file that a person named: in one move, into what a link leads to; a pipe or device takes it as it comes.
+
+    Raises OSError that names the place, which a full disk does not.
+    """
+    real = Path(os.path.realpath(place))
+    try:
+        if real.exists() and not real.is_file():
+            with real.open("wb") as file:
+                file.writelines(parts)
+        else:
+            write(real, *parts)
+    except OSError as error:
+        error.filename, error.filename2 = str(place), None
+        raise
+
+
 def partial_of(place: Path) -> Path:
     """A new name beside a place; short, so that a place with a long name can be written too."""
     return place.with_name(f".{uuid.uuid4().hex[:12]}{PARTIAL}")

@@ -46,6 +46,8 @@ def run(request: Request) -> Iterator[str]:
     known = testsets.named(request.test_set) if request.test_set else None
     for path in filter(None, (request.csv, request.json)):
         require_writable(path)
+    if request.csv and request.json and request.csv.resolve() == request.json.resolve():
+        raise UserError(f"--csv and --json are one file, {request.csv}.", "Name another for one of them.")
     hr_folder = request.hr or (known.folder("hr") if known and known.paired else None)
     if hr_folder is None and known is None and not request.metrics:
         remedy = "Give --hr FOLDER, --set NAME, or --metrics that need no reference, as niqe."
@@ -104,10 +106,14 @@ def run(request: Request) -> Iterator[str]:
         "left_out": {**pairs.left_out, **unusable, **({"pictures in folders below": below} if below else {})},
         "strange": pairs.strange,
     }
-    if request.csv:
-        write_per_image(request.csv, [table])
-    if request.json:
-        write_json(request.json, record)
+    try:
+        if request.csv:
+            write_per_image(request.csv, [table])
+        if request.json:
+            write_json(request.json, record)
+    except OSError:  # a full disk: what took hours to compute is said all the same
+        yield from _lines(table, metrics, record)
+        raise
     yield from _lines(table, metrics, record)
 
 

@@ -5,7 +5,6 @@ so these are crops of our own whose places and degradations are a function of th
 kept, so a stopped build goes on; `manifest.csv` names place and pixel hashes of every pair, for comparing two builds.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from spasemsr.data.degradation import degrade_variant
 from spasemsr.data.pairs import SCALE, SEED, read_photograph
 from spasemsr.data.spec import DegradationSpec
 from spasemsr.errors import RejectedSample, UserError
-from spasemsr.evaluation.scores import check_keys, require_writable
+from spasemsr.evaluation.scores import check_keys, require_writable, write_rows
 from spasemsr.evaluation.testsets import FAMILY_A_CROPS, FAMILY_A_IMAGES, named
 from spasemsr.hashing import sha256_bytes
 from spasemsr.pixels import ImageU8, write_png
@@ -86,10 +85,8 @@ def build(name: str, source: Path, workers: int, target: Path | None = None, sid
     for part in ("hr/trial", "lr/trial", "manifest.csv"):
         require_writable(target / part)
     pairs = _pairs(build_executor(None, workers), partial(CropWorker, source, target, side))
-    with (target / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["key", "y", "x", "hr_sha256", "lr_sha256"])
-        writer.writerows([pair.key, pair.y, pair.x, pair.hr_sha256, pair.lr_sha256] for pair in pairs)
+    lines = ([pair.key, pair.y, pair.x, pair.hr_sha256, pair.lr_sha256] for pair in pairs)
+    write_rows(target / "manifest.csv", [["key", "y", "x", "hr_sha256", "lr_sha256"], *lines])
     check_keys(entry.keys or (), [pair.key for pair in pairs], "What was built")
     digest = sha256_bytes((target / "manifest.csv").read_bytes())
     yield f"{len(pairs)} pairs in {target.as_posix()} · manifest {digest[:16]} · keys {str(entry.keys_sha256)[:16]}"

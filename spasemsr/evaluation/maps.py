@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spasemsr.errors import UserError
+from spasemsr.evaluation.scores import write_rows
 
 DEVIATION, LR_RESIDUAL, CORRELATION = "deviation", "lr_residual", "error_correlation"
 LABELS = {DEVIATION: "Spread over seeds", LR_RESIDUAL: "Contradicts LR"}
@@ -36,12 +37,11 @@ def picture_of(folder: Path, key: str, name: str) -> Path:
 
 def write_maps(path: Path, rows: Sequence[MapScores]) -> None:
     """One line per image, in the order given; an absent correlation is an empty cell."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for row in rows:
-            values = (row.deviation, row.lr_residual, row.error_correlation)
-            writer.writerow([row.key, *("" if value is None else f"{value:.{_DIGITS}f}" for value in values)])
+    lines: list[Sequence[str]] = [_COLUMNS]
+    for row in rows:
+        values = (row.deviation, row.lr_residual, row.error_correlation)
+        lines.append([row.key, *("" if value is None else f"{value:.{_DIGITS}f}" for value in values)])
+    write_rows(path, lines)
 
 
 def read_maps(path: Path) -> list[MapScores]:

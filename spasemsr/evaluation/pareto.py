@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spasemsr.errors import UserError
-from spasemsr.evaluation.scores import DIGITS
+from spasemsr.evaluation.scores import DIGITS, write_rows
 
 _BEFORE, _AFTER = ("method", "sweep", "value"), ("n", "front")
 
@@ -47,13 +47,11 @@ def write_sweep(path: Path, points: Sequence[SweepPoint]) -> None:
     """One line per setting, in the order given; `front` is 1 on the Pareto front of PSNR and NIQE."""
     metrics = list(dict.fromkeys(metric for point in points for metric in point.means))
     front = front_of(points)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*_BEFORE, *metrics, *_AFTER])
-        for index, point in enumerate(points):
-            cells = [f"{point.means[metric]:.{DIGITS}f}" if metric in point.means else "" for metric in metrics]
-            writer.writerow([point.method, point.sweep, point.value, *cells, point.n, int(index in front)])
+    lines: list[list[object]] = [[*_BEFORE, *metrics, *_AFTER]]
+    for index, point in enumerate(points):
+        cells = [f"{point.means[metric]:.{DIGITS}f}" if metric in point.means else "" for metric in metrics]
+        lines.append([point.method, point.sweep, point.value, *cells, point.n, int(index in front)])
+    write_rows(path, lines)
 
 
 def read_sweep(path: Path) -> list[SweepPoint]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spasemsr import methods
+from spasemsr.evaluation.scores import write_rows
 from spasemsr.evaluation.testsets import SETS
 
 # What the paper's columns are. MANIQA has two weights in circulation; this is the one its numbers match.
@@ -81,13 +82,11 @@ def _blocks(numbers: Sequence[Number]) -> list[list[Number]]:
 
 def write_csv(path: Path, measured: Sequence[Number]) -> None:
     """All numbers in long form: table, method, set, metric, origin, value."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["table", "method", "set", "metric", "origin", "value"])
-        for number in (*published(), *measured):
-            cells = (number.table, number.method, number.where, number.metric, number.origin)
-            writer.writerow([*cells, _digits(number.metric, number.value)])
+    lines = [["table", "method", "set", "metric", "origin", "value"]]
+    for number in (*published(), *measured):
+        cells = (number.table, number.method, number.where, number.metric, number.origin)
+        lines.append([*cells, _digits(number.metric, number.value)])
+    write_rows(path, lines)
 
 
 def _table(numbers: Sequence[Number]) -> list[str]:

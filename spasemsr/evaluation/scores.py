@@ -7,6 +7,7 @@ that means always compare equal sets; `n` beside each mean tells.
 """
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -122,14 +123,12 @@ def finite(value: float, what: str) -> float:
 def write_per_image(path: Path, tables: Sequence[ScoreTable]) -> None:
     """Write per_image.csv: one line per image and method, sorted by split, key and the order of methods."""
     metrics = list(dict.fromkeys(metric for table in tables for metric in table.metrics))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*_BEFORE, *metrics, *_AFTER])
-        for table in sorted(tables, key=lambda table: table.split):
-            for row in sorted(table.rows, key=lambda row: (row.key, table.methods.index(row.method))):
-                cells = [f"{row.values[metric]:.{DIGITS}f}" if metric in row.values else "" for metric in metrics]
-                writer.writerow([row.split, row.key, row.method, *cells, row.note])
+    lines = [[*_BEFORE, *metrics, *_AFTER]]
+    for table in sorted(tables, key=lambda table: table.split):
+        for row in sorted(table.rows, key=lambda row: (row.key, table.methods.index(row.method))):
+            cells = [f"{row.values[metric]:.{DIGITS}f}" if metric in row.values else "" for metric in metrics]
+            lines.append([row.split, row.key, row.method, *cells, row.note])
+    write_rows(path, lines)
 
 
 def read_per_image(path: Path) -> list[ScoreTable]:
@@ -206,15 +205,13 @@ def write_metrics(path: Path, tables: Sequence[ScoreTable], bounds: Mapping[str,
 def write_tradeoff(path: Path, tables: Sequence[ScoreTable]) -> None:
     """Write tradeoff.csv, the means by method that `dvc plots` draws as a perception-distortion plane."""
     metrics = list(dict.fromkeys(metric for table in tables for metric in table.metrics))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["split", "method", *metrics, "n"])
-        for split, methods in means(tables).items():
-            count = next(len(table.keys) for table in tables if table.split == split)
-            for method, values in methods.items():
-                cells = [f"{values[metric]:.{DIGITS}f}" if metric in values else "" for metric in metrics]
-                writer.writerow([split, method, *cells, count])
+    lines: list[list[object]] = [["split", "method", *metrics, "n"]]
+    for split, methods in means(tables).items():
+        count = next(len(table.keys) for table in tables if table.split == split)
+        for method, values in methods.items():
+            cells = [f"{values[metric]:.{DIGITS}f}" if metric in values else "" for metric in metrics]
+            lines.append([split, method, *cells, count])
+    write_rows(path, lines)
 
 
 def require_writable(path: Path) -> None:
@@ -229,9 +226,15 @@ def require_writable(path: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON with sorted keys and no NaN, readable in a diff."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    """Write JSON with sorted keys and no NaN, readable in a diff, whole or not at all."""
+    atomic.write_through(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False).encode(), b"\n")
+
+
+def write_rows(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write CSV, whole or not at all: a full disk takes no table of an earlier run away."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    atomic.write_through(path, text.getvalue().encode())
 
 
 def _row(line: Sequence[str], metrics: Sequence[str]) -> Row:

@@ -33,6 +33,25 @@ def test_what_fails_halfway_leaves_what_was_there(tmp_path, monkeypatch, moment,
     assert (tmp_path / "a").read_bytes() == b"before" and names(tmp_path) == ["a"]
 
 
+def test_a_file_that_a_person_named_is_whole_or_as_before(tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(tmp_path / "sub" / "a")
+    atomic.write_through(tmp_path / "link", b"one", b" two")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "sub" / "a").read_bytes() == b"one two"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    atomic.write_through(tmp_path / "pipe", b"one")
+    assert os.read(reader, 9) == b"one" and not (tmp_path / "pipe").is_file()
+    os.close(reader)
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(atomic, "fill", full)
+    with pytest.raises(OSError, match="full") as error:
+        atomic.write_through(tmp_path / "link", b"three")
+    assert error.value.filename == str(tmp_path / "link") and (tmp_path / "sub" / "a").read_bytes() == b"one two"
+
+
 def test_the_longest_name_that_a_folder_can_hold_can_be_written(tmp_path):
     place = tmp_path / ("m" * 255)
     atomic.write(place, b"x")
