@@ -11,7 +11,7 @@ from spasemsr.backends.restorer import aware, build_restorer
 from spasemsr.backends.restorer.aware import AwareRestorer
 from spasemsr.backends.restorer.aware_bands import pixels_in_bands, residual_in_bands
 from spasemsr.backends.restorer.aware_network import _mean, anchored, grid_of
-from spasemsr.backends.restorer.crisp import CrispRestorer
+from spasemsr.backends.restorer.crisp import SHARPENED, CrispRestorer, sharpened
 from spasemsr.backends.restorer.spec import AWARE as AWARE_WEIGHTS
 from spasemsr.backends.restorer.spec import (
     AWARE_SHARP,
@@ -222,7 +222,7 @@ def test_sharpness_leads_to_what_looks_like_a_photograph():
 
 @pytest.mark.parametrize(
     ("dial", "sharpness", "crisp"),
-    [(0.0, 0.0, 0.0), (0.25, 0.1, 0.0), (0.5, 0.2, 0.0), (0.75, 0.2, 0.45), (1.0, 0.2, 0.9)],
+    [(0.0, 0.0, 0.0), (0.25, 0.1, 0.0), (0.5, 0.2, 0.0), (0.75, 0.2, 0.5), (1.0, 0.2, 1.0)],
 )
 def test_the_dial_leads_from_faithful_over_the_specs_own_to_the_larger_network(dial, sharpness, crisp):
     found = dialed(AwareRestorerSpec(kind="aware", sharpness=0.2), dial)
@@ -244,6 +244,14 @@ def test_the_larger_network_looks_more_like_a_photograph():
         sharper.append(niqe(small) - niqe(crisp))
         nearer.append(STLPIPS(small, hr) - STLPIPS(crisp, hr))
     assert np.mean(sharper) > 1 and min(nearer) > 0
+
+
+def test_an_image_is_sharpened_where_it_changes():
+    point = torch.zeros(1, 3, 7, 7)
+    point[..., 3, 3] = 1.0
+    found, mean = sharpened(point), torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+    assert torch.allclose(found[0, 0, 2:5, 2:5], point[0, 0, 2:5, 2:5] * (1 + SHARPENED) - SHARPENED * mean)
+    assert torch.allclose(sharpened(torch.full((1, 3, 5, 6), 0.3)), torch.full((1, 3, 5, 6), 0.3))
 
 
 def test_tiles_of_the_larger_network_give_what_one_pass_gives():
