@@ -138,17 +138,23 @@ def torment(stage: str, rounds: int, workers: int, draw: random.Random) -> None:
     finish(fork(stage, workers, None, counted if workers == 1 else None), stage)
     length = time.perf_counter() - start
     events = int(counted.read_text()) if workers == 1 else 0
+
+    def strike() -> bool:
+        """Start the stage and kill it at a moment; whether it was not over by then."""
+        if workers == 1:
+            return finish(fork(stage, workers, draw.randint(1, events)), stage)
+        pid = fork(stage, workers, None)
+        time.sleep(draw.uniform(0, length))
+        os.kill(pid, signal.SIGKILL)
+        return finish(pid, stage)
+
     for number in range(rounds):
         forget(stage)
-        for _ in range(2 if number % 4 == 3 else 1):
-            if workers == 1:
-                killed = finish(fork(stage, workers, draw.randint(1, events)), stage)
-            else:
-                pid = fork(stage, workers, None)
-                time.sleep(draw.uniform(0, length))
-                os.kill(pid, signal.SIGKILL)
-                killed = finish(pid, stage)
-            kills += killed
+        while not strike():
+            forget(stage)
+        kills += 1
+        if number % 4 == 3:
+            kills += strike()
         finish(fork(stage, workers, None), stage)
         found = re.search(r" (\d+) cached", Path("stage.log").read_text())
         resumed += found is not None and found[1] != "0"
