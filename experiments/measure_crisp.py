@@ -30,7 +30,7 @@ from spasemsr.weights.tensors import read_state_dict, save_tensors
 
 PRESETS = ("camera", "stablesr")
 DEFAULT = 0.2  # sharpness of the image that takes part in the mean
-SHARES = (1.0,)
+SHARES = (1.0, 0.9)
 
 
 class Measures:
