@@ -52,7 +52,7 @@ class BoxFusion(Addition):
 def spatial_text(conditioning: Conditioning, fusion: BoxFusion | None) -> tuple[Tensor, Tensor]:
     """e_spa-text of eq. 5 and its mask: (B, M, D) and bool (B, M).
 
-    Without a fusion (`spatial.boxes` off), or where `use_boxes` is False, the displacement is zero. Raises ValueError
+    Without a fusion (`spatial.boxes` off), or where `use_boxes_B` is False, the displacement is zero. Raises ValueError
     when a sample has no valid row: attention would then average its padding without a sign of it.
     """
     rows_BNGD, mask_BNG = conditioning.tokens_BNGD, conditioning.token_mask_BNG
