@@ -175,7 +175,7 @@ class Cache:
     def _refused(self, what: str, error: OSError) -> UserError:
         reason = error.strerror or type(error).__name__
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            remedy = "Free space or run: spasemsr cache prune. Finished samples are kept; run the stage again."
+            remedy = "Free space, as spasemsr cache prune --max-gb does; what is finished is kept. Run it again."
         else:
             remedy = "Give yourself the permission, or set SPASEMSR_CACHE to another folder."
         return UserError(f"The cache folder {self.root} cannot be {what}: {reason}.", remedy)

@@ -7,6 +7,7 @@ import typer
 
 from pipeline.commands import models
 from pipeline.commands.output import say
+from spasemsr.errors import UserError
 
 cache_app = typer.Typer(help="The sample cache (SPASEMSR_CACHE).", no_args_is_help=True)
 ProfileOption = Annotated[
@@ -116,6 +117,9 @@ def cache_prune(
     from spasemsr.training.states import prune
 
     cache = Cache()
+    if column is not None and column not in (held := cache.stat()):
+        there = ", ".join(held) or "nothing"
+        raise UserError(f"The cache holds no entries of {column!r}.", f"It holds entries of: {there}.")
     if states is not None:
         say(f"deleted {state.name}" for state in prune(cache.root / "train", states))
     deleted = cache.prune(column, None if max_gb is None else int(max_gb * 1e9))
