@@ -70,12 +70,20 @@ def upscale(
     profile: ProfileOption = None,
     weights: WeightsOption = None,
     revision: RevisionOption = None,
-    scale: Annotated[float, typer.Option(min=1, max=4, help="Up to 4; less is made from 4.")] = 4,
-    width: Annotated[int | None, typer.Option(min=1, help="Of the result in pixels, instead of --scale.")] = None,
-    height: Annotated[int | None, typer.Option(min=1, help="Of the result in pixels, instead of --scale.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(min=1, max=4, help="How many times larger the result is, 1 to 4. Default: 4.")
+    ] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Width of the result in pixels, instead of --scale.")] = None,
+    height: Annotated[
+        int | None, typer.Option(min=1, help="Height of the result in pixels, instead of --scale.")
+    ] = None,
     fit: Annotated[
-        Literal["inside", "crop", "stretch"], typer.Option(help="Where both are given: within them, filled, distorted.")
-    ] = "inside",
+        Literal["inside", "crop", "stretch"] | None,
+        typer.Option(
+            help="With both --width and --height: keep all of the picture within them (inside, the default), fill them "
+            "and cut what stands over (crop), or distort it to them (stretch)."
+        ),
+    ] = None,
     dial: Annotated[
         str, typer.Option(help='0 faithful .. 1 sharp; by object: "person=0, sky=off, *=0.5", * is all else.')
     ] = "0.5",
@@ -115,11 +123,9 @@ def upscale(
     from spasemsr.upscaling.settings import Settings, clean_text, parse_dial, parse_tags
 
     everywhere, dials = parse_dial(dial)
+    sizes = {"scale": scale, "width": width, "height": height, "fit": fit}
     settings = Settings(
-        scale=scale,
-        width=width,
-        height=height,
-        fit=fit,
+        **{name: value for name, value in sizes.items() if value is not None},
         dial=everywhere,
         seed=seed,
         steps=steps,

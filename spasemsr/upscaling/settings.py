@@ -12,9 +12,9 @@ are one of them.
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.errors import RejectedSample, UserError
@@ -46,9 +46,9 @@ class Settings(Spec):
     """Everything that can change a pixel of the result, beside the model; `tags` and `caption` None are found.
 
     `width` and `height` in pixels take the place of `scale`: one of them keeps the shape; of both, `fit` says how. A
-    tag may say where it is, see `located`. `dials` are tags with a strength of their own, or off, in the place of
-    `dial`; one that says where it is means that place alone. What is written has the faithful strength unless `text` is
-    free.
+    `scale` beside a side, or a `fit` without both, would be left aside and is a UserError. A tag may say where it is,
+    see `located`. `dials` are tags with a strength of their own, or off, in the place of `dial`; one that says where it
+    is means that place alone. What is written has the faithful strength unless `text` is free.
     """
 
     scale: Annotated[int | float, BeforeValidator(_whole), Field(ge=1, le=MAX_SCALE)] = MAX_SCALE
@@ -69,6 +69,16 @@ class Settings(Spec):
         for each in given or ():
             located(each if isinstance(each, str) else each[0])
         return given
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        given = self.model_fields_set
+        if "scale" in given and (self.width or self.height):
+            raise UserError("A scale and a width or height are two sizes for one result.", "Leave one of them out.")
+        if "fit" in given and not (self.width and self.height):
+            told = f"Fit {self.fit!r} says how a picture goes into a width and a height, and one is missing."
+            raise UserError(told, "Give both, or leave fit out.")
+        return self
 
     def plain(self) -> dict[str, Any]:
         """As JSON-ready values, sizes, dials and free text only where asked for: older sidecars know none."""

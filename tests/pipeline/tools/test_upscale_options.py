@@ -1,4 +1,4 @@
-"""`spasemsr upscale`: names that are empty or cannot be, and devices on which nothing can be computed."""
+"""`spasemsr upscale`: names that are empty or cannot be, two sizes, and devices on which nothing can be computed."""
 
 import errno
 
@@ -23,6 +23,9 @@ app.command()(upscale)
         (["a.png", "", "-o", "out"], "an empty name"),
         (["a.png", "-o", ""], "an empty name"),
         (["a.png", "-o", "out", "--weights", ""], "an empty name"),
+        (["a.png", "-o", "out", "--scale", "4", "--width", "32"], "two sizes"),
+        (["a.png", "-o", "out", "--width", "32", "--fit", "inside"], "a width and a height, and one is missing"),
+        (["a.png", "-o", "out", "--scale", "2", "--fit", "crop"], "a width and a height, and one is missing"),
         (["a.png", "-o", "out", "--device", "gpu"], "nothing can be computed on 'gpu'"),
         (["a.png", "-o", "out", "--device", ""], "nothing can be computed on ''"),
         (["a.png", "-o", "out", "--device", "meta"], "nothing can be computed on 'meta'"),
