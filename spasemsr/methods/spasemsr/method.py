@@ -109,13 +109,14 @@ class SpaSemSR(AroundBase):
     def condition(self, batch: Batch, sampling: SampleSpec) -> Conditioning:
         """Tags with the positive words, boxes, caption."""
         prompts = self._prompts(batch, sampling.positive)
-        return self._conditioning(batch, prompts, batch.captions, self._keep_all(batch))
+        return _shortened(batch, self._conditioning(batch, prompts, batch.captions, self._keep_all(batch)))
 
     def unconditional(self, batch: Batch, sampling: SampleSpec) -> Conditioning:
         """The negative words, the null object alone, the empty caption."""
         bare = replace(batch, objects=[_without_objects(objects) for objects in batch.objects])
         size = len(batch.keys)
-        return self._conditioning(bare, [sampling.negative] * size, [""] * size, self._keep_all(batch))
+        prompts, captions = [sampling.negative] * size, [""] * size
+        return _shortened(batch, self._conditioning(bare, prompts, captions, self._keep_all(batch)))
 
     def encode(self, view: View, condition: Conditioning) -> Encoded:
         """E_img, E_sem and the fused object text."""
@@ -239,6 +240,15 @@ def _objects_in_tile(
     full = np.zeros((len(objects.tags), 4), dtype=np.float32)
     full[kept] = boxes
     return _take(objects, kept.tolist(), full)
+
+
+def _shortened(batch: Batch, conditioning: Conditioning) -> Conditioning:
+    """Without rows that no tile of the picture has an object for; where there are several pictures, as it is.
+
+    A sum's last bits depend on how many rows are masked in it: no picture's may depend on what its neighbours show.
+    """
+    alone = len(batch.lr) == 1  # however many tiles of it the strings and boxes are of
+    return conditioning.present() if alone else conditioning
 
 
 def _without_objects(objects: Objects) -> Objects:

@@ -139,8 +139,6 @@ class SpaSemNetwork(GuidedNetwork):
         """
         if lr_up_B3HW.shape[-2] % 8 or lr_up_B3HW.shape[-1] % 8:
             raise ValueError(f"lr_up is {tuple(lr_up_B3HW.shape[-2:])} pixels; both sides must be multiples of 8")
-        if not torch.is_grad_enabled():  # in training the number of rows is fixed
-            conditioning = conditioning.present()
         spatial, mask = spatial_text(conditioning, self.fusion)
         features, inside = self.see(lr_up_B3HW), None
         if self.bound:

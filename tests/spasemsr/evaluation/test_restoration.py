@@ -33,6 +33,17 @@ def test_a_picture_in_a_batch_is_the_picture_alone(name):
     assert (apart[0] - apart[1]).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("name", ["spasemsr", *NAMES])
+def test_no_bit_of_a_picture_depends_on_its_neighbour(name):
+    """Which may have no object, or more than the picture."""
+    method = small_method() if name == "spasemsr" else sibling(name)
+    spec = sampling(guidance=3.0, colorfix="none", tile=16, tile_overlap=4)
+    alone = {key: small_batch([key], 48, 32, training=False) for key in KEYS}
+    with torch.inference_mode():
+        first, second = (method.restore(joined([alone["a"], alone[key]]), Noise(1, 0), spec)[0] for key in "bc")
+    assert torch.equal(first, second)
+
+
 def test_a_call_always_has_as_many_pictures_and_none_depends_on_the_others(tmp_path):
     method, calls = small_method(), []
     restore = method.restore

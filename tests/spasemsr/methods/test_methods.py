@@ -38,8 +38,9 @@ def states(method, text):
 
 
 def test_objects_become_the_rows_of_their_own_tag(method):
-    cond = method.condition(small_batch(["a"], training=False), PLAIN)
-    assert cond.tokens_BNGD.shape == (1, 6, 4, 32)
+    cond, alone = (method.condition(small_batch(keys, training=False), PLAIN) for keys in ("ab", "a"))
+    assert cond.tokens_BNGD.shape == (2, 6, 4, 32)
+    assert torch.equal(alone.tokens_BNGD, cond.tokens_BNGD[:1, :3])  # alone, no row waits for others' objects
     assert cond.token_mask_BNG[0].sum(1).tolist() == [2, 3, 2, 0, 0, 0]  # BOS EOS; red car EOS; sky EOS
     null, length = states(method, "")
     assert torch.equal(cond.tokens_BNGD[0, 0, :2], null[:2])
@@ -50,7 +51,7 @@ def test_objects_become_the_rows_of_their_own_tag(method):
     assert not cond.tokens_BNGD[0, 3:].any()
     assert cond.boxes_BN4[0, 0].tolist() == [0, 0, 1, 1]
     assert np.array_equal(cond.boxes_BN4[0, 1:3].numpy(), TWO.boxes)
-    assert cond.use_boxes_B.tolist() == [True]
+    assert cond.use_boxes_B.tolist() == [True, True]
 
 
 RESIDUAL = {"schedule": {"prediction": "residual"}}
@@ -161,7 +162,7 @@ def test_too_many_objects_are_cut_to_the_best(method):
 def test_without_boxes_equal_tags_are_merged_and_no_box_is_used():
     method = small_method(spatial={"boxes": False})
     cond = method.condition(small_batch(["c"]), PLAIN)
-    assert cond.token_mask_BNG[0].any(1).tolist() == [True] * 5 + [False]  # null and four distinct tags
+    assert cond.token_mask_BNG[0].any(1).tolist() == [True] * 5  # null and four distinct tags
     assert cond.use_boxes_B.tolist() == [False]
     moved = replace(small_batch(["c"]), objects=[replace(MANY, boxes=MANY.boxes[::-1].copy())])
     one, other = (method.restore(batch, NOISE, PLAIN) for batch in (small_batch(["c"]), moved))

@@ -50,7 +50,7 @@ def test_without_objects_text_the_caption_and_the_base_know_tags_and_no_place():
     batch, spec = small_batch(["a"], training=False), sampling(steps=1)
     assert method.conditions == {"tags", "caption"} and method.network.fusion is None
     found = method.condition(batch, spec)
-    assert found.token_mask_BNG.any(2).tolist() == [[True] + [False] * 5] and found.use_boxes_B.tolist() == [False]
+    assert found.token_mask_BNG.any(2).tolist() == [[True]] and found.use_boxes_B.tolist() == [False]
     assert torch.equal(found.base_BLD[0], states(method, "red car, sky, clean, high-resolution, 8k"))
     batch.objects[0] = moved = objects_of(*zip(TWO.tags, TWO.boxes[::-1], TWO.scores, strict=True))
     one = method.restore(batch, Noise(1, 0), spec)
