@@ -185,8 +185,7 @@ class LatentDiffusion(Method):
             sampling,
             lambda index: noise.gaussian(f"solver/{index}", batch.keys, lr_latents.shape[1:]),
         )
-        with torch.autocast(latents.device.type, enabled=False):
-            restored = self._image_in_strips(latents, padded, lr_latents, run_tiles)[..., :height, :width]
+        restored = self._image_in_strips(latents, padded, lr_latents, run_tiles)[..., :height, :width]
         own_colours = sampling.colorfix == "none"
         return fix_colors(
             sampling.colorfix, restored, restored if own_colours else bicubic_upsample(batch.lr, self.scale)
@@ -229,7 +228,8 @@ class LatentDiffusion(Method):
         return decoded + lr_up_B3HW - self._decoded(lr_latents_BChw)
 
     def _decoded(self, latents_BChw: Tensor) -> Tensor:
-        return self.autoencoder.decode(latents_BChw.float() / self.autoencoder.scaling_factor)
+        with torch.autocast(latents_BChw.device.type, enabled=False):  # as exact in training as in sampling
+            return self.autoencoder.decode(latents_BChw.float() / self.autoencoder.scaling_factor)
 
     def _padded(self, name: str, value: Tensor, height: int, padded_B3HW: Tensor) -> Tensor:
         """A feature map grown as the picture was, to a whole number of values for each latent cell."""

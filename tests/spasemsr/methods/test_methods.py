@@ -7,6 +7,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from spasemsr.backends.autoencoder.block_dct import BlockDCT
+from spasemsr.backends.autoencoder.spec import BlockDCTSpec
 from spasemsr.backends.networks.stlpips import load_stlpips
 from spasemsr.diffusion.spec import ScheduleSpec
 from spasemsr.errors import UserError
@@ -126,6 +128,16 @@ def test_one_step_is_judged_by_its_distance_to_hr():
     assert not any("convolutions" in name for name in method.state_dict())
     none = replace(batch, keys=[key for key, last in zip(batch.keys, alone, strict=True) if not last][:1] * 4)
     assert method(none, NOISE)["perceptual"] == 0
+
+
+def test_what_is_judged_is_decoded_exactly_whatever_the_network_computes_in():
+    schedule = {"prediction": "residual", "last_share": 0.5, "perceptual": 1.0}
+    method = small_method(schedule=schedule)
+    method.autoencoder = BlockDCT(BlockDCTSpec(kind="block_dct", keep=4))
+    latents, shown = torch.randn(2, 48, 4, 4), torch.rand(2, 3, 32, 32)
+    exact = method._image(latents, shown, method._lr_latents(shown))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(method._image(latents, shown, method._lr_latents(shown)), exact)
 
 
 @pytest.mark.parametrize("schedule", [{"prediction": "epsilon", "last_share": 0.5}, {"prediction": "residual"}])
