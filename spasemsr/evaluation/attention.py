@@ -36,7 +36,7 @@ def attention_ratios(method: Method, batches: Sequence[Batch], scale: int, seed:
         height, width = batch.lr.shape[-2:]
         padded = [-(-side * scale // MULTIPLE) * MULTIPLE for side in (height, width)]
         shown = np.array([width * scale / padded[1], height * scale / padded[0]] * 2, np.float32)
-        (objects,) = batch.objects
+        objects = method.selected(*batch.objects)
         objects = replace(objects, boxes=objects.boxes * shown)  # shares of the padded picture
         cells = padded[0] // method.grid.cell, padded[1] // method.grid.cell
         one_step = sampling.model_copy(update={"steps": 1, "guidance": 1.0, "tile": max(sampling.tile, *cells)})

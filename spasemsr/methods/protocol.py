@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from spasemsr.data.dataset import Batch
+from spasemsr.data.dataset import Batch, Objects
 from spasemsr.diffusion.spec import SampleSpec
 from spasemsr.diffusion.tiling import Tile, TileMap
 from spasemsr.methods.noise import Noise
@@ -102,6 +102,10 @@ class Method(Trainable):
     def attentions(self) -> dict[str, nn.Module]:
         """By layer, the cross-attentions whose keys are `object_rows` rows for no object, then for each object."""
         return {}
+
+    def selected(self, objects: Objects) -> Objects:
+        """Those of a picture's objects that have keys in `attentions`, in the order of these."""
+        return objects
 
     def seeing(self, batch: Batch, shown_B3HW: Tensor) -> Batch:
         """The batch with the features of another picture, as if the network were shown that, in [0, 1]."""

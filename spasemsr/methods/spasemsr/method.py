@@ -175,7 +175,7 @@ class SpaSemSR(AroundBase):
         """Encode every distinct string once and lay out its rows; their number is fixed, absent objects masked."""
         prompts = ["" if dropped else text for text, dropped in zip(prompts, drops.text, strict=True)]
         captions = ["" if dropped else text for text, dropped in zip(captions, drops.caption, strict=True)]
-        objects = [self._selected(objects) for objects in batch.objects]
+        objects = [self.selected(objects) for objects in batch.objects]
         texts = sorted({"", *prompts, *captions, *(tag for chosen in objects for tag in chosen.tags)})
         device = batch.lr.device
         with torch.no_grad():
@@ -212,7 +212,7 @@ class SpaSemSR(AroundBase):
             use_boxes_B=use_boxes_B.to(device),
         )
 
-    def _selected(self, objects: Objects) -> Objects:
+    def selected(self, objects: Objects) -> Objects:
         """The first objects.max objects; without boxes (Table 4) equal tags say nothing new and are merged.
 
         With `text.objects` off, none.

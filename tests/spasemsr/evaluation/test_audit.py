@@ -176,3 +176,12 @@ def test_attention_is_measured_of_a_picture_that_is_restored_in_several_tiles():
     batch = replace(BATCH, objects=[boxes], lr=BATCH.lr.repeat(1, 1, 3, 1))  # 24 latent cells high
     whole, tiled = (attention_ratios(method, [batch], 4, 0, sampling(steps=1, tile=tile)) for tile in (32, 16))
     assert tiled == whole and len(whole) == 21
+
+
+def test_attention_is_measured_at_the_places_of_the_objects_that_have_keys():
+    """Without boxes equal tags are one object: what follows it has neither its keys nor its place."""
+    method, sky = small_method(spatial={"boxes": False}), ("sky", (0.0, 0.0, 1.0, 0.5), 0.9)
+    again, car = ("sky", (0.0, 0.0, 0.5, 1.0), 0.8), ("car", (0.5, 0.5, 1.0, 1.0), 0.7)
+    batches = [replace(BATCH, objects=[objects_of(*rows)]) for rows in ((sky, again, car), (sky, car))]
+    merged, alone = (attention_ratios(method, [batch], 4, 0, sampling(steps=1)) for batch in batches)
+    assert merged == alone and len(alone) > 0
