@@ -78,7 +78,7 @@ class TrainedMethod:
     def batch(self, key: str, dial: float = 0.5) -> Batch:
         """A sample as its columns hold it; at another dial its lr is restored anew."""
         batch = self.dataset.batch([key])
-        return at_dial(batch, self.config, dial) if self.restorer_dials else batch
+        return at_dial(batch, self.method, self.config, dial) if self.restorer_dials else batch
 
     def have(self, group: Sequence[ToRestore]) -> None:
         """Have pictures of one sampling and one seed in the cache."""

@@ -20,9 +20,13 @@ def restorer_dials(method: "Method", config: "ModelConfig") -> bool:
     return method.adds_to_restored and has_dial(config.inference.restore)
 
 
-def at_dial(batch: Batch, config: "ModelConfig", dial: float) -> Batch:
-    """The batch with lr restored anew at another dial than 0.5, which is what column `restored` holds."""
+def at_dial(batch: Batch, method: "Method", config: "ModelConfig", dial: float) -> Batch:
+    """The batch with lr restored anew at another dial than 0.5, which is what column `restored` holds.
+
+    Features are those of the new image, as where a picture is upscaled; tags and caption are the same at every dial.
+    """
     if dial == 0.5:
         return batch
     restorer = build_restorer(dialed(config.inference.restore, dial))
-    return replace(batch, restored=to_tensor(np.stack(restorer.restore(list(to_pixels(batch.lr)), config.scale))))
+    restored = to_tensor(np.stack(restorer.restore(list(to_pixels(batch.lr)), config.scale)))
+    return method.seeing(replace(batch, restored=restored), restored)

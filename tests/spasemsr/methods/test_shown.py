@@ -1,14 +1,22 @@
 """The column of what is shown: what each unit holds, under which name, and that it equals what restoring makes."""
 
-import pytest
+from dataclasses import replace
+from types import SimpleNamespace
 
+import pytest
+import torch
+
+from spasemsr.backends.restorer.spec import AwareRestorerSpec
 from spasemsr.config import load_params
 from spasemsr.data.job import Sample
 from spasemsr.data.patches import Patch, make_key
 from spasemsr.methods import method
+from spasemsr.methods.dialed import at_dial, restorer_dials
+from spasemsr.pixels import to_tensor
 from tests.worlds import ROOT
 from tests.worlds.photographs import photograph
 from tests.worlds.siblings import NAMES, sibling, sibling_batch
+from tests.worlds.small_methods import small_batch
 
 SHA = "ab" * 32
 PATCH = Patch(make_key(SHA, 0, 0), "train", 0, "package:skimage", "astronaut.png", SHA, 0, 0, 96)
@@ -47,3 +55,18 @@ def test_what_a_batch_holds_is_not_made_again(name):
     built = sibling(name)
     batch = sibling_batch(name, built, training=False)
     assert built.extractors.completed(batch, built._lr_up(batch)) is batch
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_at_another_dial_features_are_of_the_image_that_the_network_is_shown(name):
+    built = sibling(name, input="restored", schedule={"prediction": "residual"})
+    batch = replace(small_batch(["a"], 32, 32, training=False), features={})
+    batch = replace(batch, lr=to_tensor(photograph("astronaut", 32)).contiguous(), restored=torch.rand(1, 3, 128, 128))
+    column = built.extractors.completed(batch, batch.restored)
+    restore = AwareRestorerSpec(kind="aware", sharpness=0.2)
+    config = SimpleNamespace(scale=4, inference=SimpleNamespace(restore=restore))
+    assert restorer_dials(built, config) and at_dial(column, built, config, 0.5) is column
+    sharp = at_dial(column, built, config, 1.0)
+    anew = built.extractors.completed(replace(batch, restored=sharp.restored), sharp.restored)
+    assert all(torch.equal(sharp.features[name], value) for name, value in anew.features.items())
+    assert not any(torch.equal(column.features[name], value) for name, value in anew.features.items())
