@@ -76,7 +76,9 @@ class GuidedFace(Face):
         from spasemsr.methods.guided_trace import GuidedTraced
 
         section = GuidedSection.of(given)
-        model = section.model.model_copy(update={"base": RandomBaseSpec()})  # the same network, and nothing to load
+        # the same network, and nothing to load; one image of a few samples is judged, which is not counted
+        schedule = section.model.schedule.model_copy(update={"perceptual": 0.0})
+        model = section.model.model_copy(update={"base": RandomBaseSpec(), "schedule": schedule})
         shown = self.shown(model, section.features, given.scale)
         return GuidedTraced(given, shown, partial(self.around, model, section.features, shown))
 

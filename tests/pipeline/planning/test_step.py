@@ -20,6 +20,8 @@ from spasemsr.training.loop import train
 from spasemsr.training.memory import StateBytes
 from spasemsr.training.spec import TrainSpec
 from tests.worlds import ROOT
+from tests.worlds.siblings import FEATURES as SIBLINGS
+from tests.worlds.siblings import MODELS
 from tests.worlds.small_methods import FEATURES, small_batch, small_method
 from tests.worlds.small_networks import LATENTS, PICO, TEXT
 
@@ -77,6 +79,15 @@ def test_places_that_words_are_bound_to_are_part_of_the_counted_step(asked):
     step.loss(1).backward()
     strengths = step.trainable()["binding"].parameters()
     assert all(strength.grad is not None for strength in strengths)
+
+
+def test_a_step_is_counted_whatever_else_its_result_is_judged_by(asked):
+    """The perceptual loss decodes images, and nothing is decoded where tensors hold nothing."""
+    face, (_, given, train) = method("seesr"), asked
+    model = {**MODELS["seesr"], "unet": PICO["unet"]}
+    model |= {"schedule": {"prediction": "residual", "last_share": 0.5, "perceptual": 1.0}}
+    section = face.section.model_validate({"model": model, "features": SIBLINGS["seesr"]})
+    assert training.trace_step(face, replace(given, section=section, patch=64), train).operations > 0
 
 
 @pytest.mark.parametrize("start", [1.0, 0.3])
