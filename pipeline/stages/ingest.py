@@ -18,7 +18,6 @@ from spasemsr.data.columns import HR
 from spasemsr.data.degradation import sharpen
 from spasemsr.data.job import ColumnJob, Sample, Typical
 from spasemsr.data.patches import Patch, write_patches
-from spasemsr.data.presets import require_sound
 from spasemsr.data.sources import Sources, missing_from_packages
 from spasemsr.errors import RejectedSample, UserError
 from spasemsr.images.flat import decode
@@ -45,7 +44,6 @@ def job(params: Params) -> ColumnJob:
 def run(params: Params, executor: Executor) -> None:
     """Survey the photographs, list patches and rejects, and cut the hr patches."""
     spec = params.active.data
-    require_sound(params.degradation)
     sources = Sources.of(spec, params.photographs)
     if missing := missing_from_packages(spec.packages):
         raise UserError(f"Installed packages lack {', '.join(missing)}.", "Run: make env (it installs pinned versions)")

@@ -59,7 +59,7 @@ def degrade(hr: ImageU8, spec: DegradationSpec, scale: int, seed: int) -> Degrad
     """Degrade hr, (H, W, 3) u8 of at least 80 px, to lr, (H // scale, W // scale, 3) u8.
 
     A function of its arguments alone: the global random generators are neither used as found nor left changed.
-    Raises UserError for a range that makes no sense, ValueError for an image that is too small or not RGB u8.
+    Raises ValueError for an image that is too small or not RGB u8.
     """
     trace = draw(spec, scale, seed)
     return Degraded(replay(hr, trace), trace)
@@ -71,10 +71,7 @@ def degrade_variant(hr: ImageU8, spec: DegradationSpec, scale: int, root_seed: i
 
 
 def draw(spec: DegradationSpec, scale: int, seed: int) -> dict[str, Any]:
-    """Draw one degradation: the trace, without touching an image. A chain has basicsr's Real-ESRGAN's distribution.
-
-    Raises UserError for a range that makes no sense.
-    """
+    """Draw one degradation: the trace, without touching an image. A chain has basicsr's Real-ESRGAN's distribution."""
     preset = preset_of(spec, seed)
     if preset in camera.DEVELOPMENTS:
         return camera.draw(preset, scale, seed) | {"usm": spec.usm_target}

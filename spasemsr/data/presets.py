@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 from spasemsr.data.spec import DegradationSpec, Range
-from spasemsr.errors import UserError
 from spasemsr.randomness import generator
 
 
@@ -47,12 +46,6 @@ PRESETS = {
         Order(0.5, (0.2, 1.0), (0.5, 2.0), (1.0, 1.5), _UP_DOWN_KEEP2, (0.6, 1.2), (1, 12), (0.05, 1.0), (60, 100)),
     ),
 }
-DOMAINS = {  # field -> what a range must lie in, and what that means
-    "resize_range": (0.1, 4.0, "factors from 0.1 to 4"),
-    "noise_range": (0.0, 255.0, "standard deviations in grey levels, 0 to 255"),
-    "poisson_scale_range": (0.0, 10.0, "factors from 0 to 10"),
-    "jpeg_range": (1.0, 100.0, "JPEG qualities from 1 to 100"),
-}
 
 
 def preset_of(spec: DegradationSpec, seed: int) -> str:
@@ -65,7 +58,7 @@ def preset_of(spec: DegradationSpec, seed: int) -> str:
 
 @lru_cache(maxsize=64)
 def resolve(spec: DegradationSpec, preset: str) -> Chain:
-    """The chain `preset` with the overrides; UserError names a range that is upside down or makes no sense."""
+    """The chain `preset` with the overrides."""
     chain = PRESETS[preset]
     first: dict[str, Any] = {}
     second: dict[str, Any] = {}
@@ -73,24 +66,5 @@ def resolve(spec: DegradationSpec, preset: str) -> Chain:
         if key == "second_blur_prob":
             second["blur_prob"] = value
             continue
-        field = key.removesuffix("2")
-        _check_range(key, value, field)
-        (second if key.endswith("2") else first)[field] = value
+        (second if key.endswith("2") else first)[key.removesuffix("2")] = value
     return Chain(replace(chain.first, **first), replace(chain.second, **second))
-
-
-def require_sound(spec: DegradationSpec) -> None:
-    """Refuse, before any work, overrides that make no sense in a chain: UserError as `resolve` raises it."""
-    for preset in PRESETS:
-        resolve(spec, preset)
-
-
-def _check_range(key: str, value: Range, field: str) -> None:
-    low, high, meaning = DOMAINS[field]
-    where = f"degradation.override.{key} = {list(value)}"
-    if not low <= value[0] <= value[1] <= high:
-        raise UserError(f"{where}: not a range of {meaning}.", "Give [low, high] with low <= high in these bounds.")
-    if field == "resize_range" and not value[0] <= 1.0 <= value[1]:
-        raise UserError(f"{where}: must hold 1.", "Down draws from [low, 1] and up from [1, high].")
-    if field == "jpeg_range" and value[0] >= 100.0:
-        raise UserError(f"{where}: basicsr's JPEG divides by zero at 100.", "Let the range begin below 100.")

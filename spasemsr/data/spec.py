@@ -2,13 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from spasemsr.scenes.spec import ScenesSpec
 from spasemsr.spec import DISTINCT, NUMBER, Fraction, Positive, Spec
 
 Range = tuple[Annotated[float, NUMBER], Annotated[float, NUMBER]]
 PresetName = Literal["seesr", "stablesr", "camera", "mild", "mixture"]
+DOMAINS = {  # field of DegradationRanges, of either pass -> what its range must lie in, and what that means
+    "resize_range": (0.1, 4.0, "factors from 0.1 to 4"),
+    "noise_range": (0.0, 255.0, "standard deviations in grey levels, 0 to 255"),
+    "poisson_scale_range": (0.0, 10.0, "factors from 0 to 10"),
+    "jpeg_range": (1.0, 100.0, "JPEG qualities from 1 to 100"),
+}
 MIN_SIDE = 80  # of hr: the largest kernel reaches 10 px, and the first resize may leave 0.15 of the side
 
 
@@ -24,6 +30,21 @@ class DegradationRanges(Spec):
     noise_range2: Range | None = None
     poisson_scale_range2: Range | None = None
     jpeg_range2: Range | None = None
+
+    @field_validator(*DOMAINS, *(f"{name}2" for name in DOMAINS))
+    @classmethod
+    def _makes_sense(cls, given: Range | None, info: ValidationInfo) -> Range | None:
+        field = str(info.field_name).removesuffix("2")
+        low, high, meaning = DOMAINS[field]
+        if given is None:
+            return None
+        if not low <= given[0] <= given[1] <= high:
+            raise ValueError(f"not a range of {meaning}; give [low, high] with low <= high in these bounds")
+        if field == "resize_range" and not given[0] <= 1.0 <= given[1]:
+            raise ValueError("must hold 1: down draws from [low, 1] and up from [1, high]")
+        if field == "jpeg_range" and given[0] >= 100.0:
+            raise ValueError("must begin below 100, at which basicsr's JPEG divides by zero")
+        return given
 
 
 class MixtureShares(Spec):

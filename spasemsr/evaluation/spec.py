@@ -1,4 +1,4 @@
-"""The sections `evaluate` and `dial` of `params.yaml`."""
+"""The sections `evaluate`, `audit` and `dial` of `params.yaml`."""
 
 from typing import Annotated, Literal
 

@@ -68,6 +68,16 @@ def test_what_came_later_is_said_where_it_is_not_the_default():
         ("embedded.train.stepz", 3, "embedded.train.stepz = 3: no such key (allowed: init, shards, steps"),
         ("embedded.train.lr", math.inf, "embedded.train.lr = inf: Input should be a finite number"),
         ("degradation.override", {"noise_range": [math.nan, 20]}, "Input should be a finite number"),
+        (
+            "degradation.override",
+            {"noise_range": [20, 1]},
+            "degradation.override.noise_range = [20, 1]: not a range of standard deviations in grey levels, 0 to 255",
+        ),
+        (
+            "degradation.override",
+            {"jpeg_range2": [100, 100]},
+            "jpeg_range2 = [100, 100]: must begin below 100",
+        ),
         ("photographs", "", "photographs = ''"),  # the project's own folder, results and all
         ("embedded.caption", {"kind": "poet"}, "embedded.caption.kind = 'poet'"),
         ("embedded.dial.sweeps", ["speed"], "embedded.dial.sweeps.0 = 'speed'"),
