@@ -79,7 +79,7 @@ def run(request: Request) -> Iterator[str]:
     if not metrics and not fid:
         reasons = " ".join(f"{name}: {reason}" for name, reason in unavailable.items())
         raise UserError(f"No metric is left to compute. {reasons}", "Name others with --metrics.")
-    pairs = pair(request.method, outputs, hr, request.partial, request.cut, request.workers)
+    pairs = pair(request.method, outputs, hr, metrics, request.partial, request.cut, request.workers)
     if len(pairs.files) < len(outputs):
         metrics, fid, unavailable = available(names, len(pairs.files))
     split = known.name if known else "given"

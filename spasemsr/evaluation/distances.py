@@ -13,6 +13,7 @@ import numpy as np
 
 from spasemsr.backends.networks.spec import LPIPS, STLPIPS
 from spasemsr.errors import UserError
+from spasemsr.evaluation.sizes import Smallest
 from spasemsr.hashing import sha256_file
 from spasemsr.pixels import ImageU8
 from spasemsr.weights.registry import entry
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from spasemsr.backends.networks.stlpips import ShiftTolerantNetwork
 
-_SMALLEST = 32  # px a side: below it the last layers see nothing, or nothing but padding
+SMALLEST = Smallest(32)  # below it the last layers see nothing, or nothing but padding
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,11 @@ class FeatureDistance:
         """Distance of two (H, W, 3) u8 images of one size; a UserError names sizes it is not defined for."""
         import torch
 
-        if restored.shape != hr.shape or min(hr.shape[:2]) < _SMALLEST:
+        if restored.shape != hr.shape:
             sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (restored, hr)]
             what = f"{self._name}: restored is {sizes[0]}, hr is {sizes[1]}."
-            raise UserError(what, f"Score images of equal size, at least {_SMALLEST} px a side.")
+            raise UserError(what, "Score images of equal size.")
+        SMALLEST.require(f"{self._name}: an image", *hr.shape[:2])
         with torch.inference_mode():
             known, content = self._last, hr.tobytes()
             if known[0] != content:  # a local copy: other threads score other images

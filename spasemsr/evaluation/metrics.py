@@ -23,9 +23,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # loads a submodule when it is first used: NIQE's alone take a second
 
+from spasemsr.backends.extractors.spec import CELL
 from spasemsr.errors import UserError
 from spasemsr.evaluation import perceptual
-from spasemsr.evaluation.distances import KINDS, FeatureDistance
+from spasemsr.evaluation.distances import KINDS, SMALLEST, FeatureDistance
+from spasemsr.evaluation.sizes import ANY, Smallest
 from spasemsr.evaluation.spec import MetricName
 from spasemsr.hashing import sha256_bytes
 from spasemsr.pixels import ImageU8
@@ -41,6 +43,7 @@ _MSE_FLOOR = 1e-8
 _SSIM_SIDE, _SSIM_SIGMA = 11, 1.5
 _SSIM_C1, _SSIM_C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _BLOCK = 96  # NIQE's block side
+_SSIM_SIZE, _TEXTURE_SIZE, _NIQE_SIZE = Smallest(_SSIM_SIDE), Smallest(CELL), Smallest(_BLOCK, 2)
 _NIQE_FILE = "niqe_pris_params.npz"
 _NIQE_SHA256 = "2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296"
 
@@ -69,6 +72,7 @@ class Metric:
     recipe: str
     crop: int = 0
     protocol: str = PROTOCOL
+    smallest: Smallest = ANY
 
     def describe(self) -> dict[str, Any]:
         """The provenance that accompanies every number of this metric."""
@@ -98,19 +102,21 @@ def build_metric(name: str) -> Metric:
             return Metric(name, "PSNR-Y", True, True, 2, psnr_y, **ours, weights="none", recipe=recipe)
         case "ssim":
             recipe = "Y in [0, 255] rounded, 11x11 Gaussian sigma 1.5, valid region, contrast-structure clamped at 0"
-            return Metric(name, "SSIM-Y", True, True, 4, ssim_y, **ours, weights="none", recipe=recipe)
+            about = {**ours, "smallest": _SSIM_SIZE}
+            return Metric(name, "SSIM-Y", True, True, 4, ssim_y, **about, weights="none", recipe=recipe)
         case "texture":
             recipe = "log energies of 10 fixed filters in cells of 8 px, mean absolute difference in their deviations"
-            about = {**ours, "colour_space": "RGB"}
+            about = {**ours, "colour_space": "RGB", "smallest": _TEXTURE_SIZE}
             return Metric(name, "Texture error", False, True, 3, texture_error, **about, weights="none", recipe=recipe)
         case "niqe":
             weights = f"basicsr {importlib.metadata.version('basicsr')} {_NIQE_FILE} sha256:{_NIQE_SHA256[:16]}"
             recipe = "Y in [0, 255] rounded, 96 px blocks, two scales, distance to the pristine model"
-            return Metric(name, "NIQE", False, False, 2, _niqe_alone, **ours, weights=weights, recipe=recipe)
+            about = {**ours, "smallest": _NIQE_SIZE}
+            return Metric(name, "NIQE", False, False, 2, _niqe_alone, **about, weights=weights, recipe=recipe)
         case _ if name in KINDS:
             distance, kind = FeatureDistance(name), KINDS[name]
             about_it = ("spasemsr.evaluation.distances", distance.version, distance.weights, "RGB", kind.recipe)
-            return Metric(name, kind.label, False, True, 4, distance, *about_it)
+            return Metric(name, kind.label, False, True, 4, distance, *about_it, smallest=SMALLEST)
         case _ if name in perceptual.METRICS:
             learned, score = perceptual.METRICS[name], perceptual.PerceptualScore(name)
             return Metric(
@@ -158,20 +164,17 @@ def texture_error(restored: ImageU8, hr: ImageU8) -> float:
 
     0 where the images agree; a texture of the right strength in another phase costs little, a missing one much.
     """
-    from spasemsr.backends.extractors.filter_bank import CELL, texture_energies
+    from spasemsr.backends.extractors.filter_bank import texture_energies
 
     _check_pair("texture", restored, hr)
-    if min(hr.shape[:2]) < CELL:
-        raise UserError(f"texture needs {CELL} pixels a side, not {hr.shape[1]}x{hr.shape[0]}.", "Leave it out.")
+    _TEXTURE_SIZE.require("texture: an image", *hr.shape[:2])
     return float(np.abs(texture_energies(restored) - texture_energies(hr)).mean(dtype=np.float64))
 
 
 def ssim_y(restored: ImageU8, hr: ImageU8) -> float:
     """SSIM on rounded Y x 255: 11x11 Gaussian of sigma 1.5, valid region, contrast-structure term clamped at 0."""
     _check_pair("ssim", restored, hr)
-    height, width = hr.shape[:2]
-    if min(height, width) < _SSIM_SIDE:
-        raise UserError(f"ssim: an image of {width}x{height} is smaller than its 11x11 window.", "Score larger images.")
+    _SSIM_SIZE.require("ssim: an image", *hr.shape[:2])
     x, y = _levels(restored), _levels(hr)
     mean_x, mean_y = _window(x), _window(y)
     var_x = _window(x * x) - mean_x**2
@@ -188,13 +191,8 @@ def niqe(image: ImageU8) -> float:
     Needs at least two whole 96 px blocks (a UserError names the size), and two that are not flat (MetricUndefined).
     """
     _check("niqe", "image", image)
+    _NIQE_SIZE.require("niqe: an image", *image.shape[:2])
     rows, columns = (side // _BLOCK for side in image.shape[:2])
-    if rows * columns < 2:
-        height, width = image.shape[:2]
-        raise UserError(
-            f"niqe: an image of {width}x{height} holds {rows * columns} blocks of {_BLOCK} px; it needs two.",
-            f"Score images of at least {2 * _BLOCK}x{_BLOCK}, or leave niqe out of the metrics.",
-        )
     y = _levels(image)[: rows * _BLOCK, : columns * _BLOCK]
     mean, covariance, window = _pristine()
     features = np.concatenate(

@@ -1,10 +1,11 @@
 """Two folders, results and hr -> the pairs that are scored, decided before the first score is computed.
 
-By default everything must pair: a key without its partner, a file that cannot be read and a pair of two sizes are
-errors, all named at once. Asked for what there is (`partial`), they are left out, each by name with its reason.
+By default everything must pair: a key without its partner, a file that cannot be read, a pair of two sizes and one that
+is too small for a metric are errors, all named at once. Asked for what there is (`partial`), they are left out, each by
+name with its reason.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from spasemsr.determinism import cores, single_threaded
 from spasemsr.errors import UserError
 from spasemsr.evaluation.lookalike import Thumbnail, strangers, thumbnail
+from spasemsr.evaluation.metrics import Metric
 from spasemsr.evaluation.naming import advice
 from spasemsr.evaluation.scores import check_keys
 from spasemsr.images.flat import Decoded
@@ -56,6 +58,7 @@ def pair(
     method: str,
     results: Mapping[str, Path],
     hr: Mapping[str, Path] | None,
+    metrics: Sequence[Metric],
     partial: bool = False,
     cut: bool = False,
     workers: int | None = None,
@@ -83,6 +86,8 @@ def pair(
     def look(key: str) -> tuple[Thumbnail, Thumbnail] | UserError:
         try:
             one, other = read_pair(*files[key], cut)
+            for metric in metrics:
+                metric.smallest.require(f"{metric.name}: {shown(files[key][0])}", *one.pixels.shape[:2])
         except UserError as error:
             return error
         return thumbnail(one.pixels), thumbnail(other.pixels)
@@ -91,7 +96,8 @@ def pair(
         looks = dict(zip(files, pool.map(look, files), strict=True))
     bad = {key: found for key, found in looks.items() if isinstance(found, UserError)}
     if bad and (not partial or len(bad) == len(files)):
-        raise refusal(bad.values(), "" if partial else "Or --partial, without --set, leaves them out and says so.")
+        less = not partial and len(bad) < len(files)
+        raise refusal(bad.values(), "Or --partial, without --set, leaves them out and says so." if less else "")
     good = {key: found for key, found in looks.items() if not isinstance(found, UserError)}
     odd = strangers({key: one for key, (one, _) in good.items()}, {key: other for key, (_, other) in good.items()})
     exchanged = [f"{key} like that of {other}" for key, other in odd.items() if other]

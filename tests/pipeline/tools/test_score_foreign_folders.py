@@ -188,6 +188,23 @@ def test_sizes_that_differ_are_all_named_and_a_few_pixels_can_be_cut(folders, tm
     assert "Nothing is resized" in error.value.remedy and "--cut" not in error.value.remedy
 
 
+def test_pictures_too_small_for_a_metric_are_named_before_scoring_or_left_out(folders):
+    large = photograph("chelsea.png")
+    for folder in folders:
+        write_png(folder / "a.png", large)
+    said = r"(?s)niqe: \S*out/b\.png of 64x64 is too small: it must hold 2 squares of 96 px\..*out/e\.png of 64x64"
+    with pytest.raises(UserError, match=said) as error:
+        ask(folders, metrics=("psnr", "niqe"))
+    assert "leave the metric out. Or --partial" in error.value.remedy
+    lines = ask(folders, metrics=("psnr", "niqe"), partial=True)
+    assert "1 images" in lines[0] and sum(line.startswith("left out") for line in lines) == 4
+    write_png(folders[0] / "a.png", large[:64, :64])
+    write_png(folders[1] / "a.png", large[:64, :64])
+    with pytest.raises(UserError, match=r"(?s)a\.png of 64x64.*e\.png of 64x64") as error:
+        ask(folders, metrics=("niqe",))
+    assert "--partial" not in error.value.remedy  # nothing would be left
+
+
 # Without hr.
 
 

@@ -88,7 +88,7 @@ def test_sizes_it_is_not_defined_for_are_refused(name, model):
     assert metric.compute(hr[:32, :32], hr[32:64, :32]) > 0
     with pytest.raises(UserError, match=rf"^{name}: restored is 100x95, hr is 100x96"):
         metric.compute(hr[:-1], hr)
-    with pytest.raises(UserError, match="at least 32 px"):
+    with pytest.raises(UserError, match="100x31 is too small: it must hold a square of 32 px"):
         metric.compute(hr[:31], hr[:31])
 
 
