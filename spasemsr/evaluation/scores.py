@@ -87,9 +87,14 @@ def check_keys(expected: Iterable[str], given: Sequence[str], what: str, more: s
     """
     wanted, found = set(expected), set(given)
     repeated = {key for key in found if given.count(key) > 1} if len(given) > len(found) else set()
+    extra = found - wanted
     problems = [
-        f"{word} {len(keys)} of {len(wanted)} keys ({_first(keys)})"
-        for word, keys in (("lacks", wanted - found), ("has extra", found - wanted), ("repeats", repeated))
+        f"{said} ({_first(keys)})"
+        for said, keys in (
+            (f"lacks {len(wanted - found)} of {len(wanted)} keys", wanted - found),
+            (f"has {len(extra)} {'key' if len(extra) == 1 else 'keys'} too many", extra),
+            (f"repeats {len(repeated)} of {len(wanted)} keys", repeated),
+        )
         if keys
     ]
     if problems:

@@ -77,7 +77,7 @@ def test_threads_change_nothing(folders, tmp_path):
 def test_defect_pairs_by_position(folders):
     """A renamed output still sorts to the same place; by position it would be scored against another image."""
     (folders[0] / "b.png").rename(folders[0] / "bb.png")
-    with pytest.raises(UserError, match=r"lacks 1 of 3 keys \(b\) and has extra 1 of 3 keys \(bb\)") as error:
+    with pytest.raises(UserError, match=r"lacks 1 of 3 keys \(b\) and has 1 key too many \(bb\)") as error:
         ask(folders)
     assert "--partial, without --set, scores the 2 that have a partner" in error.value.remedy
 
@@ -92,7 +92,7 @@ def test_defect_unreadable_files_counted_in_the_divisor(folders):
 @pytest.mark.parametrize("part", [0, 1])
 def test_defect_a_failed_image_vanishes_from_the_mean(folders, part):
     (folders[part] / "b.png").unlink()
-    with pytest.raises(UserError, match="lacks 1 of 3" if part == 0 else "has extra 1 of 2"):
+    with pytest.raises(UserError, match="lacks 1 of 3" if part == 0 else "has 1 key too many"):
         ask(folders)
     png(folders[part] / "b.png", np.zeros((SIDE, SIDE - 1, 3), np.uint8))
     with pytest.raises(UserError, match=r"b\.png has 6[34]x64 pixels, its hr 6[34]x64"):

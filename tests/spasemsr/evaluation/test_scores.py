@@ -83,8 +83,9 @@ def test_a_metric_that_has_no_value_anywhere_is_null_not_nan(tmp_path):
     ("given", "message"),
     [
         (["a", "b"], "lacks 1 of 3 keys (c)"),
-        (["a", "b", "c", "d"], "has extra 1 of 3 keys (d)"),
-        (["a", "b", "d"], "lacks 1 of 3 keys (c) and has extra 1 of 3 keys (d)"),
+        (["a", "b", "c", "d"], "has 1 key too many (d)"),
+        (["a", "b", "d"], "lacks 1 of 3 keys (c) and has 1 key too many (d)"),
+        (["a", "b", "c", "d", "e"], "has 2 keys too many (d, e)"),
         (["a", "b", "b", "c"], "repeats 1 of 3 keys (b)"),
         ([], "lacks 3 of 3 keys (a, b, c)"),
     ],
