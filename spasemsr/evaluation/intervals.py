@@ -5,6 +5,7 @@ an interval over patches as if they were independent would be too narrow. Every 
 draws of a split are shared by all methods, which pairs them. G photographs, R resamples.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from spasemsr.randomness import generator
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 _PIECE = 1000  # resamples held in memory at once
+_DIV2K_CROP = re.compile(r"(08\d\d|0900)_(\d\d|pch_\d+)")  # of DIV2K-Val: as built here, and as StableSR publishes it
 _EXACT_UP_TO = 12  # photographs: 2^12 sign patterns are enumerated, more are drawn
 
 Float64 = npt.NDArray[np.float64]
@@ -49,7 +51,9 @@ def summarize(tables: Sequence[ScoreTable], metrics: Sequence[Metric], seed: int
 
 
 def photograph_of(key: str) -> str:
-    """What a key was cut from: the hash part of a patch key, else the key itself."""
+    """What a key was cut from: the hash part of a patch key, the number in a crop of DIV2K-Val; else the key itself."""
+    if crop := _DIV2K_CROP.fullmatch(key):
+        return crop[1]
     return key[:16] if KEY.fullmatch(key) else key
 
 
