@@ -18,8 +18,9 @@ Values = Mapping[str, float]  # by key
 def lines(scores: Mapping[str, Mapping[Any, ScoreTable]], method: str) -> Iterator[str]:
     """A line for each row but the first: its scores minus the first row's, metric by metric, with 95 % intervals.
 
-    `scores` are tables of a split by row and seed; what is compared are the seeds that both rows have. Where there are
-    several, the mean difference of each stands behind the interval.
+    `scores` are tables of a split by row and seed; what is compared are the seeds that both rows have, on the images on
+    which the metric has a value in all of these trainings. Where there are several, the mean difference of each stands
+    behind the interval.
     """
     (whole, first), *others = scores.items()
     for row, tables in others:
@@ -30,28 +31,29 @@ def lines(scores: Mapping[str, Mapping[Any, ScoreTable]], method: str) -> Iterat
         for metric in pairs[0][0].metrics:
             if not all(table.has(method, metric) for pair in pairs for table in pair):
                 continue  # a constraint that is off has no error
-            gains = [difference(one.values(method, metric), two.values(method, metric)) for one, two in pairs]
+            values = [(one.values(method, metric), two.values(method, metric)) for one, two in pairs]
+            keys = sorted(set.intersection(*(set(each) for pair in values for each in pair)))
+            if not keys:
+                yield f"{row} minus {whole}: {metric} has no value on any image"
+                continue
+            gains = [{key: two[key] - one[key] for key in keys} for one, two in values]
             means = [sum(gain.values()) / len(gain) for gain in gains]
             text = f"{row} minus {whole}: {metric} {sum(means) / len(means):+.4f}"
             if bounds := interval(gains, metric):
                 text += f" [{bounds[0]:+.4f}, {bounds[1]:+.4f}]"
             if len(means) > 1:
                 text += f", by seed {' '.join(f'{mean:+.4f}' for mean in means)}"
-            yield f"{text}, {len(gains[0])} images"
-
-
-def difference(whole: Values, other: Values) -> dict[str, float]:
-    """Other minus whole at the keys that both have."""
-    return {key: other[key] - value for key, value in whole.items() if key in other}
+            yield f"{text}, {len(keys)} images"
 
 
 def interval(gains: Sequence[Values], *names: str) -> tuple[float, float] | None:
     """Percentile bootstrap 95 % interval of the mean difference; None for fewer than two photographs.
 
-    Photographs are drawn with all their images, and trainings, one for each seed, are drawn too: what is said of a
-    variant is to hold for another training of it. Two or three seeds give a rough idea of that alone.
+    `gains` are those of each training, all with the same keys. Photographs are drawn with all their images, and
+    trainings, one for each seed, are drawn too: what is said of a variant is to hold for another training of it. Two or
+    three seeds give a rough idea of that alone.
     """
-    keys = sorted(set.intersection(*(set(gain) for gain in gains)))
+    keys = sorted(gains[0])
     photographs = sorted({photograph_of(key) for key in keys})
     if len(photographs) < 2:
         return None

@@ -1,5 +1,7 @@
 """What one training changes against another, image by image."""
 
+import math
+
 import pytest
 
 from pipeline.tools import experiment, paired, recipes
@@ -23,6 +25,23 @@ def test_differences_are_paired_by_image_and_drawn_over_photographs_and_seeds():
     one = paired.interval([{key: float(index % 2) for index, key in enumerate(keys)}])
     assert one is not None and 0.2 < one[0] < 0.3 and 0.7 < one[1] < 0.8  # a share of 1/2 in twelve: +- 0.28
     assert paired.interval([{keys[0]: 1.0}]) is None
+
+
+def test_means_and_intervals_are_of_the_images_that_have_a_value_everywhere():
+    """NIQE of a flat result has none: what one training leaves out is left out of the others, and of the interval."""
+
+    def table(*values: float) -> ScoreTable:
+        rows = [Row("val", key, "spasemsr", {"niqe": value}) for key, value in zip("abc", values, strict=True)]
+        return ScoreTable("val", ("niqe",), ("spasemsr",), tuple(rows))
+
+    scores = {
+        "Ours": {0: table(5.0, 5.0, 5.0), 1: table(5.0, 5.0, 5.0)},
+        "w/o": {0: table(6.0, 6.0, 90.0), 1: table(7.0, 7.0, math.nan)},
+    }
+    (line,) = paired.lines(scores, "spasemsr")
+    assert line == "w/o minus Ours: niqe +1.5000 [+1.0000, +2.0000], by seed +1.0000 +2.0000, 2 images"
+    (line,) = paired.lines(scores | {"w/o": {0: table(*[math.nan] * 3)}}, "spasemsr")
+    assert line == "w/o minus Ours: niqe has no value on any image"
 
 
 def test_variants_are_compared_with_the_whole_method_seed_by_seed(monkeypatch):
