@@ -26,7 +26,7 @@ def require_size(test_set: TestSet, hr: Mapping[str, Path]) -> None:
             raise UserError(
                 f"{test_set.label}: {key} has {width}x{height} pixels; the published numbers are of crops of "
                 f"{side}x{side}, and others do not compare with them.",
-                f"Take the crops from {test_set.source}, or score without --set.",
+                f"Take the published crops, {test_set.source}, or score without --set.",
             )
 
 

@@ -52,8 +52,10 @@ def run(request: Request) -> Iterator[str]:
     if hr_folder is None and known is None and not request.metrics:
         remedy = "Give --hr FOLDER, --set NAME, or --metrics that need no reference, as niqe."
         raise UserError("There is nothing to compare with.", remedy)
-    if known and request.partial:
-        raise UserError("A named set is scored whole.", "Leave out --partial, or score without --set.")
+    if known and (request.partial or request.cut):
+        raise UserError("A named set is scored whole.", "Leave out --partial and --cut, or score without --set.")
+    if known and request.hr and not known.paired:
+        raise UserError(f"{known.label} has no hr.", f"Leave out --hr, and put its lr into {known.folder('lr')}.")
     if hr_folder and hr_folder.is_dir() and request.outputs.is_dir() and hr_folder.samefile(request.outputs):
         raise UserError("The results and hr are the same folder.", "Give the folder of hr with --hr.")
     endings = (*request.strip, *(known.strip if known else ()))
@@ -63,7 +65,7 @@ def run(request: Request) -> Iterator[str]:
     if known and needed and not needed.is_dir():
         raise UserError(
             f"{known.label}: there is no folder {needed}.",
-            f"Get it from {known.source} ({known.licence}) and put it there, or say where it is with --hr.",
+            f"It is {known.source} ({known.licence}); put it there{', or say where it is with --hr' * known.paired}.",
         )
     hr = None if hr_folder is None else index(hr_folder, "hr", endings, unusable if request.partial else None)
     if known and hr is not None:
@@ -74,11 +76,8 @@ def run(request: Request) -> Iterator[str]:
         check_keys(inputs, list(outputs), f"The folder of {request.method}", f" {advice(inputs, outputs)}".rstrip())
     names = request.metrics or (("psnr", "ssim") if hr is not None else ("niqe",))
     metrics, fid, unavailable = available(names, len(outputs))
-    if "fid" in names and hr is None:
-        raise UserError("fid compares with hr, and there is none.", "Give --hr, or --metrics that need no reference.")
-    if not metrics and not fid:
-        reasons = " ".join(f"{name}: {reason}" for name, reason in unavailable.items())
-        raise UserError(f"No metric is left to compute. {reasons}", "Name others with --metrics.")
+    if hr is None:
+        _require_none_needs_hr(metrics, names)
     pairs = pair(request.method, outputs, hr, metrics, request.partial, request.cut, request.workers)
     if len(pairs.files) < len(outputs):
         metrics, fid, unavailable = available(names, len(pairs.files))
@@ -120,7 +119,7 @@ def run(request: Request) -> Iterator[str]:
 def available(names: Sequence[str], images: int) -> tuple[list[Metric], Fid | None, dict[str, str]]:
     """The metrics of these names that can be computed here on so many images, FID apart, and why the others cannot.
 
-    Raises UserError for a name that no metric has.
+    Raises UserError for a name that no metric has, and where none can be computed.
     """
     metrics, fid, unavailable = [], None, {}
     for name in dict.fromkeys(names):
@@ -133,7 +132,17 @@ def available(names: Sequence[str], images: int) -> tuple[list[Metric], Fid | No
                 metrics.append(build_metric(name))
         except UserError as error:
             unavailable[name] = f"{error.what} {error.remedy}"
+    if not metrics and not fid:
+        reasons = " ".join(f"{name}: {reason}" for name, reason in unavailable.items())
+        raise UserError(f"No metric is left to compute. {reasons}", "Name others with --metrics.")
     return metrics, fid, unavailable
+
+
+def _require_none_needs_hr(metrics: Sequence[Metric], names: Sequence[str]) -> None:
+    needy = [metric.name for metric in metrics if metric.needs_reference] + ["fid"] * ("fid" in names)
+    if needy:
+        what = f"{', '.join(needy)} {'compares' if len(needy) == 1 else 'compare'} with hr, and there is none."
+        raise UserError(what, "Give --hr, or --metrics that need no reference.")
 
 
 def _inputs(known: testsets.TestSet, endings: Sequence[str]) -> dict[str, Path]:

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from spasemsr.determinism import cores, single_threaded
-from spasemsr.errors import UserError
 from spasemsr.evaluation.metrics import Metric
 from spasemsr.evaluation.pairing import Pairs, read_pair
 from spasemsr.evaluation.scores import Row, ScoreTable, score_image
@@ -26,14 +25,9 @@ def score_pairs(
 ) -> tuple[ScoreTable, dict[str, int]]:
     """Score every result against its hr; the table, and how often each treatment was applied.
 
-    Without hr only metrics that need no reference can be asked for. Raises UserError for others, and for a picture that
-    a metric is not defined on; the same error however many threads.
+    Without hr only metrics that need no reference can be asked for. Raises UserError for a picture that a metric is not
+    defined on; the same error however many threads.
     """
-    without_hr = any(hr is None for _, hr in pairs.files.values())
-    if needy := [metric.name for metric in metrics if without_hr and metric.needs_reference]:
-        raise UserError(
-            f"{', '.join(needy)} compare with hr, and there is none.", "Give --hr, or --metrics that need no reference."
-        )
 
     def one(key: str) -> Row:
         result_path, hr_path = pairs.files[key]

@@ -49,7 +49,7 @@ def read_pair(result: Path, hr: Path | None, cut: bool) -> tuple[Decoded, Decode
     near = max(abs(height - rows), abs(width - columns)) < _CUT
     if not (cut and near):
         what = f"{shown(result)} has {width}x{height} pixels, its hr {columns}x{rows}."
-        way = "--cut cuts off what only one of them has, right and below." if near else "Nothing is resized here."
+        way = "--cut, without --set, cuts off what only one of them has." if near else "Nothing is resized here."
         raise UserError(what, f"Give results of hr's size. {way}")
     return _cut(one, min(height, rows), min(width, columns)), _cut(other, min(height, rows), min(width, columns))
 

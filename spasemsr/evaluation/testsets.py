@@ -114,7 +114,7 @@ def verify(test_set: TestSet, files: Mapping[str, Path], folder: Path = FOLDER) 
         check_keys(known["files"], list(files), what)
     if len(files) != test_set.n:
         raise UserError(
-            f"{what} has {len(files)} images, the published set has {test_set.n}.", f"Take it from {test_set.source}."
+            f"{what} has {len(files)} images, the published set has {test_set.n}.", f"It is {test_set.source}."
         )
     hashes = {key: sha256_file(path) for key, path in sorted(files.items())}
     facts = {"set": test_set.name, "n": test_set.n, "keys_sha256": digest_of((key,) for key in sorted(files))}
@@ -137,7 +137,7 @@ def describe(sets: Sequence[TestSet] = tuple(SETS.values())) -> list[str]:
         kind = "paired" if entry.paired else "LR only"
         keys = f"keys {entry.keys_sha256[:16]}" if entry.keys_sha256 else "keys recorded on first use"
         lines.append(f"{entry.name:<12} {entry.label:<17} {entry.n:>5}  {kind:<8} {keys}")
-        lines.append(f"{'':<12} from {entry.source} · {entry.licence}" + (f" · {entry.note}" if entry.note else ""))
+        lines.append(f"{'':<12} {entry.source} · {entry.licence}" + (f" · {entry.note}" if entry.note else ""))
     return lines
 
 

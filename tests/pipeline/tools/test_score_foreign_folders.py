@@ -14,6 +14,7 @@ from pipeline.tools import experiment
 from pipeline.tools.baseline import run as baseline
 from pipeline.tools.score import Request, run
 from spasemsr.errors import UserError
+from spasemsr.evaluation import fid
 from spasemsr.evaluation.metrics import psnr_y
 from spasemsr.pixels import write_png
 from tests.worlds.sample_report import photograph
@@ -161,8 +162,17 @@ def test_nothing_left_is_refused(folders):
 
 
 def test_a_named_set_is_scored_whole(folders):
-    with pytest.raises(UserError, match="scored whole"):
-        ask(folders, test_set="realsr", partial=True)
+    for part in ("partial", "cut"):  # published numbers are of all of it, and of all of its pixels
+        with pytest.raises(UserError, match="scored whole"):
+            ask(folders, test_set="realsr", **{part: True})
+
+
+def test_a_set_that_gets_too_small_for_the_only_metric_is_refused(folders, monkeypatch):
+    monkeypatch.setattr(fid, "MIN_IMAGES", 5)
+    monkeypatch.setattr(fid, "verify", lambda *_: "0" * 64)
+    (folders[0] / "a.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"No metric is left to compute\. fid: .* 4 images are too few"):
+        ask(folders, metrics=("fid",), partial=True)
 
 
 # Sizes.
@@ -213,8 +223,8 @@ def test_results_without_hr_can_be_scored_by_what_needs_none(tmp_path):
     write_png(tmp_path / "out" / "a.png", photograph("chelsea.png"))
     lines = ask((tmp_path / "out", None), metrics=("niqe",))
     assert lines[1].startswith("NIQE") and "set      without hr or --set nobody knows" in "\n".join(lines)
-    with pytest.raises(UserError, match="psnr compare with hr"):
-        ask((tmp_path / "out", None), metrics=("psnr", "niqe"))
+    with pytest.raises(UserError, match="psnr, ssim compare with hr"):
+        ask((tmp_path / "out", None), metrics=("psnr", "ssim", "niqe"))
 
 
 def test_the_command_takes_both_options(folders):
