@@ -5,7 +5,11 @@ from collections.abc import Iterable
 import typer
 
 
-def say(lines: Iterable[str]) -> None:
-    """Print lines one by one, so that slow work is seen to go on."""
-    for line in lines:
-        typer.echo(line)
+def say(lines: Iterable[str]) -> int:
+    """Print lines one by one, so that slow work is seen to go on; the exit status that a generator of them returns."""
+    left = iter(lines)
+    while True:
+        try:
+            typer.echo(next(left))
+        except StopIteration as end:
+            return end.value or 0

@@ -47,10 +47,13 @@ def baseline(
     strip: Annotated[list[str] | None, typer.Option(help="An ending of stems that is no part of the key.")] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Restore a folder by bicubic or a GAN's checkpoint, for spasemsr score."""
+    """Restore a folder by bicubic or a GAN's checkpoint, for spasemsr score.
+
+    Exit status: 0 all restored, 2 not begun or not gone on with, 3 some pictures cannot be read.
+    """
     from pipeline.tools.baseline import run
 
-    say(run(lr, outputs, checkpoint, tuple(strip or ()), device))
+    raise typer.Exit(say(run(lr, outputs, checkpoint, tuple(strip or ()), device)))
 
 
 def guidance(

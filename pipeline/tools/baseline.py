@@ -1,8 +1,9 @@
 """`spasemsr baseline`: a folder of lr through bicubic or a network that spandrel knows, for `spasemsr score`."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
+from pipeline.tools.upscale import FAILED, OK
 from spasemsr import atomic
 from spasemsr.backends.protocols import Restorer
 from spasemsr.backends.restorer import build_restorer
@@ -22,11 +23,14 @@ from spasemsr.progress import Progress
 SCALE = 4
 
 
-def run(lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...], device: str) -> Iterator[str]:
+def run(
+    lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...], device: str
+) -> Generator[str, None, int]:
     """Restore every picture of `lr` into `outputs/<key>.png`; bicubic without a checkpoint.
 
-    A picture that cannot be read is left out and named at the end. Raises UserError where none is left, for a folder
-    that already holds something or cannot be written, and whatever the network refuses.
+    A picture that cannot be read is left out and named at the end; the exit status is that of `upscale` then. Raises
+    UserError where none is left, for a folder that already holds something or cannot be written, and whatever the
+    network refuses.
     """
     import torch
 
@@ -61,6 +65,7 @@ def run(lr: Path, outputs: Path, checkpoint: str | None, strip: tuple[str, ...],
         raise refusal(unread)
     yield f"{len(files) - len(unread)} images in {outputs} · {checkpoint or 'bicubic'}"
     yield from (f"left out {error.what}" for error in unread)
+    return FAILED if unread else OK
 
 
 def _cannot_write(outputs: Path, error: OSError) -> UserError:

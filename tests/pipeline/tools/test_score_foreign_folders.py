@@ -239,6 +239,10 @@ def test_one_damaged_picture_does_not_end_the_baseline(folders, tmp_path):
     lines = list(baseline(folders[1], tmp_path / "new", None, (), "cpu"))
     assert lines[0].startswith("4 images in") and "hr/b.png cannot be scored, truncated" in lines[1] and len(lines) == 2
     assert sorted(path.stem for path in (tmp_path / "new").iterdir()) == ["a", "c", "d", "e"]
+    for name, status in (("again", 3), ("whole", 0)):
+        done = CliRunner().invoke(app, ["baseline", str(folders[1]), str(tmp_path / name), "--device", "cpu"])
+        assert done.exit_code == status and ("left out" in done.output) == (status == 3)
+        write_png(folders[1] / "b.png", hr_of(1))
     for path in folders[1].iterdir():
         path.write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"(?s)a\.png.*e\.png"):
