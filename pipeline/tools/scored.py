@@ -19,7 +19,8 @@ _KIND = ("implementation", "version", "weights", "colour_space", "crop", "protoc
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """The JSON files that `--json` wrote into a folder, by name; others are an error that names them.
 
-    Where several files score one method on the same images, the method's name gets the file's, so that none is lost.
+    Where several files score one method on the same images by the same metric, the method's name gets the file's, so
+    that none is lost.
     """
     found = {}
     for path in sorted(folder.glob("*.json")):
@@ -28,11 +29,16 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
             found[path.stem] = {part: record[part] for part in ("rows", "method", "set")}
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path} was not written by spasemsr score --json.", "Move it elsewhere.") from None
-    times = Counter((record["method"], images_of(record)) for record in found.values())
-    for stem, record in found.items():
-        if times[record["method"], images_of(record)] > 1:
-            record["method"] = f"{record['method']} ({stem})"
+    times = Counter(cell for record in found.values() for cell in _cells(record))
+    again = [stem for stem, record in found.items() if any(times[cell] > 1 for cell in _cells(record))]
+    for stem in again:
+        found[stem]["method"] = f"{found[stem]['method']} ({stem})"
     return list(found.values())
+
+
+def _cells(record: Mapping[str, Any]) -> set[tuple[Any, ...]]:
+    """What a record says, without the numbers."""
+    return {(record["method"], images_of(record), row["metric"]) for row in record["rows"]}
 
 
 def images_of(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -60,11 +66,14 @@ def cells_of(records: Sequence[Mapping[str, Any]]) -> list[Number]:
         for row in record["rows"]:
             if row["mean"] is not None:
                 origin = f"spasemsr score, n {row['n']}{which}"
-                if len(kinds[row["metric"]]) > 1:
-                    implementation, version, weights, *more = kind_of(row)
+                unlike = [len(set(parts)) > 1 for parts in zip(*kinds[row["metric"]], strict=True)]
+                implementation, version, weights, *more = kind_of(row)
+                if any(unlike[:3]):
                     origin += f", {row['metric']} of {implementation} {version}, {weights}"
-                    others = [kind[3:] for kind in kinds[row["metric"]]]
-                    unlike = [part for place, part in enumerate(more) if len({other[place] for other in others}) > 1]
-                    origin += "".join(f", {'no crop' if part == '0' else part}" for part in unlike if part)
+                origin += "".join(
+                    f", {'no crop' if part == '0' else part}"
+                    for part, differs in zip(more, unlike[3:], strict=True)
+                    if differs and part
+                )
                 cells.append(Number(TABLE, record["method"], name, row["metric"], row["mean"], origin))
     return cells

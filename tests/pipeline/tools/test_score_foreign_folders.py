@@ -276,7 +276,9 @@ def test_scores_of_cut_pictures_stand_in_another_column(folders, tmp_path, monke
     write_png(folders[0] / "a.png", result_of(0)[:-1])
     ask(folders, method="other", cut=True, json=scores / "other.json")
     whole, cut = sorted((origin for origin, _ in columns(tmp_path, monkeypatch)), key=len)
-    assert whole.endswith(", no crop") and cut.endswith(", to the size that result and hr have in common")
+    assert (whole, cut) == tuple(
+        f"spasemsr score, n 5, {crop}" for crop in ("no crop", "to the size that result and hr have in common")
+    )
 
 
 def test_two_files_of_one_method_both_stay(folders, tmp_path, monkeypatch):
@@ -286,3 +288,10 @@ def test_two_files_of_one_method_both_stay(folders, tmp_path, monkeypatch):
     ask(folders, json=scores / "seed1.json")
     found = columns(tmp_path, monkeypatch)
     assert {method for _, method in found} == {"outputs (seed0)", "outputs (seed1)"} and len({*found.values()}) == 2
+
+
+def test_two_files_of_one_method_by_other_metrics_are_one_row(folders, tmp_path, monkeypatch):
+    for metric in ("psnr", "texture"):
+        ask(folders, metrics=(metric,), json=tmp_path / "reports" / "scores" / f"{metric}.json")
+    assert {method for _, method in columns(tmp_path, monkeypatch)} == {"outputs"}
+    assert len(experiment.numbers()) == 2
