@@ -1,7 +1,8 @@
 """A folder of pictures made by anybody's code -> keys.
 
-A key is the file's stem, less endings that the caller names; position and order play no part. Two ways of writing an
-accent are one key. Results of `upscale` have the key of the picture they were made from, and their maps have none.
+A key is the file's stem as it can be shown, less endings that the caller names; position and order play no part. Two
+ways of writing an accent are one key. Results of `upscale` have the key of the picture they were made from, and their
+maps have none.
 """
 
 import contextlib
@@ -32,6 +33,7 @@ def index(
     if not folder.is_dir():
         raise UserError(f"{what}: there is no folder {shown(folder)}.", "Give the folder that holds the pictures.")
     found: dict[str, Path] = {}
+    endings = [composed(ending) for ending in strip]
     ours = Neighbours(folder)
     for path in sorted(folder.iterdir()):
         suffix = path.suffix.lower()
@@ -44,12 +46,14 @@ def index(
                 raise UserError(f"{what}: {refused.what}", refused.remedy)
             left_out[f"{what} {shown(path.name)}"] = refused.what
             continue
-        key = composed(without(path.stem, strip))
-        if key == composed(path.stem) and (ending := ours.ending(path)):
+        stem = shown(composed(path.stem))
+        key = without(stem, endings)
+        if key == stem and (ending := ours.ending(path)):
             key = key.removesuffix(ending)
         if key in found:
             raise UserError(
-                f"{what}: {found[key].name} and {path.name} have the same key, {key}.", "Keep one file for each key."
+                f"{what}: {shown(found[key].name)} and {shown(path.name)} have the same key, {key}.",
+                "Keep one file for each key.",
             )
         found[key] = path
     if not found and (below := left_below(folder)):

@@ -15,10 +15,9 @@ from pipeline.tools import experiment
 from pipeline.tools.baseline import run as baseline
 from pipeline.tools.score import Request, run
 from spasemsr.errors import UserError
-from spasemsr.evaluation import perceptual, testsets
+from spasemsr.evaluation import perceptual
 from spasemsr.evaluation.folders import index
 from spasemsr.evaluation.metrics import build_metrics, psnr_y, ssim_y
-from spasemsr.evaluation.testsets import TestSet
 from spasemsr.images.results import Neighbours
 from spasemsr.images.stored import read_scored
 from tests.worlds.sample_report import photograph
@@ -263,14 +262,6 @@ def test_a_named_set_that_is_not_here_says_where_to_get_it(folders, tmp_path, mo
         with pytest.raises(UserError, match=f"no folder data/testsets/{name}") as error:
             ask((folders[0], None), test_set=name)
         assert "https://" in error.value.remedy and ("--hr" in error.value.remedy) == (name == "drealsr")
-
-
-def test_hr_of_a_set_that_has_none_is_refused_and_not_recorded_as_the_set(folders, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(testsets.SETS, "small", TestSet("small", "Small", 3, False, "nowhere", "none"))
-    with pytest.raises(UserError, match="Small has no hr") as error:
-        ask(folders, test_set="small")
-    assert "put its lr into data/testsets/small/lr" in error.value.remedy and not Path("data").exists()
 
 
 def test_endings_that_are_no_part_of_the_key(tmp_path):

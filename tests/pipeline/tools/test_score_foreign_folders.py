@@ -2,6 +2,7 @@
 
 import csv
 import json
+import unicodedata
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from pipeline.tools.baseline import run as baseline
 from pipeline.tools.score import Request, run
 from spasemsr.errors import UserError
 from spasemsr.evaluation import fid
+from spasemsr.evaluation.folders import index
 from spasemsr.evaluation.metrics import psnr_y
 from spasemsr.pixels import write_png
 from tests.worlds.sample_report import photograph
@@ -117,6 +119,22 @@ def test_pictures_in_folders_below_are_named(folders, part):
         (folders[part] / f"{key}.png").unlink()
     with pytest.raises(UserError, match=r"no pictures in .*, but 5 in sample00, 5 in sample01"):
         ask(folders)
+
+
+def test_a_name_that_steers_a_terminal_is_a_key_that_does_not(folders, tmp_path):
+    for folder in folders:
+        (folder / "a.png").rename(folder / "a\x1b[31m\n.png")
+    ask(folders, csv=tmp_path / "a.csv")
+    with (tmp_path / "a.csv").open() as file:
+        assert [row["key"] for row in csv.DictReader(file)] == ["a\\x1b[31m\\x0a", *KEYS[1:]]
+    (folders[1] / "a\x1b[31m\n.png").unlink()
+    assert "left out a\\x1b[31m\\x0a: has no hr" in ask(folders, partial=True)
+
+
+def test_an_ending_is_one_however_its_accent_is_written(tmp_path):
+    write_png(tmp_path / unicodedata.normalize("NFD", "x_\u00e9.png"), np.zeros((8, 8, 3), np.uint8))
+    for form in ("NFC", "NFD"):
+        assert list(index(tmp_path, "outputs", [unicodedata.normalize(form, "_\u00e9")])) == ["x"]
 
 
 # A part of a set.

@@ -112,6 +112,16 @@ def test_score_on_a_named_set(paired, tmp_path, monkeypatch):
         list(run(Request(Path("out"), None, "small")))
 
 
+def test_hr_of_a_set_that_has_none_is_refused_and_not_recorded_as_the_set(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(testsets.SETS, "small", TestSet("small", "Small", 2, False, "nowhere", "none"))
+    for folder in ("out", "hr"):
+        files(tmp_path / folder, ["a", "b"])
+    with pytest.raises(UserError, match="Small has no hr") as error:
+        list(run(Request(Path("out"), Path("hr"), "small")))
+    assert "put its lr into data/testsets/small/lr" in error.value.remedy and not Path("data").exists()
+
+
 def test_family_a_is_a_function_of_the_key(tmp_path, monkeypatch):
     """Two images and two crops instead of 100 and 30, through the same code."""
     monkeypatch.setattr(testset, "FAMILY_A_IMAGES", range(801, 803))
