@@ -49,7 +49,7 @@ def write_through(place: Path, *parts: bytes) -> None:
 
     Raises OSError that names the place, which a full disk does not.
     """
-    real = Path(os.path.realpath(place))
+    real = _led_to(place)
     try:
         if real.exists() and not real.is_file():
             with real.open("wb") as file:
@@ -59,6 +59,12 @@ def write_through(place: Path, *parts: bytes) -> None:
     except OSError as error:
         error.filename, error.filename2 = str(place), None
         raise
+
+
+def _led_to(place: Path) -> Path:
+    """What a link leads to; the link itself where that has no name: `/dev/stdout` of a process in a pipeline."""
+    real = Path(os.path.realpath(place))
+    return place if place.exists() and not real.exists() else real
 
 
 def partial_of(place: Path) -> Path:
@@ -82,7 +88,7 @@ def trial(place: Path) -> None:
     It is tried, since permissions do not tell: of a name that is too long, of a link to nowhere, and of file systems
     that refuse even root.
     """
-    real = Path(os.path.realpath(place))
+    real = _led_to(place)
     real.parent.mkdir(parents=True, exist_ok=True)
     try:
         fill(real)

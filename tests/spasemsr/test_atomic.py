@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +112,13 @@ def test_a_trial_leaves_a_place_as_it_was(tmp_path):
     for place in (tmp_path, there / "a.csv", tmp_path / ("n" * 256)):
         with pytest.raises(OSError):
             atomic.trial(place)
+
+
+def test_a_pipe_without_a_name_is_written_through(tmp_path):
+    """/dev/stdout before `| jq`, and what a shell puts in the place of >(gzip)."""
+    (tmp_path / "link").symlink_to("/dev/fd")
+    reading, writing = os.pipe()
+    for place in (Path(f"/dev/fd/{writing}"), tmp_path / "link" / str(writing)):
+        atomic.trial(place)
+        atomic.write_through(place, b"whole")
+        assert os.read(reading, 99) == b"whole"
