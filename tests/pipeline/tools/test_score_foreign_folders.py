@@ -179,6 +179,14 @@ def test_nothing_left_is_refused(folders):
         ask(folders, partial=True, strip=("_out",))
 
 
+def test_of_many_pictures_that_cannot_be_scored_ten_are_named(folders):
+    for number in range(12):
+        for folder in folders:
+            (folder / f"x{number:02d}.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"(?m)x09\.png cannot be scored, [^\n]*\nand 2 more$"):
+        ask(folders)
+
+
 def test_a_named_set_is_scored_whole(folders):
     for part in ("partial", "cut"):  # published numbers are of all of it, and of all of its pixels
         with pytest.raises(UserError, match="scored whole"):
