@@ -27,7 +27,7 @@ def score(
     metrics: Annotated[str, typer.Option(help="Names with commas; psnr,ssim if there is hr, else niqe.")] = "",
     method: Annotated[str, typer.Option(help="What to call these outputs.")] = "outputs",
     strip: Annotated[list[str] | None, typer.Option(help="An ending of stems that is no part of the key.")] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Leave out what has no partner or is damaged.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Leave out what has no partner or no score.")] = False,
     cut: Annotated[bool, typer.Option("--cut", help="Sizes less than 8 px apart: cut right and below.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write per-image scores here.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write means, intervals and provenance here.")] = None,

@@ -7,6 +7,7 @@ not touch (the data is made once), and keeps params and metrics under its name.
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,10 +132,10 @@ def compared(chosen: Sequence[Recipe]) -> Iterator[str]:
 def compare(before: Sequence[str], after: Sequence[str], method_name: str) -> Iterator[str]:
     """What experiments after change against those before, of which there are as many, one for each seed.
 
-    Raises UserError for one that has no scores of the method, and for the same experiments on both sides.
+    Raises UserError for one that has no scores of the method, and for one that is named twice.
     """
-    if list(before) == list(after):
-        raise UserError(f"There is one thing to compare, {', '.join(before)}.", "Name another experiment.")
+    if twice := [name for name, times in Counter([*before, *after]).items() if times > 1]:
+        raise UserError(f"Named twice: {', '.join(twice)}.", "Name each experiment once, another one on each side.")
     if len(before) != len(after):
         counts = f"{len(before)} before, {len(after)} after"
         raise UserError(f"Experiments are compared seed by seed: {counts}.", "Name as many on both sides.")

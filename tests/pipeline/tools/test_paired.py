@@ -84,10 +84,11 @@ def test_experiments_are_compared_by_every_score_that_both_have(monkeypatch):
         "structure_error",
     ]
     for after, word in (
-        (["with"], "one thing"),
+        (["with"], "Named twice: with"),
         (["other"], "different images"),
         (["none"], "in none"),
-        (["with"] * 2, "1 before, 2 after"),
+        (["without"] * 2, "Named twice: without"),
+        (["without", "again"], "1 before, 2 after"),
     ):
         with pytest.raises(UserError, match=word):
             list(experiment.compare(["with"], after, "spasemsr"))
