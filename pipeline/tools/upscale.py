@@ -174,7 +174,7 @@ class _Job:
             raise RejectedSample("changed", "another file took its place while this ran; run the same again")
         made_of = self._made_of(data, picture.format, form)
         name = fingerprint(made_of)
-        self._require_free(target, name)
+        require_free(request, target, self._sources, name)
         if not request.force and files.state(target, name, request.save_map) == "done":
             return "skipped", f"{shown(target)} is done"
         resumed = target.exists()
@@ -206,14 +206,6 @@ class _Job:
         notes = f" ({', '.join(said)})" if said else ""
         return "restored", f"{shown(target)} {width}x{height} -> {after}, {restored.budget}{notes}"
 
-    def _require_free(self, target: Path, name: str) -> None:
-        """Raise RejectedSample where a result would replace an input, or without --force anything else."""
-        beside = (target, sidecar_of(target), map_of(target))
-        if hit := next((path for path in beside if files.is_input(path, self._sources)), None):
-            raise RejectedSample("is_an_input", f"{shown(hit)} is one of the inputs; take another folder with -o")
-        if not self._request.force and files.state(target, name, self._request.save_map) == "other":
-            raise RejectedSample("exists", f"{shown(target)} was made otherwise; --force replaces it")
-
     def finish(self, size: int, outcome: str) -> None:
         """Count the rest of a file; only what was restored says how fast it goes."""
         left = size - self._advanced
@@ -224,14 +216,8 @@ class _Job:
 
     def _made_of(self, data: bytes, read: str, form: str) -> dict[str, Any]:
         """Everything that can change a byte of the result; `read` and `form` are the formats of input and result."""
-        request, upscaler = self._request, self._upscaler
-        reader = reader_for(request.settings)
-        return ({} if reader is None else {"text": reader.sha256}) | {
-            "version": VERSIONS.get(read, VERSION),
-            "input_sha256": sha256_bytes(data),
-            "weights_sha256": upscaler.weights_sha256,
-            "model": upscaler.released_config().plain(),
-            "settings": request.settings.plain(),
+        request = self._request
+        return made_of(request.settings, self._upscaler, data, read) | {
             "format": form,
             "quality": request.quality if form in ("JPEG", "WEBP") else None,
             "map": request.save_map,
@@ -242,15 +228,8 @@ class _Job:
     ) -> dict[str, Any]:
         """The sidecar's account for a person: no times, no paths of this machine."""
         record = {
-            "input": {"name": shown(source.path.name), "sha256": made_of["input_sha256"], **_shape(picture)},
-            "output": {**_shape(result), "notes": list(result.notes)},
-            "settings": made_of["settings"],
+            **account(source, picture, result, self._upscaler, made_of),
             "sampling": restored.sampling.plain(),
-            "model": {
-                "method": self._upscaler.config.method,
-                "profile": self._upscaler.config.inference.profile,
-                "weights_sha256": made_of["weights_sha256"],
-            },
             "windows": {"height": restored.budget.window_height, "width": restored.budget.window_width},
             **restored.description.plain(),
         }
@@ -265,6 +244,43 @@ class _Job:
                 "mean_deviation": round(float(restored.deviation.mean()) / GAIN, 4),
             }
         return record
+
+
+def made_of(settings: Settings, upscaler: "Upscaler", data: bytes, read: str) -> dict[str, Any]:
+    """What can change a byte of whatever is made of a file's `data`, which is of the format `read`."""
+    reader = reader_for(settings)
+    return ({} if reader is None else {"text": reader.sha256}) | {
+        "version": VERSIONS.get(read, VERSION),
+        "input_sha256": sha256_bytes(data),
+        "weights_sha256": upscaler.weights_sha256,
+        "model": upscaler.released_config().plain(),
+        "settings": settings.plain(),
+    }
+
+
+def account(
+    source: Source, picture: Picture, result: Picture, upscaler: "Upscaler", made: dict[str, Any]
+) -> dict[str, Any]:
+    """What every sidecar says of input, output, settings and model; `made` is what `made_of` gave."""
+    return {
+        "input": {"name": shown(source.path.name), "sha256": made["input_sha256"], **_shape(picture)},
+        "output": {**_shape(result), "notes": list(result.notes)},
+        "settings": made["settings"],
+        "model": {
+            "method": upscaler.config.method,
+            "profile": upscaler.config.inference.profile,
+            "weights_sha256": made["weights_sha256"],
+        },
+    }
+
+
+def require_free(request: Request, target: Path, sources: Sequence[Source], name: str) -> None:
+    """Raise RejectedSample where a result would replace an input, or without --force what has not its fingerprint."""
+    beside = (target, sidecar_of(target), map_of(target))
+    if hit := next((path for path in beside if files.is_input(path, sources)), None):
+        raise RejectedSample("is_an_input", f"{shown(hit)} is one of the inputs; take another folder with -o")
+    if not request.force and files.state(target, name, request.save_map) == "other":
+        raise RejectedSample("exists", f"{shown(target)} was made otherwise; --force replaces it")
 
 
 def _shape(picture: Picture) -> dict[str, Any]:

@@ -146,7 +146,8 @@ class Session:
 
         def run() -> np.ndarray:
             upscaler, name = self._upscaler(asked.chosen), Path(asked.path).name
-            return preview.contact_sheet(upscaler, picture, asked.settings, _beside(), name, at, description, watched)
+            beside, known = _beside(), description
+            return preview.contact_sheet(upscaler, picture, asked.settings, beside, name, at, known, watched).pixels
 
         return self._said(run)
 

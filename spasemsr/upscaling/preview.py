@@ -5,8 +5,8 @@ picture is given; everything else is as in the run. u v are lr pixels, H W pixel
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -83,6 +83,20 @@ def others() -> dict[str, "Restorer"]:
     return {label(name): build_restorer(network_of(name), "any") for name in networks(BASELINES)}
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet, (H, W, 3) uint8: the piece it shows, the labels of its ways, what the model was told of the piece."""
+
+    pixels: ImageU8
+    piece: Piece
+    labels: tuple[str, ...]
+    description: "Description"
+
+    def plain(self) -> dict[str, Any]:
+        """How it was made, as JSON-ready values."""
+        return {"piece": asdict(self.piece), "ways": list(self.labels), **self.description.plain()}
+
+
 def contact_sheet(
     upscaler: "Upscaler",
     picture: Picture,
@@ -92,20 +106,21 @@ def contact_sheet(
     at: Place | None = None,
     description: "Description | None" = None,
     made: Made | None = None,
-) -> ImageU8:
-    """The sheet of one piece of a picture, (H, W, 3) uint8, under its `name`; `beside` are restorers by label.
+) -> Sheet:
+    """The sheet of one piece of a picture under its `name`; `beside` are restorers by label.
 
     `description` is of the whole picture; without one the piece is looked at alone.
     """
     chosen = piece(picture, at)
     part = chosen.of(picture)
-    known = None if description is None else chosen.described(description, picture)
+    known = upscaler.describe(part, settings) if description is None else chosen.described(description, picture)
     cells, count = [], 2 + len(beside) + len(DIALS)
     for cell in ways(upscaler, part, settings, beside, known):
         cells.append(cell)
         if made is not None:
             made(len(cells), count)
-    return sheet(cells, f"{name}: {part.size[0]}x{part.size[1]} pixels, x{upscaler.config.scale}")
+    pixels = sheet(cells, f"{name}: {part.size[0]}x{part.size[1]} pixels, x{upscaler.config.scale}")
+    return Sheet(pixels, chosen, tuple(label for label, _ in cells), known)
 
 
 def ways(
@@ -113,22 +128,21 @@ def ways(
     part: Picture,
     settings: "Settings",
     beside: Mapping[str, "Restorer"],
-    description: "Description | None" = None,
+    description: "Description",
 ) -> Iterator[tuple[str, ImageU8]]:
     """Label and (H, W, 3) uint8 of each way: bicubic, restorers alone, then the model along the dial.
 
     `beside` are restorers by label, beside the model's own; settings are those of the run but for the dial and size.
-    `description` is of the part; without one it is looked at.
+    `description` is of the part.
     """
     lr, scale = part.rgb8(), upscaler.config.scale
     yield "bicubic", to_pixels(bicubic_upsample(to_tensor(lr[None]), scale))[0]
     for name, restorer in {"restorer alone": upscaler.restorer, **beside}.items():
         yield name, restorer.restore([lr], scale)[0]
     whole = settings.model_copy(update={"scale": scale, "width": None, "height": None})
-    known = description or upscaler.describe(part, whole)
     for dial, name in DIALS.items():
         asked = whole.model_copy(update={"dial": dial, "dials": ()})
-        yield name, upscaler.restore(part, asked, known).picture.rgb8()
+        yield name, upscaler.restore(part, asked, description).picture.rgb8()
 
 
 def sheet(cells: Sequence[tuple[str, ImageU8]], title: str) -> ImageU8:

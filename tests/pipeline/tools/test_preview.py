@@ -1,5 +1,6 @@
 """`spasemsr upscale --preview`: which piece is taken, what stands on the sheet, and what is refused."""
 
+import json
 import logging
 from types import SimpleNamespace
 
@@ -14,11 +15,13 @@ from pipeline.commands.pictures import upscale as upscale_command
 from pipeline.tools import upscale
 from spasemsr.backends.protocols import Box
 from spasemsr.errors import UserError
+from spasemsr.hashing import sha256_file
 from spasemsr.images.picture import Picture
+from spasemsr.images.results import Neighbours
 from spasemsr.upscaling import preview
 from spasemsr.upscaling.description import Description
 from spasemsr.upscaling.settings import Settings
-from tests.worlds.instant_upscaler import InstantUpscaler
+from tests.worlds.instant_upscaler import SAID, InstantUpscaler
 
 app = typer.Typer()
 app.command()(upscale_command)
@@ -36,14 +39,14 @@ class Looked(InstantUpscaler):
 
     def __init__(self) -> None:
         self.asked: list[Settings] = []
-        self.config = SimpleNamespace(scale=4)
+        self.config = SimpleNamespace(scale=4, **vars(InstantUpscaler.config))
         self.restorer = Repeating()
 
     def describe(self, picture, settings=None):
-        return "what is seen"
+        return SAID
 
     def restore(self, picture, settings, description=None, **more):
-        assert description == "what is seen"
+        assert description is SAID
         self.asked.append(settings)
         return super().restore(picture, settings, **more)
 
@@ -104,7 +107,7 @@ def test_a_sheet_shows_every_way_under_the_settings_of_the_run(command, tmp_path
         assert image.size[0] > 3 * 384 and image.size[1] > 2 * 384
         level = np.asarray(image)[200, [200, 600, 1000]]
     assert (abs(level.astype(int) - 90) <= 2).all()
-    labels = [label for label, _ in preview.ways(command.upscaler, Picture(flat(9, 9), None, ""), Settings(), {})]
+    labels = [label for label, _ in preview.ways(command.upscaler, Picture(flat(9, 9), None, ""), Settings(), {}, SAID)]
     assert labels == ["bicubic", "restorer alone", "dial 0, faithful", "dial 0.5", "dial 1, sharp"]
 
 
@@ -113,9 +116,26 @@ def test_what_is_there_is_kept_and_bad_files_are_named(command, tmp_path):
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8\xff no photograph")
     first = command(tmp_path, "-o", tmp_path / "out", "--preview")
     assert first[0] == 3 and "b.jpg: corrupt" in first[1]
+    same = command(tmp_path / "a.png", "-o", tmp_path / "out", "--preview")
+    assert same[0] == 0 and "skipped" in same[1] and "is done" in same[1]
     again = command(tmp_path / "a.png", "-o", tmp_path / "out", "--preview-at", "0.2,0.9")
     assert again[0] == 3 and "--force replaces it" in again[1]
     assert command(tmp_path / "a.png", "-o", tmp_path / "out", "--preview", "--force")[0] == 0
     code, said = command(tmp_path / "a.png", "-o", tmp_path / "out", "--preview-at", "2,0")
     assert code == 2 and "is no place in a picture" in said
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_preview.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_preview.png", "a_preview.png.json"]
+
+
+def test_a_sidecar_says_how_a_sheet_was_made_and_that_it_is_no_photograph_to_restore(command, tmp_path):
+    Image.fromarray(flat(120, 100)).save(tmp_path / "a.png")
+    assert command(tmp_path / "a.png", "-o", tmp_path, "--preview-at", "0,1", "--seed", 3)[0] == 0
+    record = json.loads((tmp_path / "a_preview.png.json").read_text())
+    assert record["files"] == {"a_preview.png": sha256_file(tmp_path / "a_preview.png")}
+    assert record["input"]["sha256"] == sha256_file(tmp_path / "a.png") and record["input"]["name"] == "a.png"
+    assert record["settings"]["seed"] == 3 and record["model"]["weights_sha256"] == "0" * 64
+    assert record["preview"] == {
+        "piece": {"top": 4, "left": 0, "height": 96, "width": 96},
+        "ways": ["bicubic", "restorer alone", "another", "dial 0, faithful", "dial 0.5", "dial 1, sharp"],
+        **SAID.plain(),
+    }
+    assert Neighbours(tmp_path).is_ours(tmp_path / "a_preview.png")
