@@ -16,6 +16,7 @@ from spasemsr.data.columns import HR
 from spasemsr.data.dataset import Batch
 from spasemsr.data.shards import ColumnReader
 from spasemsr.evaluation import audit, probe
+from spasemsr.evaluation.intervals import by_turns
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.scores import write_json
 from spasemsr.methods.columns import columns_of
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def run(params: Params, method_name: str) -> None:
-    """Audit on the first images of the split, in the order of keys; the probe's questions on all of its scenes."""
+    """Audit on images of as many photographs of the split as can be; the probe's questions on all of its scenes."""
     profile, folder = params.active, layout.model_folder(method_name)
     spec, sampling, scenes = profile.audit, profile.evaluate.sample, profile.data.scenes
     scale, metrics = read_model_config(folder).scale, build_metrics(profile.evaluate.metrics)
@@ -59,7 +60,7 @@ def run(params: Params, method_name: str) -> None:
     def hr(key: str) -> ImageU8:
         return reader.read(key, "hr.png")
 
-    keys = dataset.keys[: spec.images]
+    keys = by_turns(dataset.keys)[: spec.images]
     batches = {key: dataset.batch([key]) for key in keys}
     truth = Truth(method, params.ground())
     cases = [

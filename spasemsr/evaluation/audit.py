@@ -15,13 +15,12 @@ from spasemsr.backends.extractors.filter_bank import texture_decibels
 from spasemsr.backends.extractors.texture_words import TEXTURES, opposite
 from spasemsr.data.dataset import Batch, Objects
 from spasemsr.evaluation.conditions import CONDITIONS, STATES, Condition, State, in_state, retagged
-from spasemsr.evaluation.findings import CHANGE
-from spasemsr.evaluation.intervals import interval
+from spasemsr.evaluation.findings import CHANGE, DIGITS
+from spasemsr.evaluation.intervals import interval, photograph_of, sign_flip_p
 from spasemsr.evaluation.metrics import Metric, MetricUndefined
 from spasemsr.methods.truth import found_again
 from spasemsr.pixels import ImageU8
 
-DIGITS = 4
 CHANGES = ("inside", "outside", "inside_db", "outside_db")  # of an edit: grey levels, decibels
 Restore = Callable[[Sequence[Batch], int], list[ImageU8]]  # batches of one, the noise seed
 
@@ -47,7 +46,8 @@ def audit(
 ) -> dict[str, Any]:
     """All rows, JSON-ready, means over images of means over seeds, each with its interval over photographs.
 
-    `states`: condition, state, images, and by metric the difference to the image's own state; CHANGE is among them.
+    `states`: condition, state, images, photographs, and by metric the difference to the image's own state; CHANGE is
+    among them. A metric's row has the p of a sign-flip test.
     `seed`: the same for another noise seed, what a change has to be compared with; null for a single seed. `edit`: the
     best object renamed, change inside its box and outside. `grounding`: whether hr and its restored copy are said to
     show the same, see `agreement`; null for a method without tags. `not_used`: the conditions it does not have.
@@ -146,7 +146,7 @@ def _differences(result: ImageU8, own: ImageU8, hr: ImageU8, metrics: Sequence[M
 
 
 def _summary(found: Sequence[tuple[Case, list[dict[str, float]]]], *names: str) -> dict[str, Any]:
-    """Images, and by metric mean, low and high; bounds are null for a single photograph."""
+    """Images, photographs, and by metric mean, low, high and p; bounds and p are null for a single photograph."""
     by_metric: dict[str, dict[str, float]] = {}
     for case, per_seed in found:
         for name in per_seed[0]:
@@ -157,7 +157,10 @@ def _summary(found: Sequence[tuple[Case, list[dict[str, float]]]], *names: str) 
         low, high = interval(by_key, 0, "audit", *names, name) or (None, None)
         mean = float(np.mean(list(by_key.values())))
         rows[name] = {"mean": _rounded(mean), "low": _rounded(low), "high": _rounded(high)}
-    return {"images": len(found), "differences": rows}
+        if name != CHANGE:  # which is never negative
+            rows[name]["p"] = _rounded(sign_flip_p(by_key, 0, "audit", *names, name))
+    photographs = len({photograph_of(case.key) for case, _ in found})
+    return {"images": len(found), "photographs": photographs, "differences": rows}
 
 
 def _edit(

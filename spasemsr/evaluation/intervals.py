@@ -6,6 +6,7 @@ draws of a split are shared by all methods, which pairs them. G photographs, R r
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,6 +56,19 @@ def photograph_of(key: str) -> str:
     if crop := _DIV2K_CROP.fullmatch(key):
         return crop[1]
     return key[:16] if KEY.fullmatch(key) else key
+
+
+def by_turns(keys: Sequence[str]) -> list[str]:
+    """Keys of patches in turns: the first of every photograph, then the second of every one, and so on.
+
+    So the first few are of as many photographs as there are, and neighbours are of different ones.
+    """
+    turns: Counter[str] = Counter()
+    turn_of = {}
+    for key in keys:
+        turn_of[key] = turns[photograph_of(key)]
+        turns[photograph_of(key)] += 1
+    return sorted(keys, key=turn_of.__getitem__)
 
 
 def interval(values: Mapping[str, float], seed: int, *names: str) -> tuple[float, float] | None:

@@ -40,7 +40,7 @@ def _compared(method: str, baseline: str, cells: Sequence[Mapping[str, Any]]) ->
     for verdict, phrase in words.items():
         metrics = [cell["metric"] for cell in cells if cell["verdict"] == verdict]
         if metrics:
-            parts.append(f"{phrase} {' and '.join([', '.join(metrics[:-1]), metrics[-1]] if metrics[1:] else metrics)}")
+            parts.append(f"{phrase} {listed(metrics)}")
     return f"Against {baseline}, {method} is {', '.join(parts)}."
 
 
@@ -105,19 +105,34 @@ def _difference(row: Mapping[str, Any] | None, metric: Metric) -> dict[str, str]
     """One cell of the differences; all texts are empty where there is nothing to compare."""
     if row is None:
         return {"metric": metric.label, "mean": "–", "bounds": "", "p": "", "verdict": ""}
-    clear = row["p"] is not None and row["p"] < 0.05 and (row["low"] > 0 or row["high"] < 0)
-    better = (row["mean"] > 0) == metric.higher_is_better
     return {
         "metric": metric.label,
-        "mean": _signed(row["mean"], metric),
-        "bounds": "" if row["low"] is None else f"{_signed(row['low'], metric)} to {_signed(row['high'], metric)}",
+        "mean": signed(row["mean"], metric.decimals),
+        "bounds": bounds(row, metric.decimals),
         "p": ""
         if row["p"] is None
         else f"p\u00a0=\u00a0{row['p']:.3f}"
         if row["p"] >= 0.001
         else "p\u00a0<\u00a00.001",
-        "verdict": ("better" if better else "worse") if clear else "unclear",
+        "verdict": verdict(row, metric) or "unclear",
     }
+
+
+def verdict(row: Mapping[str, Any], metric: Metric) -> str:
+    """A difference's mean, low, high and p -> "better", "worse", or "" where it is not clear."""
+    if row["p"] is None or row["p"] >= 0.05 or row["low"] <= 0 <= row["high"]:
+        return ""
+    return "better" if (row["mean"] > 0) == metric.higher_is_better else "worse"
+
+
+def bounds(row: Mapping[str, Any], decimals: int) -> str:
+    """The interval of a difference, "" where it has none."""
+    return "" if row["low"] is None else f"{signed(row['low'], decimals)} to {signed(row['high'], decimals)}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def undefined(data: ReportData) -> list[str]:
@@ -269,5 +284,7 @@ def featured(data: ReportData, shown: Sequence[Example]) -> int:
     return ranked[len(ranked) // 2][1] if ranked else 0
 
 
-def _signed(value: float, metric: Metric) -> str:
-    return f"{value:+.{metric.decimals}f}".replace("-", "−")
+def signed(value: float, decimals: int) -> str:
+    """A difference with its sign, which what is rounded to zero has not."""
+    text = f"{value:+.{decimals}f}".replace("-", "−")
+    return text if float(text[1:]) else text[1:]

@@ -99,6 +99,8 @@ def test_every_state_is_a_row_of_paired_differences(found):
         assert set(row["differences"]) == {CHANGE, "psnr"}
         assert row["images"] == 1 or change["low"] <= change["mean"] <= change["high"]
     assert rows["tags", "truth"]["differences"]["psnr"]["low"] is None  # one photograph has no interval
+    assert rows["tags", "truth"]["differences"]["psnr"]["p"] is None and rows["tags", "truth"]["photographs"] == 1
+    assert rows["tags", "none"]["differences"]["psnr"]["p"] >= 0.5 and rows["tags", "none"]["photographs"] == 2
     assert found["seed"]["differences"][CHANGE]["mean"] > 0
     assert found["not_used"] == ["maps", "soft"]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spasemsr.errors import UserError
-from spasemsr.evaluation.intervals import interval, photograph_of, sign_flip_p, summarize
+from spasemsr.evaluation.intervals import by_turns, interval, photograph_of, sign_flip_p, summarize
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.scores import (
     Row,
@@ -182,6 +182,11 @@ def test_crops_of_one_of_div2ks_images_count_as_one():
     published = {f"{image:04d}_pch_{crop:05d}": images[image] for image in images for crop in range(30)}
     assert interval(published, 0, "val") == pytest.approx(alone)
     assert photograph_of("0001_01") == "0001_01" and photograph_of("0801") == "0801"
+
+
+def test_the_first_keys_by_turns_are_of_as_many_photographs_as_there_are():
+    keys = [key(0, 0), key(0, 1), key(0, 2), key(1, 0), key(2, 0), key(2, 1)]
+    assert by_turns(keys) == [key(0, 0), key(1, 0), key(2, 0), key(0, 1), key(2, 1), key(0, 2)]
 
 
 def test_sign_flip_p_by_hand():
