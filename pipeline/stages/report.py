@@ -41,7 +41,7 @@ def run(params: Params) -> None:
     write_json(layout.SUMMARY, summary)
     rows = [name for table in tables for name in table.methods if name != "hr"]
     methods = [MethodRow(name, _label(name), name not in params.methods) for name in dict.fromkeys(rows)]
-    spec = params.active
+    spec, steps = params.active, params.active.evaluate.sample.steps
     maps: dict[str, list[MapScores]] = {method: _maps(method) for method in params.methods}
     data = ReportData(
         title=f"×4 restoration of held-out {'photographs' if spec.data.scenes is None else 'scenes'}",
@@ -59,7 +59,7 @@ def run(params: Params) -> None:
             "degradation": params.degradation.preset,
             "lambda": str(params.lambda_),
             "training": "; ".join(dict.fromkeys(_training(spec.train_of(name)) for name in params.methods)),
-            "sampling": f"{spec.evaluate.sample.solver}, {spec.evaluate.sample.steps} steps",
+            "sampling": f"{spec.evaluate.sample.solver}, {steps} {'step' if steps == 1 else 'steps'}",
             "seed": str(params.seed),
         },
         provenance={
@@ -75,7 +75,7 @@ def run(params: Params) -> None:
 
 
 def _training(spec: TrainSpec) -> str:
-    return f"{spec.steps} steps of {spec.global_batch}"
+    return f"{spec.steps} steps of {spec.global_batch} patches"
 
 
 def _label(name: str) -> str:

@@ -13,7 +13,14 @@ from spasemsr.backends.extractors.texture_words import TEXTURES
 
 MAX_POINTS = 500  # of one curve; more are averaged in equal runs
 _SMOOTHING = 0.03  # width (one sigma) of the smoothed curve's window, as a share of its length
-_NAMES = {"lr": "learning rate", "grad_norm": "gradient norm"}
+_NAMES = {
+    "lr": "learning rate",
+    "grad_norm": "gradient norm",
+    "diffusion": "diffusion loss",
+    "semdeg_img": "structure loss (eq. 9)",
+    "semdeg_sem": "semantics loss (eq. 9)",
+    "total": "total loss",
+}
 
 
 @dataclass(frozen=True)
@@ -26,13 +33,17 @@ class Tick:
 
 @dataclass(frozen=True)
 class Dot:
-    """A point with what its hover says; `kind` is `mean`, `image`, `setting` or `step`, `group` colours it."""
+    """A point with what its hover says, and what stands beside it.
+
+    `kind` is `mean`, `image`, `setting` or `step`, `group` colours it.
+    """
 
     x: float
     y: float
     text: str
     group: str
     kind: str
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -189,6 +200,8 @@ def sweep(
 ) -> Chart:
     """Sampling-time settings on the same plane: a curve per thing varied, in order, and the front of them all dashed.
 
+    The ends of a curve are named.
+
     `runs` maps what is varied to (text, x, y); `groups` colours it.
     """
     points = [point for run in runs.values() for point in run]
@@ -198,9 +211,16 @@ def sweep(
     ]
     strokes.append(Stroke(tuple((x.at(px), y.down(py)) for px, py in front), "hr", "reference"))
     dots = [
-        Dot(x.at(px), y.down(py), f"{text}: {labels[0]} {px:.2f}, {labels[1]} {py:.2f}", groups[name], "setting")
+        Dot(
+            x.at(px),
+            y.down(py),
+            f"{text}: {labels[0]} {px:.2f}, {labels[1]} {py:.2f}",
+            groups[name],
+            "setting",
+            text if place in (0, len(run) - 1) else "",
+        )
         for name, run in runs.items()
-        for text, px, py in run
+        for place, (text, px, py) in enumerate(run)
     ]
     return Chart(
         title="Sampling-time settings of the same weights",
@@ -215,24 +235,33 @@ def sweep(
     )
 
 
+def _in_order(layer: str) -> list[tuple[int, str]]:
+    """ "unet 2" before "unet 10"."""
+    return [(int(word), "") if word.isdigit() else (0, word) for word in layer.split()]
+
+
 def _times(factor: float) -> str:
     """As it is read: 0.125, 2.83, 1024."""
     return f"{factor:.0f}" if factor >= 100 else f"{factor:.3g}"
 
 
 def attention(ratios: Mapping[str, float], group: str) -> Chart:
-    """Attention to an object's words inside its box over outside, layer by layer, on a scale of doublings; 1 dashed."""
-    layers, levels = list(ratios), [math.log2(max(ratio, 1e-6)) for ratio in ratios.values()]
-    x, y = _Axis.over(range(1, len(layers) + 1), exact=True), _Axis.over([0.0, *levels])
+    """Attention to an object's words inside its box over outside, layer by layer, on a scale of doublings; 1 dashed.
+
+    Layers are in the network's order, 2 before 10, in whatever order they come: a JSON file sorts them as words.
+    """
+    layers = sorted(ratios, key=_in_order)
+    levels = [math.log2(max(ratios[layer], 1e-6)) for layer in layers]
+    x, y = _Axis.over(range(1, len(layers) + 1), exact=True), _Axis.doublings([0.0, *levels])
     places = [(x.at(number), y.down(level)) for number, level in enumerate(levels, start=1)]
     dots = tuple(
-        Dot(*place, f"{layer}: {ratio:.2f} times", group, "setting")
-        for place, (layer, ratio) in zip(places, ratios.items(), strict=True)
+        Dot(*place, f"{layer}: {ratios[layer]:.2f} times", group, "setting")
+        for place, layer in zip(places, layers, strict=True)
     )
     return Chart(
         title="Attention to an object's words, inside its box over outside",
         description="; ".join(dot.text for dot in dots),
-        x_label="layer",
+        x_label="layer, in the order of the network",
         y_label="times as strong",
         x_ticks=tuple(tick for tick in x.ticks() if float(tick.text).is_integer()),
         y_ticks=tuple(Tick(tick.at, _times(2 ** float(tick.text))) for tick in y.ticks(downwards=True)),
@@ -265,6 +294,13 @@ class _Axis:
         if exact:
             return cls(low, high, step)
         return cls(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step)
+
+    @classmethod
+    def doublings(cls, levels: Sequence[float]) -> "_Axis":
+        """The axis that holds these logarithms to base 2, its ticks at whole ones."""
+        low, high = math.floor(min(levels)), math.ceil(max(levels))
+        step = max(math.ceil((high - low) / 6), 1)
+        return cls(math.floor(low / step) * step, max(math.ceil(high / step), math.floor(low / step) + 1) * step, step)
 
     def at(self, value: float) -> float:
         return round(100 * (value - self.low) / (self.high - self.low), 3)

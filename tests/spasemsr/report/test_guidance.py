@@ -14,13 +14,15 @@ STATES = [
     {
         "condition": "maps",
         "state": state,
-        "images": 3,
+        "images": 12,
+        "photographs": 7,
         "differences": {
             CHANGE: {"mean": 2.0, "low": 1.5, "high": 2.5},
-            "psnr": {"mean": -0.4, "low": low, "high": -0.1},
+            "psnr": {"mean": -0.4, "low": low, "high": high, "p": p},
+            "niqe": {"mean": 0.01, "low": -0.1, "high": 0.3, "p": 0.4},
         },
     }
-    for state, low in (("none", -0.7), ("truth", None))
+    for state, low, high, p in (("none", -0.7, -0.1, 0.03), ("truth", None, None, None))
 ]
 ROW = {
     **{"place": 0.33, "kind": 1.0, "level": 0.5, "psnr": 27.5, "place_by_chance": 0.1667, "kind_by_chance": 0.5},
@@ -31,8 +33,8 @@ FOUND = {
     "seed": {"images": 3, "differences": {CHANGE: {"mean": 1.25, "low": 1.0, "high": 1.5}}},
     "edit": {"images": 3, "inside": 6.0, "outside": 1.5, "inside_db": 4.0, "outside_db": 0.2},
     "grounding": {"images": 3, "objects": 12, "placed": 7, "named": 5},
-    "not_used": ["caption"],
-    "attention": {"unet 0": 1.0, "unet 1": 64.0, "unet 2": 0.5},
+    "not_used": ["caption", "soft"],
+    "attention": {"unet 0": 1.0, "unet 10": 0.5, "unet 2": 64.0},
     "probe": {"own": ROW, "unplaced": {**ROW, "place": 0.31}},
 }
 
@@ -44,21 +46,42 @@ def data(tmp_path_factory):
 
 def test_it_is_said_in_words_also_where_the_answer_is_nothing(data):
     sentences = " ".join(guidance(data)[0]["sentences"])
-    assert "Taking away the maps changes a result by 2.00 grey levels and PSNR-Y by -0.400: clearly." in sentences
-    assert "4.0 times as much inside its box as outside" in sentences and "4.0 dB and 0.2 dB" in sentences
-    assert "of 12 objects it finds on the ground truth of 3 images, 7 have a box at the same place" in sentences
+    assert "Asked of 12 images of 7 photographs." in sentences
+    effect = "PSNR-Y clearly worse, by 0.400; NIQE not clearly different."
+    assert f"Taking away the maps changes a result by 2.00 grey levels: {effect}" in sentences
+    assert "4.0 times as much inside its box as outside" in sentences
+    assert "by 4.0 dB inside and 0.2 dB outside" in sentences
+    assert "of 12 objects that it finds on the ground truth of 3 images, 7 are found on the copy" in sentences
     assert "Other noise alone changes a result by 1.25 grey levels." in sentences
     assert "1.00 times as strongly inside its box as outside in the middle one of 3 layers" in sentences
     assert "words do not know their place" in sentences  # one layer at 64 does not say so
-    assert "Not used by this method: caption." in sentences
-    nothing = {
-        **STATES[0],
-        "differences": {**STATES[0]["differences"], "psnr": {"mean": 0.0, "low": -0.1, "high": 0.1}},
-    }
+    assert "Not used by this method: caption and soft prompt." in sentences
+    unclear = {"mean": 0.0, "low": -0.1, "high": 0.1, "p": 0.9}
+    nothing = {**STATES[0], "differences": {**STATES[0]["differences"], "psnr": unclear}}
     absent = {"edit": None, "grounding": None, "attention": {}}
     bare = replace(data, audits={"spasemsr": {**FOUND, "states": [nothing], **absent}})
     (part,) = guidance(bare)
-    assert "not clearly different from nothing" in part["sentences"][0] and part["attention"] is None
+    assert "PSNR-Y and NIQE not clearly different" in part["sentences"][1] and part["attention"] is None
+
+
+def test_few_photographs_make_nothing_clear_whatever_their_interval_says(data):
+    few = {**STATES[0], "images": 4, "photographs": 2}
+    few["differences"] = {
+        CHANGE: STATES[0]["differences"][CHANGE],
+        "psnr": {"mean": -0.4, "low": -0.7, "high": -0.1, "p": 0.5},
+    }
+    (part,) = guidance(replace(data, audits={"spasemsr": {**FOUND, "states": [few], "edit": None}}))
+    first, second = part["sentences"][:2]
+    assert first == "Asked of 4 images of 2 photographs; no difference of a score counts as clear on so few."
+    assert second.endswith("2.00 grey levels: PSNR-Y not clearly different.")
+    assert [cell["verdict"] for cell in part["lines"][0]["cells"]] == [""]
+
+
+def test_what_is_next_to_nothing_outside_a_box_is_no_ratio(data):
+    edit = {**FOUND["edit"], "inside": 3.2, "outside": 0.004}
+    (part,) = guidance(replace(data, audits={"spasemsr": {**FOUND, "edit": edit}}))
+    said = next(line for line in part["sentences"] if "renames" in line)
+    assert "3.20 grey levels inside its box and less than 0.01 outside;" in said and "times as much" not in said
 
 
 def test_all_methods_stand_in_one_table_with_what_chance_gives(data):
@@ -77,12 +100,12 @@ def test_strong_attention_is_labelled_with_whole_numbers():
 
 def test_attention_is_a_plot_with_one_as_its_reference():
     chart = figures.attention(FOUND["attention"], "spasemsr")
-    assert [dot.text for dot in chart.dots] == ["unet 0: 1.00 times", "unet 1: 64.00 times", "unet 2: 0.50 times"]
+    assert [dot.text for dot in chart.dots] == ["unet 0: 1.00 times", "unet 2: 64.00 times", "unet 10: 0.50 times"]
     one, strong, weak = (dot.y for dot in chart.dots)
     assert strong < one < weak  # down the page is less
     assert (one - strong) == pytest.approx(6 * (weak - one), rel=1e-3)  # doublings are equal steps
     assert {point[1] for point in chart.strokes[1].points} == {one}
-    assert "1" in [tick.text for tick in chart.y_ticks]
+    assert [tick.text for tick in chart.y_ticks] == ["0.25", "1", "4", "16", "64"]
 
 
 def test_the_page_holds_them(data, tmp_path):

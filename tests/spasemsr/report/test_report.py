@@ -199,4 +199,5 @@ def test_the_sweep_has_a_curve_per_setting_and_its_front(tmp_path):
     assert [stroke.kind for stroke in chart.strokes] == ["curve", "curve", "reference"]
     assert [len(stroke.points) for stroke in chart.strokes] == [4, 2, 4]  # the front: PSNR 26.2, 26.8, 27.0, 27.1
     assert chart.dots[0].text == "dial 0: PSNR-Y 27.10, NIQE 9.40" and plane["n"] == 3
+    assert [dot.label for dot in chart.dots] == ["dial 0", "", "", "dial 1", "consistency 0", "consistency 1"]
     assert [label for _, label in plane["legend"]] == ["dial", "consistency", "Pareto front"]
