@@ -14,8 +14,9 @@ from pipeline.commands import pictures, scores, stages, tools
 from spasemsr.errors import UserError
 
 app = typer.Typer(
-    help="SpaSemSR: photographs to shards to a trained model to a report. `dvc repro` runs the stages in order. "
-    "hr is a patch of a photograph, lr a degraded version of it; a column holds one kind of data of all patches.",
+    help="SpaSemSR restores and enlarges photographs: `spasemsr upscale PHOTO -o OUT`. `dvc repro` runs the stages in "
+    "order, from photographs over shards and a trained model to a report. hr is a patch of a photograph, lr a degraded "
+    "version of it; a column holds one kind of data of all patches.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

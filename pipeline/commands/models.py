@@ -40,9 +40,14 @@ def list_models() -> None:
 
 @app.command()
 def fetch(
-    names: Annotated[list[str], typer.Argument(help="Names, or `profile` for all that the active profile uses.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Names of `spasemsr models list`, or `profile` for all that the profile of params.yaml uses."
+        ),
+    ],
     revision: Revision = None,
-    offline: Annotated[bool, typer.Option(help="Use local folders and the Hub cache only.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Use local folders and the Hub cache only.")] = False,
     folder: Annotated[Path | None, typer.Option("--from", help="A local folder to take the files from first.")] = None,
 ) -> None:
     """Bring models here, resuming what was interrupted; the next source is tried when one fails."""
@@ -58,7 +63,9 @@ def fetch(
 
 @app.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Names; default: all that are here.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names of `spasemsr models list`. Default: all that are here.")
+    ] = None,
     revision: Revision = None,
 ) -> None:
     """Hash every file again and compare it with the registry and models.lock.json."""
@@ -82,7 +89,9 @@ def path(name: Name, revision: Revision = None) -> None:
 def release(
     model: Annotated[Path, typer.Argument(help="A folder of weights, such as models/spasemsr.")],
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
-    bits: Annotated[Literal["32", "16", "8"], typer.Option(help="Of a number on disk.")] = "16",
+    bits: Annotated[
+        Literal["32", "16", "8"], typer.Option(help="Bits of each number on disk; fewer make a smaller file.")
+    ] = "16",
 ) -> None:
     """Write trained weights for others: safetensors, how to sample, a model card; `train.init` and upscale read it."""
     from spasemsr.methods.stored import CONFIG, Bits

@@ -33,25 +33,35 @@ def _device(name: str) -> str:
 
 ProfileOption = Annotated[
     Literal["embedded", "probe", "foundation"] | None,
-    typer.Option("--profile", help="Refuse weights of another profile."),
+    typer.Option("--profile", help="Refuse weights that were trained in another profile."),
 ]
 WeightsOption = Annotated[
     str | None,
     typer.Option(
         "--weights",
         callback=_filled,
-        help="A folder of weights, or a Hub repository. Default: this project's own model.",
+        help="A folder of weights, or a Hub repository. Default: what this project trained, else what it ships.",
     ),
 ]
-RevisionOption = Annotated[str | None, typer.Option("--revision", help="The commit of a Hub repository.")]
+RevisionOption = Annotated[
+    str | None,
+    typer.Option("--revision", help="The commit of a Hub repository, 40 hexadecimal digits; repositories need one."),
+]
 MethodOption = Annotated[
     str | None,
-    typer.Option("--method", help="Default: that of the weights, or the first in params.yaml."),
+    typer.Option(
+        "--method", help="The method whose weights to take. Default: that of --weights, or the first in params.yaml."
+    ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", callback=_device, help="auto, cpu or cuda.")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", callback=_device, help="Where to compute: cpu, cuda, or auto, a GPU if there is one.")
+]
 MemoryOption = Annotated[
     str | None,
-    typer.Option("--max-memory", help="Such as 4GB; large pictures are cut to fit. Default: 3/4 of what is free."),
+    typer.Option(
+        "--max-memory",
+        help="The most memory to take, such as 4GB; large pictures are cut to fit. Default: 3/4 of what is free.",
+    ),
 ]
 
 
@@ -63,9 +73,14 @@ def register(app: typer.Typer) -> None:
 
 def upscale(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", callback=_filled, help="Files, folders, patterns.")
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", callback=_filled, help="Picture files, folders with all below them, patterns."
+        ),
     ],
-    out: Annotated[str, typer.Option("--out", "-o", callback=_filled, help="A folder, or for one input a file.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", callback=_filled, help="Where results go: a folder, or for one input a file.")
+    ],
     method: MethodOption = None,
     profile: ProfileOption = None,
     weights: WeightsOption = None,
@@ -85,33 +100,59 @@ def upscale(
         ),
     ] = None,
     dial: Annotated[
-        str, typer.Option(help='0 faithful .. 1 sharp; by object: "person=0, sky=off, *=0.5", * is all else.')
+        str,
+        typer.Option(
+            help='From 0, faithful, to 1, sharp; or by object: "person=0, sky=off, *=0.5", where * is everything else '
+            "and off leaves an object as bicubic has it."
+        ),
     ] = "0.5",
     text: Annotated[
         Literal["safe", "free"],
-        typer.Option(help="What is written stays faithful and is read again, or like the rest."),
+        typer.Option(
+            help="Whether lines of text stay faithful and are read again (safe), or are like the rest (free)."
+        ),
     ] = "safe",
-    steps: Annotated[int | None, typer.Option(min=1, help="Solver steps. Default: the model's own.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pixels.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of the solver. Default: as many as the model was released with.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the noise; the same seed gives the same pixels.")] = 0,
     tags: Annotated[
         str | None,
-        typer.Option(help='What is in the picture: "dog, red car", also where: "dog@0.1,0.2,0.6,0.9". Default: found.'),
+        typer.Option(
+            help='What is in the picture: "dog, red car", also where, from left, top to right, bottom: '
+            '"dog@0.1,0.2,0.6,0.9". Default: what is found.'
+        ),
     ] = None,
-    caption: Annotated[str | None, typer.Option(help="How it is degraded, in one line. Default: measured.")] = None,
+    caption: Annotated[
+        str | None, typer.Option(help="How the picture is degraded, in one line. Default: as measured.")
+    ] = None,
     form: Annotated[
-        Literal["png", "jpg", "webp", "tif"] | None, typer.Option("--format", help="Default: the input's own.")
+        Literal["png", "jpg", "webp", "tif"] | None,
+        typer.Option(
+            "--format", help="The format of results. Default: the input's own, PNG where it cannot be written."
+        ),
     ] = None,
-    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")] = 95,
-    save_map: Annotated[bool, typer.Option("--save-map", help="Also where results of four seeds disagree.")] = False,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="The quality of JPEG and WebP results.")] = 95,
+    save_map: Annotated[
+        bool, typer.Option("--save-map", help="Also write a map of where results of four seeds disagree.")
+    ] = False,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Only a sheet that compares ways to restore one piece of each picture.")
+        bool,
+        typer.Option(
+            "--preview", help="Write no result, but a sheet that compares ways to restore one piece of each picture."
+        ),
     ] = False,
     preview_at: Annotated[
-        str | None, typer.Option(help="The middle of that piece, such as 0.3,0.7. Default: where most detail is.")
+        str | None,
+        typer.Option(
+            help="As --preview, with the middle of the piece at such a place as 0.3,0.7. Default: where most detail is."
+        ),
     ] = None,
     max_memory: MemoryOption = None,
     device: DeviceOption = "auto",
-    force: Annotated[bool, typer.Option("--force", help="Replace what exists.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace results that are there; inputs are never replaced.")
+    ] = False,
 ) -> None:
     """Restore and enlarge pictures; what is done already is skipped.
 
@@ -154,9 +195,13 @@ def serve(
     profile: ProfileOption = None,
     weights: WeightsOption = None,
     revision: RevisionOption = None,
-    host: Annotated[str, typer.Option(help="Who may reach the page; 0.0.0.0 for everybody.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 7860,
-    max_pixels: Annotated[int, typer.Option(min=64, help="Of an uploaded picture.")] = 4_000_000,
+    host: Annotated[
+        str, typer.Option(help="The address to serve at; 127.0.0.1 is this machine alone, 0.0.0.0 everybody.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to serve at; 0 takes a free one.")] = 7860,
+    max_pixels: Annotated[
+        int, typer.Option(min=64, help="The most pixels that an uploaded picture may have.")
+    ] = 4_000_000,
     max_memory: MemoryOption = None,
     device: DeviceOption = "auto",
 ) -> None:

@@ -23,15 +23,29 @@ def register(app: typer.Typer) -> None:
 def score(
     outputs: Annotated[Path, typer.Argument(help="A folder of restored images, made by any code.")],
     hr: Annotated[Path | None, typer.Option(help="The folder of hr images; a key is a file's stem.")] = None,
-    test_set: Annotated[str | None, typer.Option("--set", help="A named set: spasemsr testset list.")] = None,
-    metrics: Annotated[str, typer.Option(help="Names with commas; psnr,ssim if there is hr, else niqe.")] = "",
-    method: Annotated[str, typer.Option(help="What to call these outputs.")] = "outputs",
-    strip: Annotated[list[str] | None, typer.Option(help="An ending of stems that is no part of the key.")] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Leave out what has no partner or no score.")] = False,
-    cut: Annotated[bool, typer.Option("--cut", help="Sizes less than 8 px apart: cut right and below.")] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write per-image scores here.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write means, intervals and provenance here.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads; all cores by default.")] = None,
+    test_set: Annotated[
+        str | None, typer.Option("--set", help="The named set that the outputs are of, see spasemsr testset list.")
+    ] = None,
+    metrics: Annotated[
+        str, typer.Option(help="Metrics to compute, names with commas. Default: psnr,ssim; niqe for a set without hr.")
+    ] = "",
+    method: Annotated[str, typer.Option(help="What to call these outputs in tables.")] = "outputs",
+    strip: Annotated[
+        list[str] | None,
+        typer.Option(help="An ending of names that is no part of the key, such as _out; give it again for another."),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave out files that have no partner or no score, and name them.")
+    ] = False,
+    cut: Annotated[
+        bool,
+        typer.Option("--cut", help="Where sizes differ by less than 8 px, cut the larger one on the right and below."),
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(help="The file to write the scores of every image to.")] = None,
+    json: Annotated[Path | None, typer.Option(help="The file to write means, intervals and provenance to.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many threads read and compare. Default: one per core.")
+    ] = None,
 ) -> None:
     """Score a folder of outputs: PSNR-Y, SSIM-Y and others, pairs by key, nothing skipped unless --partial says so."""
     from pipeline.tools.score import Request, run
@@ -43,8 +57,14 @@ def score(
 def baseline(
     lr: Annotated[Path, typer.Argument(help="A folder of lr images.")],
     outputs: Annotated[Path, typer.Argument(help="A new folder for the results.")],
-    checkpoint: Annotated[str | None, typer.Option(help="Any x4 network that spandrel knows; none is bicubic.")] = None,
-    strip: Annotated[list[str] | None, typer.Option(help="An ending of stems that is no part of the key.")] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="The weights of any x4 network that spandrel knows. Default: none, which is bicubic."),
+    ] = None,
+    strip: Annotated[
+        list[str] | None,
+        typer.Option(help="An ending of names that is no part of the key, such as _out; give it again for another."),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Restore a folder by bicubic or a GAN's checkpoint, for spasemsr score.
@@ -58,12 +78,16 @@ def baseline(
 
 def guidance(
     photographs: Annotated[Path, typer.Argument(help="A folder; of each photograph the central square is used.")],
-    images: Annotated[int, typer.Option(min=1, help="How many, by name.")] = 8,
-    seeds: Annotated[int, typer.Option(min=1, help="Noise seeds of each.")] = 1,
-    side: Annotated[int, typer.Option(min=80, help="At most so many pixels of a photograph's centre.")] = 256,
-    preset: Annotated[str, typer.Option(help="How they are degraded, as degradation.preset of params.yaml.")] = "seesr",
-    metrics: Annotated[str, typer.Option(help="Names with commas.")] = "psnr,ssim,texture",
-    json: Annotated[Path, typer.Option(help="Everything that was found, with intervals.")] = Path("audit.json"),
+    images: Annotated[int, typer.Option(min=1, help="How many photographs to take, the first ones by name.")] = 8,
+    seeds: Annotated[int, typer.Option(min=1, help="How many noise seeds to ask of each photograph.")] = 1,
+    side: Annotated[int, typer.Option(min=80, help="The side of the square, in pixels, at most.")] = 256,
+    preset: Annotated[
+        str, typer.Option(help="How photographs are degraded, as degradation.preset of params.yaml.")
+    ] = "seesr",
+    metrics: Annotated[str, typer.Option(help="Metrics to compute, names with commas.")] = "psnr,ssim,texture",
+    json: Annotated[Path, typer.Option(help="The file to write everything to that was found, with intervals.")] = Path(
+        "audit.json"
+    ),
     method: MethodOption = None,
     weights: WeightsOption = None,
     revision: RevisionOption = None,
@@ -79,7 +103,7 @@ def guidance(
 
 
 def tables(
-    csv: Annotated[Path | None, typer.Option(help="Also write every number in long form here.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="A file to write every number to as well, one a line.")] = None,
 ) -> None:
     """Print the tables of all four papers with what was measured here beside what was published.
 
@@ -100,15 +124,30 @@ def tables(
 
 def experiment(
     grid: Annotated[
-        str, typer.Argument(help="tables (the ablations of each listed method's paper), readings or lambda.")
+        str,
+        typer.Argument(
+            help="What to compare: tables, the ablations of each listed method's paper; readings, the other ways to "
+            "read it; or lambda, a sweep of it."
+        ),
     ],
-    queue: Annotated[bool, typer.Option("--queue", help="Queue them for dvc queue start instead.")] = False,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant.")] = 1,
-    steps: Annotated[int | None, typer.Option(min=1, help="Of each, after the common first phase.")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what they take and resolve; run nothing.")] = False,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Queue the experiments for `dvc queue start` instead of running them.")
+    ] = False,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="How often each variant is trained, each time with another seed.")
+    ] = 1,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Training steps of each variant, after the common first phase. Default: the recipe's own."
+        ),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what the experiments take and what they can tell apart; run nothing.")
+    ] = False,
     profile: ProfileOption = None,
 ) -> None:
-    """Train and evaluate the paper's variants, or a lambda sweep, as DVC experiments."""
+    """Train and evaluate variants of the methods as DVC experiments."""
     from pipeline.tools.experiment import run
     from spasemsr.config import load_params
 
@@ -120,7 +159,7 @@ def experiment(
 def compare(
     before: Annotated[str, typer.Argument(help="A DVC experiment, or several with commas, one for each seed.")],
     after: Annotated[str, typer.Argument(help="The same of the other setting, seeds in the same order.")],
-    method: Annotated[str, typer.Option(help="Whose scores.")] = "spasemsr",
+    method: Annotated[str, typer.Option(help="The method whose scores are compared.")] = "spasemsr",
 ) -> None:
     """Say what one experiment changes against another: every score image by image, with 95 % intervals."""
     from pipeline.tools.experiment import compare
@@ -139,9 +178,12 @@ def testset_list() -> None:
 
 @testset_app.command("build")
 def testset_build(
-    name: Annotated[str, typer.Argument(help="div2k-val-a")],
+    name: Annotated[str, typer.Argument(help="The set to build: div2k-val-a.")],
     source: Annotated[Path, typer.Argument(help="The folder DIV2K_valid_HR, 0801.png to 0900.png.")],
-    workers: Annotated[int, typer.Option(envvar="SPASEMSR_WORKERS", min=1)] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(envvar="SPASEMSR_WORKERS", min=1, help="How many processes share the work; never changes a byte."),
+    ] = 1,
 ) -> None:
     """Build DIV2K-Val A: 3,000 crops of 512 px and their lr by preset seesr; the same files wherever it runs."""
     from pipeline.tools.testset import build

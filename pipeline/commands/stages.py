@@ -42,10 +42,17 @@ Learner = Annotated[str, typer.Argument(help="Which of `learners` in params.yaml
 Method = Annotated[str, typer.Argument(help="Which of `methods` in params.yaml.")]
 Where = Annotated[
     Literal["serial", "processes", "ray"] | None,
-    typer.Option("--executor", envvar="SPASEMSR_EXECUTOR", help="Default: serial for one worker, else processes."),
+    typer.Option(
+        "--executor",
+        envvar="SPASEMSR_EXECUTOR",
+        help="What workers run on. Default: serial for one worker, else processes.",
+    ),
 ]
 Workers = Annotated[
-    int, typer.Option(envvar="SPASEMSR_WORKERS", min=1, help="Processes or Ray actors; never changes a byte.")
+    int,
+    typer.Option(
+        envvar="SPASEMSR_WORKERS", min=1, help="How many processes or Ray actors share the work; never changes a byte."
+    ),
 ]
 
 

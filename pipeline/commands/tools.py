@@ -9,10 +9,12 @@ from pipeline.commands import models
 from pipeline.commands.output import say
 from spasemsr.errors import UserError
 
-cache_app = typer.Typer(help="The sample cache (SPASEMSR_CACHE).", no_args_is_help=True)
+cache_app = typer.Typer(
+    help="The sample cache, the folder SPASEMSR_CACHE: what lies in it, and deleting from it.", no_args_is_help=True
+)
 ProfileOption = Annotated[
     Literal["embedded", "probe", "foundation"] | None,
-    typer.Option("--profile", help="Default: the one in params.yaml."),
+    typer.Option("--profile", help="The profile of params.yaml to take. Default: the one that it names."),
 ]
 
 
@@ -55,17 +57,27 @@ def doctor(profile: ProfileOption = None) -> None:
 
 
 def plan(
-    methods: Annotated[list[str] | None, typer.Argument(help="Methods; default: those of params.yaml.")] = None,
+    methods: Annotated[
+        list[str] | None, typer.Argument(help="Methods to plan for. Default: those of params.yaml.")
+    ] = None,
     profile: ProfileOption = None,
     gpu: Annotated[
-        str | None, typer.Option(help="Plan for GPUs of this kind, e.g. A100; default: this machine.")
+        str | None, typer.Option(help="Plan for GPUs of this kind, such as A100. Default: what this machine has.")
     ] = None,
-    gpus: Annotated[int | None, typer.Option(min=1, help="How many of them, on all machines together.")] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many GPUs there are, on all machines together. Default: with --gpu 1, else all of this machine.",
+        ),
+    ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Training patches; default: those of the photographs.")
+        int | None, typer.Option(min=1, help="Training patches to plan for. Default: those of the photographs.")
     ] = None,
-    gpus_per_machine: Annotated[int, typer.Option(min=1, help="GPUs that are linked within a machine.")] = 8,
-    network: Annotated[float, typer.Option(min=0.1, help="Gbit/s between machines.")] = 100.0,
+    gpus_per_machine: Annotated[int, typer.Option(min=1, help="How many GPUs are linked within a machine.")] = 8,
+    network: Annotated[
+        float, typer.Option(min=0.1, help="The speed of the network between machines, in Gbit/s.")
+    ] = 100.0,
 ) -> None:
     """Say what a profile costs here: disk, memory, hours, what is missing and what to change; runs nothing.
 
@@ -103,16 +115,21 @@ def cache_stat() -> None:
 
 @cache_app.command("prune")
 def cache_prune(
-    column: Annotated[str | None, typer.Option(help="Delete this column's entries; its tars stay.")] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Delete the entries that `cache stat` lists under this name; tars stay.")
+    ] = None,
     max_gb: Annotated[
-        float | None, typer.Option(min=0, help="Delete the longest unused until so much is left.")
+        float | None, typer.Option(min=0, help="Delete what was longest unused until so many GB are left.")
     ] = None,
     states: Annotated[
         int | None,
-        typer.Option(min=0, help="Of each method's interrupted trainings keep so many states, the last ones saved."),
+        typer.Option(min=0, help="Delete states of interrupted trainings but the last so many of each method."),
     ] = None,
 ) -> None:
-    """Delete entries, or states of interrupted trainings; nothing but time is lost."""
+    """Delete entries, or states of interrupted trainings; nothing but time is lost.
+
+    Without an option only what killed processes left behind is deleted.
+    """
     from spasemsr.cache import Cache
     from spasemsr.training.states import prune
 

@@ -47,7 +47,9 @@ class Hardware:
 def hardware(
     name: str | None = None, count: int | None = None, per_machine: int = 8, gigabits: float = 100.0
 ) -> Hardware:
-    """The GPUs of this machine, or `count` of the kind `name`. Raises UserError for a name that is not listed.
+    """The GPUs of this machine, or `count` of the kind `name`.
+
+    Raises UserError for a name that is not listed, and for a `count` of no GPU.
 
     Machines of `per_machine` GPUs are linked by so many gigabits per second.
     """
@@ -60,13 +62,12 @@ def _found(name: str | None, count: int | None) -> Hardware:
         if device is None:
             raise UserError(f"Nothing is known of a GPU {name!r}.", f"Choose from: {', '.join(d.name for d in KNOWN)}.")
         return Hardware(device, count or 1, free_bytes(), True)
-    nothing = Hardware(None, count or 1, free_bytes(), False)
-    if not _DRIVER.exists():  # answers without torch, which takes seconds to import
-        return nothing
+    if not _has_gpu():
+        if count is not None:
+            raise UserError("This machine has no GPU of which there could be more.", "Say --gpu too, such as A100.")
+        return Hardware(None, 1, free_bytes(), False)
     import torch
 
-    if not torch.cuda.is_available():
-        return nothing
     properties = torch.cuda.get_device_properties(0)
     assumed = known_device("A100")  # of a device that nothing is known of
     assert assumed is not None
@@ -74,6 +75,14 @@ def _found(name: str | None, count: int | None) -> Hardware:
     known = known_device(properties.name) or assumed
     found = replace(known, name=properties.name, memory=properties.total_memory, flops=flops)
     return Hardware(found, count or torch.cuda.device_count(), free_bytes(), False)
+
+
+def _has_gpu() -> bool:
+    if not _DRIVER.exists():  # answers without torch, which takes seconds to import
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def free_disk(folder: Path) -> int:

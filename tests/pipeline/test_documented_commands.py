@@ -1,4 +1,7 @@
-"""Every command that README and docs print is one that exists, with options and params that exist; none is run."""
+"""Every command that README and docs print is one that exists, with options and params that exist; none is run.
+
+And `--help` says of every command, argument and option what it is.
+"""
 
 import re
 import shlex
@@ -36,6 +39,19 @@ def named(case: Any) -> str:
 
 def test_there_are_some():
     assert len(OURS) > 20 and len(EXPERIMENTS) > 8
+
+
+def _undescribed(command: Any, name: str) -> list[str]:
+    """The command, its parameters, and those of its subcommands, whose help is no sentence."""
+    said = [(name, command.help), *((f"{name} {one.name}", getattr(one, "help", None)) for one in command.params)]
+    found = [place for place, text in said if not (text and text[0].isupper() and text.rstrip().endswith("."))]
+    for inner, sub in getattr(command, "commands", {}).items():
+        found += _undescribed(sub, f"{name} {inner}")
+    return found
+
+
+def test_every_command_argument_and_option_is_explained_in_a_sentence():
+    assert _undescribed(typer.main.get_command(app), "spasemsr") == []
 
 
 @pytest.mark.parametrize(("page", "words"), OURS, ids=named)

@@ -267,6 +267,13 @@ def test_unknown_gpus_are_refused():
     assert machines.hardware("H200", 4).gpu.memory == 141 * GB
 
 
+def test_more_gpus_of_a_machine_that_has_none_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(machines, "_DRIVER", tmp_path / "none")
+    assert machines.hardware().gpu is None
+    with pytest.raises(UserError, match="no GPU of which there could be more"):
+        machines.hardware(count=4)
+
+
 def test_free_disk_is_asked_of_the_nearest_folder_there_is(tmp_path):
     assert machines.free_disk(tmp_path / "a/b/c") == pytest.approx(psutil.disk_usage(str(tmp_path)).free, rel=0.05)
 

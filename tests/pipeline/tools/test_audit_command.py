@@ -37,7 +37,7 @@ def test_every_condition_is_said_in_words_and_measured(asked):
     text = "\n".join(lines)
     for condition in ("tags", "boxes", "caption"):
         assert f"Taking away the {condition} changes a result by" in text
-    assert "Not used by this method: maps, soft." in text
+    assert "Not used by this method: maps and soft prompt." in text
     rows = {(row["condition"], row["state"]): row for row in record["audit"]["states"]}
     assert {state for _, state in rows} == {"none", "other", "truth"}
     assert rows["tags", "none"]["differences"][CHANGE]["mean"] > 0
