@@ -16,7 +16,7 @@ SIZE = {"width": 1100, "height": 1640}
 
 
 def main(page_file: Path, picture: Path, tag: str) -> None:
-    """Write the upper part of the page as a PNG of 128 colours."""
+    """Write the upper part of the page as a PNG of 256 colours, those of small dots among them."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         sys.exit("No Chromium on this machine: apt-get install -y chromium")
@@ -36,7 +36,7 @@ def main(page_file: Path, picture: Path, tag: str) -> None:
         page.mouse.move(0, 0)
         shot = page.screenshot()
         launched.close()
-    Image.open(io.BytesIO(shot)).convert("RGB").quantize(128).save(picture, optimize=True)
+    Image.open(io.BytesIO(shot)).convert("RGB").quantize(256, Image.Quantize.FASTOCTREE).save(picture, optimize=True)
 
 
 if __name__ == "__main__":
