@@ -54,6 +54,13 @@ def test_every_command_argument_and_option_is_explained_in_a_sentence():
     assert _undescribed(typer.main.get_command(app), "spasemsr") == []
 
 
+@pytest.mark.parametrize("name", ["upscale", "serve"])
+def test_every_option_about_pictures_is_in_their_page(name):
+    options = [option for one in typer.main.get_command(app).commands[name].params for option in one.opts]
+    page = (ROOT / "docs/upscaling.md").read_text()
+    assert [option for option in options if option.startswith("--") and f"`{option}" not in page] == []
+
+
 @pytest.mark.parametrize(("page", "words"), OURS, ids=named)
 def test_a_printed_command_is_one_of_ours(page, words):
     words = [word.strip("[]") for word in words]  # what is optional stands in brackets
