@@ -11,10 +11,10 @@ from spasemsr.config import Params
 from spasemsr.data.columns import HR
 from spasemsr.data.job import ColumnJob, InputRef, Typical, Worker
 from spasemsr.data.patches import read_patches
-from spasemsr.students.columns import teacher_column
+from spasemsr.students.columns import bytes_of, teacher_column
 from spasemsr.students.spec import AnyLearner
 
-RATE, BYTES = 60.0, 0.1  # samples a second of one core at 128 px, and bytes a pixel, of the embedded teachers
+RATE = 60.0  # samples a second of one core at 128 px, of the embedded teachers
 
 
 def build_worker(learner: AnyLearner) -> Worker:
@@ -26,7 +26,7 @@ def build_worker(learner: AnyLearner) -> Worker:
 
 def job(params: Params, name: str) -> ColumnJob:
     """Ask the teacher of one learner."""
-    learner = params.active.learners[name]
+    learner, side = params.active.learners[name], params.active.data.patch
     plain = learner.plain()
     return ColumnJob(
         teacher_column(name, learner),
@@ -36,7 +36,7 @@ def job(params: Params, name: str) -> ColumnJob:
         params={"teacher": learner.teacher.content(), "kind": plain["kind"], "every": plain.get("every")},
         batch_size=learner.teacher.batch_size,
         backends=(learner.teacher,),
-        typical=Typical(rate=RATE, at=128, per_pixel=BYTES),
+        typical=Typical(rate=RATE, at=128, per_pixel=bytes_of(learner, side) / side**2),
     )
 
 

@@ -9,15 +9,18 @@ import torch
 from pydantic import TypeAdapter
 
 from spasemsr.backends.extractors import build_extractor
+from spasemsr.config import load_params
 from spasemsr.data.job import Sample
 from spasemsr.data.patches import Patch
 from spasemsr.methods import method
 from spasemsr.methods.noise import Noise
 from spasemsr.pixels import bicubic_upsample, to_tensor
+from spasemsr.students import columns
 from spasemsr.students.build import TeachWorker, build_pupil
-from spasemsr.students.columns import teacher_column
+from spasemsr.students.columns import bytes_of, teacher_column
 from spasemsr.students.spec import AnyLearner, with_students
 from spasemsr.students.student import Student
+from tests.worlds import ROOT
 from tests.worlds.photographs import photograph, shrunk
 from tests.worlds.small_methods import small_batch
 from tests.worlds.strict_gpu import StrictGpu
@@ -66,6 +69,25 @@ def _batch(learner: AnyLearner):
     read = {member.stem: member.decode(member.encode(said[base])) for base, member in members.items()}
     features = {stem: torch.from_numpy(np.array(value))[None].float() for stem, value in read.items()}
     return replace(small_batch(["a"]), lr=to_tensor(shrunk(hr, 4)), features=features)
+
+
+def test_a_plan_counts_the_bytes_that_a_teacher_says(learner, monkeypatch):
+    hr = photograph("astronaut")[64:160, 192:288].copy()
+    (said,) = TeachWorker(learner)([Sample(PATCH, None, {"hr.png": hr})])
+    if learner.kind == "depth":
+        monkeypatch.setattr(columns, "DEPTH_WIDTH", said["features.npy"].shape[-1])
+    if learner.kind == "image":
+        monkeypatch.setattr(columns, "CLIP_BLOCKS", len(said["blocks.npy"]))
+    assert bytes_of(learner, 96) == sum(value.nbytes for value in said.values())
+
+
+def test_a_plan_of_the_papers_students_counts_what_fills_a_disk():
+    """What `image` says of 85,000 patches is 280 GB, and were all blocks compared 1.8 TB: what `every` is for."""
+    profile = load_params(ROOT / "params.yaml").foundation
+    image = profile.learners["image"]
+    assert bytes_of(image, 512) == 2 * 257 * 1280 * (1 + 4)
+    assert bytes_of(image.model_copy(update={"every": 1}), 512) == 2 * 257 * 1280 * (1 + 32)
+    assert bytes_of(profile.learners["depth"], 512) == 2 * ((37 * 37 + 1) * 1024 + 518 * 518)
 
 
 def _student(learner: AnyLearner) -> Student:
