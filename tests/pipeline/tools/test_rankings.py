@@ -57,6 +57,9 @@ def test_both_ranks_stand_side_by_side_with_their_agreement(records):
         ("speck", "1", "3"), ("little", "2", "1"), ("much", "3", "2"),
     ]  # fmt: skip
     assert agreement == "Spearman's rho -0.50, Kendall's tau -0.33 over 3 methods: 2 of 3 pairs the other way round"
+    for row in (row for record in records for row in record["rows"]):
+        row["higher_is_better"] = True
+    assert [row.split()[0] for row in list(rankings(records))[2:5]] == ["much", "little", "speck"]
 
 
 def test_what_is_not_comparable_is_not_ranked(records):

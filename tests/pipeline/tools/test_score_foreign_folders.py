@@ -140,6 +140,12 @@ def test_an_ending_is_one_however_its_accent_is_written(tmp_path):
 # A part of a set.
 
 
+def test_what_systems_leave_beside_pictures_is_no_picture(folders):
+    (folders[0] / "._a.png").write_bytes(b"Mac OS X")
+    (folders[1] / "thumbnails.png").symlink_to(folders[1], target_is_directory=True)
+    assert "5 images" in ask(folders)[0]
+
+
 def test_what_is_left_out_is_named_and_counted(folders, tmp_path):
     (folders[0] / "a.png").unlink()
     (folders[1] / "b.png").unlink()
@@ -246,8 +252,9 @@ def test_pictures_too_small_for_a_metric_are_named_before_scoring_or_left_out(fo
 
 def test_results_without_hr_can_be_scored_by_what_needs_none(tmp_path):
     (tmp_path / "out").mkdir()
-    write_png(tmp_path / "out" / "a.png", photograph("chelsea.png"))
+    write_png(tmp_path / "out" / "a.png", photograph("chelsea.png")[..., 0])
     lines = ask((tmp_path / "out", None), metrics=("niqe",))
+    assert [line for line in lines if line.startswith("treated")] == ["treated  gray in 1 images"]
     assert lines[1].startswith("NIQE") and "set      without hr or --set nobody knows" in "\n".join(lines)
     with pytest.raises(UserError, match="psnr, ssim compare with hr"):
         ask((tmp_path / "out", None), metrics=("psnr", "ssim", "niqe"))

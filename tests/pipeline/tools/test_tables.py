@@ -61,11 +61,18 @@ def test_measured_never_shares_a_column_with_published(tmp_path):
     assert heading.index("PUBLISHED") < column < heading.index("MEASURED: embedded, split val")
     assert "25.15" in row[:column] and row[column:].split() == ["25.16"]
     assert bicubic.split() == ["Bicubic", "27.50"]
+    assert bicubic.index("27.50") >= heading.index("MEASURED: embedded")  # below its own heading
     assert "Nothing published was measured here" in " ".join(lines[-2:])
     write_csv(tmp_path / "t.csv", measured)
     text = (tmp_path / "t.csv").read_text().splitlines()
     assert len(text) == 1 + len(published()) + 2
     assert text[-2] == '1-2,SeeSR,realsr,psnr,"spasemsr score, n 100",25.16'
+
+
+def test_what_is_too_wide_goes_on_below():
+    """Nine columns of each of three folders, beside the 15 that are published."""
+    measured = [Number("1-2", "A", where, f"m{n}", 1.0, "here") for where in "abc" for n in range(9)]
+    assert [len(line.split()) - 1 for line in render(measured) if line.startswith("method ")][:3] == [15, 18, 9]
 
 
 def params(profile: str = "embedded", methods: list[str] | None = None, raw: dict | None = None) -> Params:

@@ -208,3 +208,10 @@ def test_the_family_is_recognised_by_number_size_and_keys(tmp_path):
     family.require_size(SETS["reallq250"], whole)  # of no one size
     with pytest.raises(UserError, match=r"RealSR: Canon_000 has 700x700 pixels; .* crops of 512x512"):
         family.require_size(SETS["realsr"], whole)
+
+
+def test_pictures_with_other_keys_are_not_taken_for_a_set_whose_keys_are_known(tmp_path, monkeypatch):
+    keys = ("0801_00", "0801_01")
+    monkeypatch.setitem(SETS, "div2k-val-a", TestSet("div2k-val-a", "A", 2, True, "", "", keys=keys))
+    for names, said in ((keys, "this may be A (--set div2k-val-a"), (("x", "y"), "none of the named sets")):
+        assert said in family.describe(names, squares(tmp_path / names[0], list(names), 512))

@@ -52,6 +52,7 @@ def test_several_results_of_one_picture_are_no_matter_of_an_ending():
         ([key.replace("_0", "_") for key in CANON], ""),
         (CANON[:5], ""),
         ([*CANON, "Canon_001_lq"], ""),
+        (["Canon_001_lq", *CANON[1:4]], ""),  # one of nine that are missing
     ],
 )
 def test_other_differences(results, said):
@@ -60,6 +61,10 @@ def test_other_differences(results, said):
 
 def test_leading_zeros():
     assert "leading zeros alone" in advice(NUMBERS, [key.lstrip("0") for key in NUMBERS])
+
+
+def test_names_that_would_become_one_are_no_matter_of_case():
+    assert advice(["a", "A"], ["a"]) == ""
 
 
 def test_each_ending_is_taken_off_once_in_any_order():
