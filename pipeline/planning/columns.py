@@ -88,6 +88,11 @@ def recorded_for(spec: Any) -> Recorded | None:
         "spandrel": "restorer",
         "autoencoder_kl": "autoencoder",
         "clip": "clip",
+        "ram": "ram-swin-large",
+        "clip_vision": "clip-vit-h-image",
+        "depth_anything": "depth-anything-v2-large",
+        "segformer": "segformer-b2-ade",
+        "segformer_features": "segformer-b2-ade",
     }
     if spec.kind == "sam":
         return MODELS.get(f"sam-{spec.architecture}".replace("_", "-"), MODELS["sam-vit-b"])

@@ -66,4 +66,16 @@ MODELS = {
         operations=0.587e12,
     ),
     "clip": Recorded(340_387_840, 0.0, "CLIP: a text of 77 tokens counted, 0.045 TFLOP", operations=0.045e12),
+    "ram-swin-large": Recorded(
+        212_117_045, 0.1, "RAM: its representation counted, 0.208 TFLOP; memory: its largest layer", operations=0.208e12
+    ),
+    "clip-vit-h-image": Recorded(
+        632_076_800, 0.1, "CLIP ViT-H: 224 px counted, 0.335 TFLOP; memory: its largest layer", operations=0.335e12
+    ),
+    "depth-anything-v2-large": Recorded(
+        335_315_649, 0.2, "Depth Anything: 518 px counted, 1.304 TFLOP; memory: its largest layer", operations=1.304e12
+    ),
+    "segformer-b2-ade": Recorded(
+        27_461_974, 0.3, "SegFormer-B2: 512 px counted, 0.125 TFLOP; memory: its largest layer", operations=0.125e12
+    ),
 }  # fmt: skip

@@ -147,6 +147,18 @@ def test_recorded_rates_are_scaled_by_the_peaks_and_named(params):
     assert not slow["lr"].on_gpu
 
 
+def test_the_networks_of_all_four_methods_and_of_their_teachers_are_known(params):
+    """As students too, which lie in a folder of the project."""
+    learners = ("dape", "segmenter", "edges", "depth", "image")
+    every = params.model_copy(update={"methods": ("seesr", "segsr", "megasr")})
+    for found in (costs(every), costs(every.model_copy(update={"learners": learners}))):
+        for method, operations in (("seesr", 0.208e12), ("segsr", 3 * 0.125e12), ("megasr", 1.972e12)):
+            cost = found[f"features/{method}"]
+            assert cost.on_gpu and cost.memory > 1e9
+            assert cost.seconds == pytest.approx(operations / (312e12 * ASSUMED_MFU))
+    assert all(found[f"teacher/{name}"].on_gpu == (name != "edges") for name in learners)
+
+
 def test_answers_in_words_are_bound_by_memory_and_by_the_batch(params):
     def caption(gpu="A100", **changes):
         spec = params.foundation.caption.model_copy(update={"batch_size": 16, **changes})
