@@ -11,7 +11,7 @@ from spasemsr.backends.identity import Identity, identify
 from spasemsr.backends.networks.spec import SamArchitecture
 from spasemsr.hashing import fingerprint
 from spasemsr.scenes.spec import ScenesSpec
-from spasemsr.spec import Endpoint, Fraction, Positive, Revision, Spec, WeightsSpec
+from spasemsr.spec import Endpoint, Fraction, Positive, Revision, Spec, WeightsSpec, later
 
 log = logging.getLogger(__name__)
 
@@ -147,12 +147,14 @@ class TexturesSpec(Spec):
     """Areas of like texture beside the objects, at most `most` in a square of 192 px: what of hr lr does not show.
 
     On hr they are measured. On a restored image a student of `channels` channels guesses them, whose weights ship with
-    this project or are `source`; so they are in training for a share of `recognised` of the patches.
+    this project or are `source`; so they are in training for a share of `recognised` of the patches. `doubted`: what is
+    guessed is said with "perhaps", so that the network learns how far to trust a guess, and a person's word more.
     """
 
     most: Positive = 8
     recognised: Fraction = 0.5
     channels: Positive = 64
+    doubted: bool = later(False)
     source: str | None = None
     revision: Revision | None = None
 

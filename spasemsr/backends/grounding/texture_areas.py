@@ -13,6 +13,7 @@ import numpy as np
 
 from spasemsr.backends.extractors.filter_bank import CELL
 from spasemsr.backends.extractors.texture import TextureClasses
+from spasemsr.backends.extractors.texture_words import DOUBT
 from spasemsr.backends.grounding.spec import TexturesSpec
 from spasemsr.backends.grounding.textures import one_hot, texture_boxes
 from spasemsr.backends.protocols import Array, Box, MaskU8
@@ -36,8 +37,9 @@ class TextureAreas:
         return self._boxes(one_hot(TextureClasses().extract([hr])[0]), hr)
 
     def recognised(self, restored: ImageU8) -> list[Box]:
-        """(H, W, 3) u8 restored image of at least 8 px -> the areas that hr probably has."""
-        return self._boxes(self._guessed(restored), restored)
+        """(H, W, 3) u8 restored image from 8 px on -> areas that hr probably has, said to be guesses if so asked."""
+        boxes = self._boxes(self._guessed(restored), restored)
+        return [replace(box, tag=DOUBT + box.tag) for box in boxes] if self._spec.doubted else boxes
 
     def _guessed(self, restored: ImageU8) -> Array:
         """Posteriors (K, h, w), strip by strip: in the student a picture has 64 channels at half its size."""

@@ -1,12 +1,14 @@
 """Areas of like texture: how they divide a picture, what they are called, where they come from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spasemsr.backends.extractors.texture import CLASSES, TextureClasses
-from spasemsr.backends.extractors.texture_words import SMOOTH, TEXTURES, opposite
+from spasemsr.backends.extractors.texture_words import DOUBT, SMOOTH, SURE, TEXTURES, opposite
 from spasemsr.backends.grounding import texture_areas
 from spasemsr.backends.grounding.spec import TexturesSpec
 from spasemsr.backends.grounding.texture_areas import TextureAreas, painted
@@ -55,7 +57,7 @@ def test_areas_divide_the_picture(seed, height, width, most):
         x0, y0, x1, y1 = np.round(np.array(box.xyxy) * (width, height, width, height)).astype(int)
         assert min(x1 - x0, y1 - y0) >= 3
         covered[y0:y1, x0:x1] += 1
-        assert box.tag in TEXTURES
+        assert box.tag in SURE
         assert 0 < box.score <= 1
     assert (covered == 1).all()
     assert len(boxes) <= most
@@ -91,9 +93,20 @@ def test_other_classes_are_refused():
 
 @pytest.mark.parametrize("name", sorted(TEXTURES))
 def test_the_opposite_is_another_texture(name):
-    other = opposite(name)
-    assert other in TEXTURES - {name}
-    assert (other == SMOOTH) == (name.split()[0] in ("marked", "strong"))
+    other, own = opposite(name), name.removeprefix(DOUBT)
+    assert other in SURE - {own}
+    assert (other == SMOOTH) == (own.split()[0] in ("marked", "strong"))
+
+
+def test_a_guess_is_said_as_one_where_the_network_has_learned_to_doubt():
+    """The areas are the same ones, and what is measured is sure in any case."""
+    picture = photograph("coffee", 192)
+    doubting, trusting = TextureAreas(TexturesSpec(doubted=True)), MEASURE
+    guessed = trusting.recognised(picture)
+    assert doubting.recognised(picture) == [replace(box, tag=f"perhaps {box.tag}") for box in guessed]
+    assert {box.tag for box in doubting.recognised(picture)} <= TEXTURES - SURE
+    assert doubting.measured(picture) == trusting.measured(picture)
+    assert {box.tag for box in trusting.measured(picture)} <= SURE
 
 
 def test_areas_are_painted_where_no_object_is():

@@ -89,7 +89,7 @@ def test_without_textures_nothing_is_added():
 
 @pytest.mark.parametrize(("recognised", "source"), [(0.0, "hr"), (1.0, "restored")])
 def test_textures_of_training_patches_are_measured_or_guessed(recognised, source):
-    spec = SPEC.model_copy(update={"textures": TexturesSpec(recognised=recognised)})
+    spec = SPEC.model_copy(update={"textures": TexturesSpec(recognised=recognised, doubted=True)})
     hr, restored = photograph("coffee", 128), photograph("grass", 128)
     made, both = GroundWorker(spec), {"hr.png": hr, "restored.png": restored}
     (found,) = made([Sample(PATCH, 0, both)])
@@ -97,6 +97,7 @@ def test_textures_of_training_patches_are_measured_or_guessed(recognised, source
     objects = found["objects.json"]
     areas = [(tag, tuple(box)) for tag, box in zip(objects["tags"], objects["boxes"], strict=True) if tag in TEXTURES]
     assert areas == [(box.tag, box.xyxy) for box in boxes]
+    assert {tag.startswith("perhaps ") for tag, _ in areas} == {source == "restored"}
     assert objects["source"] == "hr" and set(np.unique(found["masks.png"])) <= set(range(len(objects["tags"]) + 1))
 
 
