@@ -4,7 +4,8 @@ Conditions are encoded once per tile. B batch, C latent channels, h w latent cel
 
 What a person says of a place (`Batch.said`) counts more than what was found, and there alone: as in semantic guidance
 (SEGA: Brack et al. 2023) the network is asked twice, and what it predicts is f + emphasis * M * (s - f), with f what it
-makes of the objects found, s of those said, and M the share of a cell inside the boxes that were not found. Where one
+makes of the objects found, s of those said, and M the share of a cell inside the boxes that were not found. It counts
+whole, however little is added of what the network says by itself (`sample.share`), unless that is nothing. Where one
 step is all of sampling every bit outside of these is that of f. The nano network alone follows a word by 0.1 to 0.2 dB.
 What a texture is called says nothing of colours: where channels tell detail from colour, detail alone changes, and at
 most half of what is there is taken away.
@@ -101,7 +102,8 @@ class TiledNetwork:
             if boxes is None or any(touches(self._tiles[index], box, cell) for index in group for box in boxes)
         ]
 
-        self._emphasis = _emphasis(batch, sampling.emphasis, (rows, columns), (size[0] / cell, size[1] / cell), view)
+        strength = sampling.emphasis if sampling.share else 0.0  # where nothing is added, words add nothing
+        self._emphasis = _emphasis(batch, strength, (rows, columns), (size[0] / cell, size[1] / cell), view)
 
         def seen(window: View, index: int) -> Batch:
             shown = replace(batch, features=dict(window.features))
@@ -167,8 +169,10 @@ class TiledNetwork:
                 change = weights * (said.sample.float() - conditional.sample.float())
                 if method.detail is not None:
                     change = method.detail * change
-                there = found + self._in_tiles(self._lr_latents, indices) if method.from_lr else None
-                found = found + (change if there is None else _bounded(change, there))
+                if method.from_lr:  # of the residual `share` is added in the end, of what a person says all
+                    there = sampling.share * found + self._in_tiles(self._lr_latents, indices)
+                    change = _bounded(change, there) / sampling.share
+                found = found + change
             return found, conditional.carry
 
         def nothing(group: range) -> tuple[Tensor, Carry]:

@@ -51,6 +51,16 @@ def test_it_counts_as_often_as_the_emphasis_says():
     assert torch.allclose(3 * (once - found)[:, free], (thrice - found)[:, free], atol=1e-5)
 
 
+def test_it_is_added_whole_however_little_of_the_rest_is():
+    whole, half, nothing = (
+        _restored(SAID, emphasis=0.1, share=share) - _restored(None, share=share) for share in (1.0, 0.5, 0.0)
+    )
+    changed = whole.abs() > 1e-4
+    alike = torch.isclose(whole, half, atol=1e-5)  # elsewhere it ends at black or white, or takes away too much
+    assert alike[changed].float().mean() > 0.5 and not torch.isclose(whole, 2 * half, atol=1e-5)[changed & alike].any()
+    assert not nothing.any()
+
+
 def test_what_takes_away_takes_at_most_half_and_colours_stay():
     change, there = torch.tensor([3.0, -3.0, 3.0, -1.0, 2.0]), torch.tensor([2.0, 2.0, -2.0, 2.0, 0.0])
     assert (there + _bounded(change, there)).tolist() == [5.0, 1.0, -1.0, 1.0, 2.0]
