@@ -125,7 +125,8 @@ def sampling_for(
     With `restorer_dials` the dial is the restorer's, see above.
     """
     if restorer_dials:
-        share = base.share * (1.0 - (1.0 - LEAST_SHARE) * abs(2 * settings.dial - 1))
+        ends = min(LEAST_SHARE, base.share)
+        share = base.share + (ends - base.share) * abs(2 * settings.dial - 1)
         return base.model_copy(update={"share": share, "steps": settings.steps or base.steps})
     offset = 2 * settings.dial - 1  # -1 faithful .. 1 sharp
     wanted = base.start * DIAL_RANGE**offset

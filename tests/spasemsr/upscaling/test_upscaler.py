@@ -131,6 +131,10 @@ def test_the_dial_moves_a_restorer_that_has_one_and_leaves_sampling_alone(monkey
     made = Upscaler(made._method, made.config.model_copy(update={"inference": inference}), SAMPLE, workers=1)
     assert made._sampling(Settings(dial=1.0)) == SAMPLE.model_copy(update={"share": 0.25})
     assert made._sampling(Settings(dial=0.0)) == SAMPLE.model_copy(update={"share": 0.25})
+    for share, between in ((0.5, 0.375), (0.1, 0.1)):  # a model that was released with less is led to no more
+        made.sampling = SAMPLE.model_copy(update={"share": share})
+        assert [made._sampling(Settings(dial=dial)).share for dial in (0.25, 0.5, 0.75)] == [between, share, between]
+    made.sampling = SAMPLE
     real = made._method.restore
     monkeypatch.setattr(made._method, "restore", lambda batch, *how: shown.append(batch.restored) or real(batch, *how))
     picture = from_image(photograph(40, 32))
