@@ -1,8 +1,9 @@
 """Does guidance act? `python benchmarks/guidance.py MODEL [--photographs FOLDER] [--images N] [--seeds 3]`.
 
 MODEL is a folder of weights. Without photographs, the evaluation split of this project's `data/shards` is asked (the
-scenes of `profile: probe`, say); of every tenth photograph by name, none of which the nano weights were trained on, the
-central square of 256 px is degraded, restored, tagged and captioned as `spasemsr upscale` does.
+scenes of `profile: probe`, say). Of photographs, every tenth by name from the first and from the sixth on, none of
+which the nano weights were trained on, the central square of 256 px is degraded, restored, tagged and captioned as
+`spasemsr upscale` does; `--words hr` says of each what its own hr has instead.
 
 Every figure is paired by picture and noise and has a 95 % bootstrap interval over photographs:
 
@@ -47,6 +48,7 @@ from spasemsr.pixels import to_tensor
 from spasemsr.upscaling.upscaler import Upscaler
 
 TIMESTEPS: tuple[int, ...] = (600, 999)
+TUNING = 5  # where the second tenth of the photographs begins
 REPLACED: dict[str, State] = {"none": "none", "shuffled": "other"}
 SIDE, PRESET = 256, "seesr"
 
@@ -55,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--photographs", type=Path)
-    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--images", type=int, help="the first so many; default: all photographs, 16 scenes")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--words", choices=["found", "hr"], default="found", help="own tags and boxes: found, or hr's")
     chosen = parser.parse_args()
@@ -64,9 +66,9 @@ def main() -> None:
     method, sampling = upscaler.method, upscaler.sampling
     assert isinstance(method, LatentDiffusion)
     if chosen.photographs is None:
-        samples = of_shards(chosen.model, chosen.images)
+        samples = of_shards(chosen.model, chosen.images or 16)
     else:
-        paths = photographs(chosen.photographs)[::EVERY][: chosen.images]
+        paths = unseen(chosen.photographs)[: chosen.images]
         samples = [make_sample(upscaler, path, PRESET, SIDE) for path in paths]
     if chosen.words == "hr":
         truth = Truth(method, upscaler.config.inference.ground)
@@ -90,6 +92,11 @@ def main() -> None:
     )
     if ratios:
         print(f"mean {np.mean(list(ratios.values())):.2f}")
+
+
+def unseen(folder: Path) -> list[Path]:
+    """Photographs that the network was not trained on: those of its card, then those that settings were chosen by."""
+    return [path for first in (0, TUNING) for path in photographs(folder)[first::EVERY]]
 
 
 def bounds(difference: Mapping[str, float | None], digits: int = 4) -> str:
