@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from choose_sharpness import EVERY, SIDE, TUNING
+from choose_default import EVERY, SIDE, TUNING
 from torch import Tensor
 
 from spasemsr.backends.restorer.aware import AwareRestorer
