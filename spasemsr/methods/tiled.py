@@ -3,12 +3,13 @@
 Conditions are encoded once per tile. B batch, C latent channels, h w latent cells.
 
 What a person says of a place (`Batch.said`) counts more than what was found, and there alone: as in semantic guidance
-(SEGA: Brack et al. 2023) the network is asked twice, and what it predicts is f + emphasis * M * (s - f), with f what it
-makes of the objects found, s of those said, and M the share of a cell inside the boxes that were not found. It counts
-whole, however little is added of what the network says by itself (`sample.share`), unless that is nothing. Where one
-step is all of sampling every bit outside of these is that of f. The nano network alone follows a word by 0.1 to 0.2 dB.
-What a texture is called says nothing of colours: where channels tell detail from colour, detail alone changes, and at
-most half of what is there is taken away.
+(SEGA: Brack et al. 2023) the network is asked again, and what it predicts is f + emphasis * M * (s - k), with f what it
+makes of the objects found, s of those said, k of these with the words that were found in the places of new ones
+(`as_known`), so that nothing but words differs, and M the share of a cell inside the boxes that were not found. It
+counts whole, however little is added of what the network says by itself (`sample.share`), unless that is nothing. Where
+one step is all of sampling every bit outside of these is that of f. The nano network alone follows a word by 0.1 to 0.2
+dB. What a texture is called says nothing of colours: where channels tell detail from colour, detail alone changes, and
+at most half of what is there is taken away.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from spasemsr.diffusion.coverage import covered
 from spasemsr.diffusion.sampling import guide
 from spasemsr.diffusion.tiling import Tile, TileMap, stitch, tile_grid, together, touches
 from spasemsr.methods.prediction import Carry, Prediction
+from spasemsr.methods.said import as_known, followed
 from spasemsr.methods.view import View
 
 if TYPE_CHECKING:
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from spasemsr.diffusion.spec import SampleSpec
     from spasemsr.methods.noise import Noise
     from spasemsr.methods.protocol import Boxes, Called, Grid
-
-MOST_TAKEN = 0.5
 
 
 class Denoiser(Protocol):
@@ -63,11 +63,14 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True)
 class Branches:
-    """A group of tiles, encoded: as found, without conditions (for guidance), as a person says, with weights."""
+    """A group of tiles, encoded: as found, without conditions (for guidance), as a person says.
+
+    Beside the last one what it is compared with, and what their difference counts.
+    """
 
     found: Any
     without: Any
-    said: tuple[Any, Tensor] | None
+    said: tuple[Any, Any, Tensor] | None
 
 
 class TiledNetwork:
@@ -105,14 +108,17 @@ class TiledNetwork:
         strength = sampling.emphasis if sampling.share else 0.0  # where nothing is added, words add nothing
         self._emphasis = _emphasis(batch, strength, (rows, columns), (size[0] / cell, size[1] / cell), view)
 
-        def seen(window: View, index: int) -> Batch:
+        known = replace(batch, objects=list(map(as_known, batch.said, batch.objects)), said=[])
+
+        def seen(window: View, index: int, batch: Batch = batch) -> Batch:
             shown = replace(batch, features=dict(window.features))
             return method.in_tile(shown, self._tiles[index], size[0] / cell, size[1] / cell)
 
         def encode(group: int) -> Branches:
             indices = self._groups[group]
             windows = [view.in_tile(self._tiles[index], rows) for index in indices]
-            shown = _one_after_the_other([seen(window, index) for window, index in zip(windows, indices, strict=True)])
+            places = list(zip(windows, indices, strict=True))
+            shown = _one_after_the_other([seen(*place) for place in places])
             window = View.joined(windows)
 
             def encoded(condition: Any) -> Any:
@@ -121,7 +127,9 @@ class TiledNetwork:
             weights = self._weights(indices, shown)
             said = None
             if weights is not None:
-                said = encoded(method.condition(replace(shown, objects=shown.said, said=[]), sampling)), weights
+                heard = replace(shown, objects=shown.said, said=[])
+                compared = _one_after_the_other([seen(*place, known) for place in places])
+                said = *(encoded(method.condition(each, sampling)) for each in (heard, compared)), weights
             without = None if sampling.guidance == 1.0 else encoded(method.unconditional(shown, sampling))
             return Branches(encoded(method.condition(shown, sampling)), without, said)
 
@@ -164,14 +172,17 @@ class TiledNetwork:
                 self._called()
                 found = guide(found, unconditional.sample.float(), sampling.guidance)
             if branches.said is not None:
-                encoded, weights = branches.said
-                said = method.predict(window, times, encoded, beside, sampling.conditioning_scale)
-                change = weights * (said.sample.float() - conditional.sample.float())
-                if method.detail is not None:
-                    change = method.detail * change
+                heard, compared, weights = branches.said
+                said, known = (
+                    method.predict(window, times, each, beside, sampling.conditioning_scale).sample.float()
+                    for each in (heard, compared)
+                )
                 if method.from_lr:  # of the residual `share` is added in the end, of what a person says all
-                    there = sampling.share * found + self._in_tiles(self._lr_latents, indices)
-                    change = _bounded(change, there) / sampling.share
+                    shown = self._in_tiles(self._lr_latents, indices)
+                    there = sampling.share * found + shown
+                    change = followed(there, said + shown, known + shown, weights, method.detail) / sampling.share
+                else:
+                    change = weights * (said - known) * (1.0 if method.detail is None else method.detail)
                 found = found + change
             return found, conditional.carry
 
@@ -193,15 +204,6 @@ class TiledNetwork:
             name: stitched(value, (carried[name] for _, carried in found)) for name, value in carry.items()
         }
         return sampling.share * predicted + self._lr_latents if method.from_lr else predicted
-
-
-def _bounded(change_BChw: Tensor, latents_BChw: Tensor) -> Tensor:
-    """The change where it adds to what is there; where it takes away, at most `MOST_TAKEN` of it.
-
-    So detail is not turned over, and slopes that go on in the next block keep enough for no block to be seen.
-    """
-    taken = torch.minimum(change_BChw.abs(), MOST_TAKEN * latents_BChw.abs()) * change_BChw.sign()
-    return torch.where(change_BChw * latents_BChw < 0, taken, change_BChw)
 
 
 def _one_after_the_other(batches: Sequence[Batch]) -> Batch:

@@ -41,10 +41,10 @@ class BlockDCT(nn.Module):
         colour = torch.tensor(_RGB_TO_YCBCR, dtype=torch.float64)
         mean = torch.zeros(3, keep, keep)
         mean[0, 0, 0] = _DC_MEAN
-        varying = torch.zeros(3, keep, keep)
-        varying[0] = 1.0
-        varying[0, 0, 0] = 0.0
-        self.register_buffer("detail", varying.reshape(1, -1, 1, 1), persistent=False)  # 1: Y's variation in a cell
+        fine = torch.zeros(3, keep, keep)
+        fine[0] = 1.0
+        fine[0, :2, :2] = 0.0  # mean and slopes, which go on in the next cell
+        self.register_buffer("detail", fine.reshape(1, -1, 1, 1), persistent=False)  # 1: what of Y is finer than a cell
         self.register_buffer("_basis", basis.float(), persistent=False)  # (keep, 8)
         self.register_buffer("_to_ycbcr", colour.float(), persistent=False)
         self.register_buffer("_to_rgb", torch.linalg.inv(colour).float(), persistent=False)

@@ -9,12 +9,17 @@ SURE = frozenset([SMOOTH, *(f"{strength} texture" for strength in STRENGTHS), *_
 TEXTURES = SURE | {DOUBT + name for name in SURE}  # every name
 
 
+def sure(name: str) -> str:
+    """The name of an area without a "perhaps"."""
+    return name.removeprefix(DOUBT)
+
+
 def opposite(name: str) -> str:
     """The words furthest from those of an area: smooth for what is marked or strong, strong and across for the rest.
 
     They are sure, as a person's are, also where the area's own are a guess.
     """
-    strength, _, rest = name.removeprefix(DOUBT).partition(" ")
+    strength, _, rest = sure(name).partition(" ")
     if strength in STRENGTHS[1:]:
         return SMOOTH
     direction = rest.partition(" ")[0]
