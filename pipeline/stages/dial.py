@@ -24,6 +24,7 @@ from spasemsr.data.dataset import Batch
 from spasemsr.data.shards import ColumnReader
 from spasemsr.diffusion.consistency import project, residual
 from spasemsr.diffusion.spec import SampleSpec
+from spasemsr.evaluation.intervals import by_turns
 from spasemsr.evaluation.maps import DEVIATION, LR_RESIDUAL, MapScores, means, picture_of, write_maps
 from spasemsr.evaluation.metrics import build_metrics
 from spasemsr.evaluation.pareto import SweepPoint, front_of, write_sweep
@@ -92,7 +93,7 @@ def run(params: Params, executor: Executor, method_name: str) -> None:
     log.info("dial      %s · sweeps of %s", method_name, ", ".join(spec.sweeps))
     swept = _Swept(params, folder)
     points = settings(base, spec.sweeps, swept.num_train_timesteps, swept.restorer_dials)
-    keys = swept.keys[: spec.images or None]
+    keys = by_turns(swept.keys)[: spec.images or None]  # of as many photographs as there are
     wanted = [ToRestore(key, point.sample, params.seed, point.dial) for point in points for key in keys]
     wanted += [ToRestore(key, base, params.seed + offset) for key in keys for offset in range(spec.seeds)]
     restore_ahead(list(dict.fromkeys(wanted)), lambda: swept.trained, executor, *swept.place, stage="dial")
