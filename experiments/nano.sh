@@ -1,7 +1,7 @@
 # The weights in data/pretrained/nano, from a folder of photographs: sh experiments/nano.sh PHOTOGRAPHS [OUT] [FROM]
 # A recogniser learns to see hr's textures in the restorer's image (data/students/recogniser, what ships as
 # spasemsr/backends/grounding/recogniser.safetensors); then base denoiser and side modules train jointly, with the
-# pipeline's own trainer: three of four patches have the textures measured on hr, the others the guessed ones. From
+# pipeline's own trainer: three of five patches have the textures measured on hr, the others the guessed ones. From
 # random weights, or from FROM's (data/pretrained/nano, say, with STEPS=1900 LR=0.0006). Killed and started again it
 # goes on; with a GPU, raise global_batch (64) and steps. The restorer whose image the network is shown ships with the
 # package; its weights are made by restorers.py.
