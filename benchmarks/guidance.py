@@ -3,7 +3,8 @@
 MODEL is a folder of weights. Without photographs, the evaluation split of this project's `data/shards` is asked (the
 scenes of `profile: probe`, say). Of photographs, every tenth by name from the first and from the sixth on, none of
 which the nano weights were trained on, the central square of 256 px is degraded, restored, tagged and captioned as
-`spasemsr upscale` does; `--words hr` says of each what its own hr has instead.
+`spasemsr upscale` does. Each is given the tags and boxes of its own hr, another one's are those of the other's hr;
+`--words found`, the default for scenes, takes those that upscaling finds.
 
 Every figure is paired by picture and noise and has a 95 % bootstrap interval over photographs:
 
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("--photographs", type=Path)
     parser.add_argument("--images", type=int, help="the first so many; default: all photographs, 16 scenes")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--words", choices=["found", "hr"], default="found", help="own tags and boxes: found, or hr's")
+    parser.add_argument("--words", choices=["found", "hr"], help="own tags and boxes: found, or hr's")
     chosen = parser.parse_args()
     pin_threads()
     upscaler = Upscaler.from_pretrained(chosen.model, device="cpu")
@@ -70,7 +71,7 @@ def main() -> None:
     else:
         paths = unseen(chosen.photographs)[: chosen.images]
         samples = [make_sample(upscaler, path, PRESET, SIDE) for path in paths]
-    if chosen.words == "hr":
+    if (chosen.words or ("hr" if chosen.photographs else "found")) == "hr":
         truth = Truth(method, upscaler.config.inference.ground)
         samples = [replace(sample, batch=truth.of(sample.batch, sample.hr)) for sample in samples]
     seeds = range(chosen.seeds)
